@@ -1,0 +1,63 @@
+"""Normal densities with a mean and a scale for every dimension."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.bases.base import Density
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import sum_event
+
+__all__ = ["Normal", "normal_log_prob"]
+
+
+def normal_log_prob(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+    """Log-density of a diagonal normal, summed over the event: (batch,), nats."""
+    z = (x - loc) * torch.exp(-log_scale)
+    return sum_event(-0.5 * z.square() - log_scale - 0.5 * math.log(2 * math.pi))
+
+
+class Normal(Density):
+    """Diagonal normal density; standard normal unless `learned` or given otherwise.
+
+    Args:
+        event_shape: shape of one point.
+        loc: mean of every dimension at the start.
+        scale: standard deviation of every dimension at the start.
+        learned: whether mean and log standard deviation are parameters.
+
+    Raises:
+        ConfigError: `scale` is not positive.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        loc: float = 0.0,
+        scale: float = 1.0,
+        learned: bool = False,
+    ) -> None:
+        super().__init__(event_shape)
+        if not scale > 0:
+            raise ConfigError(f"scale is {scale}; accepted are positive numbers.")
+        tensors = {
+            "loc": torch.full(self.event_shape, float(loc)),
+            "log_scale": torch.full(self.event_shape, math.log(scale)),
+        }
+        for name, tensor in tensors.items():
+            if learned:
+                self.register_parameter(name, nn.Parameter(tensor))
+            else:
+                self.register_buffer(name, tensor)
+        self.loc: Tensor
+        self.log_scale: Tensor
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return normal_log_prob(x, self.loc, self.log_scale)
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        noise = torch.randn(n, *self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + temperature * self.log_scale.exp() * noise

@@ -1,0 +1,26 @@
+"""The errors that a user can cause, each said in one sentence.
+
+Every class also inherits the builtin that fits, so `except ValueError` keeps working.
+"""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "FlowError", "ShapeError"]
+
+
+class FlowError(Exception):
+    """Base of all errors that lightning-flows raises about its input."""
+
+
+class ShapeError(FlowError, ValueError):
+    """A tensor or a part has another shape, or another domain, than its neighbour needs."""
+
+
+class DataError(FlowError, ValueError):
+    """The data cannot be learned from: not finite, constant, empty or in an unknown format."""
+
+
+class ConfigError(FlowError, ValueError):
+    """An option has a value that makes no sense."""
+
+
+class CheckpointError(FlowError, RuntimeError):
+    """A checkpoint is damaged or belongs to another architecture."""

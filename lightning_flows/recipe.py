@@ -1,0 +1,122 @@
+"""Plain-data descriptions of how an object is built.
+
+A recipe is `{"class_path": "package.Class", "init_args": {...}}`, the notation of LightningCLI.
+It holds strings, numbers, lists and dicts only, so that a checkpoint which carries it loads with
+`weights_only=True`.
+
+Two kinds of thing are written that way. A *factory* is called later (`flow: RealNVP` is called
+with the event shape); a *part* is an object that exists (`preprocess`). Inside a factory every
+nested recipe is a factory; inside a part every nested recipe is a part.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+import torch
+
+from lightning_flows.errors import ConfigError
+
+__all__ = ["Recorded", "build_factory", "build_part", "to_recipe"]
+
+
+class Recorded:
+    """Mixin for parts: remembers the arguments of its construction for `to_recipe`."""
+
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        instance = super().__new__(cls)
+        if args or kwargs:  # copy and pickle call __new__ with no arguments
+            bound = inspect.signature(cls).bind(*args, **kwargs)
+            object.__setattr__(instance, "_arguments", dict(bound.arguments))
+        return instance
+
+
+def to_recipe(value: Any) -> Any:
+    """Describe a value as plain data.
+
+    Args:
+        value: plain data, a class or function (a factory), a `functools.partial` of one, a
+            `Recorded` part, or a list, tuple or dict of those.
+
+    Raises:
+        ConfigError: a lambda, a function defined inside another, or an object that is not plain.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple | torch.Size):
+        return [to_recipe(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_recipe(item) for key, item in value.items()}
+    if isinstance(value, partial):
+        if value.args:
+            raise ConfigError(f"A partial must name its arguments to be stored; came {value!r}.")
+        return _entry(value.func, value.keywords)
+    if isinstance(value, Recorded):
+        return _entry(type(value), getattr(value, "_arguments", {}))
+    if callable(value):
+        return _entry(value, {})
+    raise ConfigError(
+        f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
+        "importable functions, partials of them, and the parts of lightning_flows."
+    )
+
+
+def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
+    """Make the class, function or partial that `to_recipe` described."""
+    target = _import(recipe["class_path"])
+    arguments = {key: _nested(item, build_factory) for key, item in _arguments(recipe).items()}
+    return partial(target, **arguments) if arguments else target
+
+
+def build_part(recipe: dict[str, Any]) -> Any:
+    """Make the object that `to_recipe` described."""
+    target = _import(recipe["class_path"])
+    return target(**{key: _nested(item, build_part) for key, item in _arguments(recipe).items()})
+
+
+def is_recipe(value: Any) -> bool:
+    """Whether a value has the form of a recipe."""
+    return isinstance(value, dict) and "class_path" in value
+
+
+def _entry(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "class_path": _path(target),
+        "init_args": {key: to_recipe(item) for key, item in arguments.items()},
+    }
+
+
+def _path(target: Callable[..., Any]) -> str:
+    name = getattr(target, "__qualname__", repr(target))
+    if "<" in name or not hasattr(target, "__module__"):
+        raise ConfigError(
+            f"{name} cannot be stored, because nothing can import it again; "
+            "use a class, functools.partial(Class, ...) or a function at the top of a module."
+        )
+    return f"{target.__module__}.{name}"
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"class_path {path!r} cannot be imported: {error}.") from error
+
+
+def _arguments(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {**(recipe.get("init_args") or {}), **(recipe.get("dict_kwargs") or {})}
+
+
+def _nested(value: Any, build: Callable[[dict[str, Any]], Any]) -> Any:
+    if is_recipe(value):
+        return build(value)
+    if isinstance(value, list):
+        return [_nested(item, build) for item in value]
+    if isinstance(value, dict):
+        return {key: _nested(item, build) for key, item in value.items()}
+    return value

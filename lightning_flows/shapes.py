@@ -1,0 +1,45 @@
+"""Shapes as a contract: what is checked at every public door, and how it is said."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lightning_flows.errors import ShapeError
+
+__all__ = ["Shape", "as_shape", "check_batch", "size", "sum_event"]
+
+Shape = tuple[int, ...]
+
+
+def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
+    """Turn `2`, `[1, 28, 28]` or a `torch.Size` into a tuple of positive integers.
+
+    Raises:
+        ShapeError: an entry is not a positive integer.
+    """
+    entries = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not entries or any(not isinstance(n, int) or n < 1 for n in entries):
+        raise ShapeError(f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28).")
+    return tuple(int(n) for n in entries)
+
+
+def size(shape: Shape) -> int:
+    """Number of dimensions of a vector that holds an event of this shape."""
+    return math.prod(shape)
+
+
+def check_batch(x: Tensor, shape: Shape, name: str) -> None:
+    """Refuse a tensor that is not a batch of events of this shape.
+
+    Raises:
+        ShapeError: `x` is not of shape (batch, *shape).
+    """
+    if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
+        expected = ", ".join(["batch", *map(str, shape)])
+        raise ShapeError(f"{name} has shape {tuple(x.shape)}; expected is ({expected}).")
+
+
+def sum_event(values: Tensor) -> Tensor:
+    """Sum all but the batch dimension: (batch, *event) -> (batch,)."""
+    return values.flatten(1).sum(1) if values.ndim > 1 else values

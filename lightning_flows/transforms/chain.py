@@ -1,0 +1,179 @@
+"""Transforms in sequence, and sequences that factor out half of their channels on the way."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.shapes import Shape, size
+from lightning_flows.transforms.base import Kind, Support, Transform
+
+__all__ = ["Chain", "Multiscale"]
+
+
+class Chain(Transform):
+    """Transforms in the order in which data passes through them.
+
+    Shapes, contexts and supports of neighbours are checked here, once. Whether the likelihood is
+    exact or a lower bound (`exact`) follows from the parts.
+
+    Args:
+        transforms: at least one transform.
+
+    Raises:
+        ShapeError: neighbours do not fit; the message names both.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        if not transforms:
+            raise ShapeError("Chain needs at least one transform; the list is empty.")
+        domain, codomain = _check_neighbours(transforms)
+        super().__init__(
+            transforms[0].event_shape,
+            transforms[-1].latent_shape,
+            context_shape=_common_context(transforms),
+            kind=_common_kind(transforms),
+            domain=domain,
+            codomain=codomain,
+        )
+        self.transforms = nn.ModuleList(transforms)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total: Tensor | None = None
+        for transform in self.transforms:
+            x, contribution = transform(x, context)
+            total = contribution if total is None else total + contribution
+        assert total is not None
+        return x, total
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total: Tensor | None = None
+        for transform in reversed(self.transforms):
+            assert isinstance(transform, Transform)
+            z, contribution = transform.decode(z, context)
+            total = contribution if total is None else total + contribution
+        assert total is not None
+        return z, total
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        for transform in self.transforms:
+            assert isinstance(transform, Transform)
+            transform.initialise(x, context)
+            x, _ = transform.encode(x, context)
+
+
+class Multiscale(Transform):
+    """Levels of transforms; after each but the last, half of the channels become latent.
+
+    The multi-scale architecture of RealNVP (Dinh et al. 2017, section 3.6). The first dimension
+    of an event counts the channels; the first half of them is factored out. Latents are flat:
+    what was factored out first comes first.
+
+    Args:
+        levels: transforms; the event shape of each is the latent shape of the one before it with
+            half of the channels.
+
+    Raises:
+        ShapeError: an odd number of channels at a split, or shapes that do not fit.
+    """
+
+    def __init__(self, levels: Sequence[Transform]) -> None:
+        if not levels:
+            raise ShapeError("Multiscale needs at least one level; the list is empty.")
+        shapes: list[Shape] = []
+        for level, following in zip(levels, levels[1:], strict=False):
+            channels, *rest = level.latent_shape
+            kept = (channels - channels // 2, *rest)
+            if channels % 2 or following.event_shape != kept:
+                raise ShapeError(
+                    f"{type(level).__name__} gives {level.latent_shape} and keeps half of an even "
+                    f"number of channels; {type(following).__name__} takes {following.event_shape}."
+                )
+            shapes.append((channels // 2, *rest))
+        for level in levels:
+            if not level.codomain == levels[0].codomain:
+                raise ShapeError("All levels of Multiscale must have the same codomain.")
+        event_shape = levels[0].event_shape
+        self_latent = sum(map(size, shapes)) + size(levels[-1].latent_shape)
+        super().__init__(
+            event_shape,
+            (self_latent,),
+            context_shape=_common_context(levels),
+            kind=_common_kind(levels),
+            domain=levels[0].domain,
+            codomain=levels[0].codomain,
+        )
+        self.levels = nn.ModuleList(levels)
+        self._shapes = [*shapes, levels[-1].latent_shape]
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        latents, total = [], x.new_zeros(len(x))
+        for level, shape in zip(self.levels, self._shapes, strict=True):
+            x, contribution = level(x, context)
+            total = total + contribution
+            latents.append(x[:, : shape[0]].flatten(1))
+            x = x[:, shape[0] :]
+        return torch.cat(latents, 1), total
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        pieces = z.split([size(shape) for shape in self._shapes], 1)
+        total = z.new_zeros(len(z))
+        x: Tensor | None = None
+        for level, shape, piece in reversed(
+            list(zip(self.levels, self._shapes, pieces, strict=True))
+        ):
+            assert isinstance(level, Transform)
+            piece = piece.unflatten(1, shape)
+            x = piece if x is None else torch.cat([piece, x], 1)
+            x, contribution = level.decode(x, context)
+            total = total + contribution
+        assert x is not None
+        return x, total
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        for level, shape in zip(self.levels, self._shapes, strict=True):
+            assert isinstance(level, Transform)
+            level.initialise(x, context)
+            x = level.encode(x, context)[0][:, shape[0] :]
+
+
+def _check_neighbours(transforms: Sequence[Transform]) -> tuple[Support | None, Support | None]:
+    """Domain and codomain of the whole; None where every part maps any set into itself."""
+    domain = codomain = transforms[0].domain
+    previous: Transform | None = None
+    for transform in transforms:
+        if previous is not None and previous.latent_shape != transform.event_shape:
+            raise ShapeError(
+                f"{type(previous).__name__} gives events of shape {previous.latent_shape}; "
+                f"{type(transform).__name__}, which follows it, takes {transform.event_shape}."
+            )
+        if transform.domain is not None:
+            if codomain is None:
+                domain = transform.domain
+            elif codomain != transform.domain:
+                raise ShapeError(
+                    f"{type(previous).__name__} gives values in {codomain}; "
+                    f"{type(transform).__name__}, which follows it, is defined on "
+                    f"{transform.domain}: put a bijection between them (Logit, Sigmoid, Softplus)."
+                )
+            codomain = transform.codomain
+        previous = transform
+    return domain, codomain
+
+
+def _common_context(transforms: Sequence[Transform]) -> Shape | None:
+    shapes = {t.context_shape for t in transforms if t.context_shape is not None}
+    if len(shapes) > 1:
+        raise ShapeError(f"All parts must share one context_shape; came {sorted(shapes)}.")
+    return shapes.pop() if shapes else None
+
+
+def _common_kind(transforms: Sequence[Transform]) -> Kind:
+    encode_exact = all(t.kind in ("bijection", "inference surjection") for t in transforms)
+    decode_exact = all(t.kind in ("bijection", "generative surjection") for t in transforms)
+    if encode_exact:
+        return "bijection" if decode_exact else "inference surjection"
+    return "generative surjection" if decode_exact else "stochastic"
