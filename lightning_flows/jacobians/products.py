@@ -1,0 +1,74 @@
+"""Derivatives of a map along directions, and its whole Jacobian, by forward mode.
+
+All directions share one evaluation of the map: what does not depend on the direction is computed
+once. Works under `no_grad`, under `inference_mode`, and with a graph for training losses.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from lightning_flows.errors import ConfigError, ShapeError
+
+__all__ = ["jacobian", "tangents"]
+
+Map = Callable[[Tensor], Tensor]
+
+
+def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Value of a map and its derivatives along k directions at every point of a batch.
+
+    Args:
+        fn: map of batches, (batch, *in) to (batch, *out), that treats every row on its own. Where
+            it draws random numbers, all directions see the same ones.
+        z: points, (batch, *in).
+        vectors: directions, (k, batch, *in), of the dtype of `z`.
+
+    Returns:
+        `fn(z)`, (batch, *out), and the derivatives J v, (k, batch, *out).
+
+    Raises:
+        ShapeError: `vectors` are no directions at the points `z`.
+    """
+    if vectors.shape[1:] != z.shape:
+        raise ShapeError(
+            f"vectors have shape {tuple(vectors.shape)}; expected is (k, *{tuple(z.shape)})."
+        )
+
+    def along(vector: Tensor) -> tuple[Tensor, Tensor]:
+        result = jvp(fn, (z,), (vector,))
+        return result[0], result[1]
+
+    # the value has no direction in it, so vmap may hand it back as it is
+    out_dims: tuple[Any, int] = (None, 0)
+    value, derivatives = vmap(along, out_dims=out_dims, randomness="same")(vectors)
+    return value, derivatives
+
+
+def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
+    """Jacobian of a map at every point of a batch.
+
+    Args:
+        fn: map of batches, (batch, *in) to (batch, *out), that treats every row on its own.
+        z: points, (batch, *in).
+        chunk_size: number of directions at a time; None takes all at once. Memory grows with it,
+            and the value of `fn` is computed once for each chunk.
+
+    Returns:
+        (batch, out, in), events flattened; entry [b, i, j] is the derivative of output i of
+        point b with respect to its input j.
+
+    Raises:
+        ConfigError: `chunk_size` is not positive.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ConfigError(f"chunk_size is {chunk_size}; accepted are None and positive integers.")
+    basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
+    columns = [
+        tangents(fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape))[1].flatten(2)
+        for part in torch.split(basis, chunk_size or len(basis))
+    ]
+    return torch.cat(columns).permute(1, 2, 0)

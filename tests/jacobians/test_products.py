@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.jacobians.products import jacobian, tangents
+
+
+def make_map() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.Unflatten(1, (5, 1))
+    ).double()
+
+
+def reference(fn: nn.Module, z: Tensor) -> Tensor:
+    rows = [
+        torch.autograd.functional.jacobian(lambda point: fn(point[None])[0], point) for point in z
+    ]
+    return torch.stack(rows).reshape(len(z), 5, 6)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 4, 100])
+def test_the_jacobian_is_that_of_autograd(chunk_size: int | None) -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(jacobian(fn, z, chunk_size=chunk_size), reference(fn, z))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_where_no_graph_is_recorded(mode: type) -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64)
+    expected = reference(fn, z)
+    with mode():
+        found = jacobian(fn, z.clone(), chunk_size=2)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_flow_through_it() -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    parameters = [z, *(p for p in fn.parameters() if p.ndim > 1)]
+    found = torch.autograd.grad(jacobian(fn, z, chunk_size=4).square().sum(), parameters)
+    rows = [
+        torch.autograd.functional.jacobian(
+            lambda point: fn(point[None])[0], point, create_graph=True
+        )
+        for point in z
+    ]
+    expected = torch.autograd.grad(torch.stack(rows).square().sum(), parameters)
+    torch.testing.assert_close(found, expected)
+
+
+def test_tangents_are_products_with_the_jacobian() -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64)
+    vectors = torch.randn(4, 3, 2, 3, dtype=torch.float64)
+    value, derivatives = tangents(fn, z, vectors)
+    expected = torch.einsum("boi,kbi->kbo", jacobian(fn, z), vectors.flatten(2))
+    torch.testing.assert_close(value, fn(z))
+    torch.testing.assert_close(derivatives.flatten(2), expected)
+
+
+def test_the_map_is_evaluated_once_for_all_directions() -> None:
+    seen: list[int] = []
+
+    def fn(z: Tensor) -> Tensor:
+        seen.append(len(z))
+        return z.sin()
+
+    tangents(fn, torch.randn(3, 2), torch.randn(7, 3, 2))
+    assert seen == [3]
+
+
+def test_all_directions_see_the_same_noise() -> None:
+    z = torch.randn(3, 2)
+    _, derivatives = tangents(lambda z: z * torch.randn_like(z), z, torch.ones(5, 3, 2))
+    assert (derivatives == derivatives[:1]).all()
+    assert derivatives.std() > 0
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"\(2, 3\).*\(k, \*\(4, 3\)\)"):
+        tangents(torch.sin, torch.zeros(4, 3), torch.zeros(2, 3))
+    with pytest.raises(ConfigError, match="chunk_size is 0"):
+        jacobian(torch.sin, torch.zeros(4, 3), chunk_size=0)
