@@ -1,0 +1,1 @@
+"""Lightning callbacks that read, draw and log; they never own the training."""

@@ -1,0 +1,1 @@
+"""Configurations, one for each data set and model."""

@@ -1,0 +1,1 @@
+"""Lightning data modules for images, tables and toy data."""

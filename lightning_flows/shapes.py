@@ -20,7 +20,9 @@ def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
     """
     entries = (shape,) if isinstance(shape, int) else tuple(shape)
     if not entries or any(not isinstance(n, int) or n < 1 for n in entries):
-        raise ShapeError(f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28).")
+        raise ShapeError(
+            f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
+        )
     return tuple(int(n) for n in entries)
 
 

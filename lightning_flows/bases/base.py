@@ -1,13 +1,18 @@
 """The contract of a density: `log_prob` and `sample`, with or without context."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, as_shape, check_batch
 
-__all__ = ["Density"]
+__all__ = ["Density", "DensityDistribution", "check_context"]
 
 
 class Density(nn.Module):
@@ -70,6 +75,23 @@ class Density(nn.Module):
         rows = context.repeat_interleave(n, 0)
         return self.draw(len(rows), rows, temperature).unflatten(0, (len(context), n))
 
+    def distribution(self, context: Tensor | None = None) -> DensityDistribution:
+        """The density as a `torch.distributions.Distribution`, for one batch of contexts."""
+        return DensityDistribution(self, context)
+
+    def check(self, x: Tensor, context: Tensor | None) -> None:
+        """Refuse points and contexts of the wrong shape.
+
+        Raises:
+            ShapeError: says what came and what is expected.
+        """
+        check_batch(x, self.event_shape, "x")
+        check_context(self.context_shape, context)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Same as `log_prob`, so that module hooks and wrappers see the call."""
+        return self.log_prob(x, context)
+
 
 def check_context(shape: Shape | None, context: Tensor | None) -> None:
     """Refuse context where none is expected, and the other way round.
@@ -84,3 +106,39 @@ def check_context(shape: Shape | None, context: Tensor | None) -> None:
         raise ShapeError(f"context is missing; expected is one of shape (batch, *{shape}).")
     else:
         check_batch(context, shape, "context")
+
+
+class DensityDistribution(Distribution):
+    """A density with its context filled in, as a `torch.distributions.Distribution`.
+
+    Args:
+        density: any density; its parameters stay attached.
+        context: (batch, *context_shape), or None. The batch shape is () without context.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = True
+
+    def __init__(self, density: Density, context: Tensor | None = None) -> None:
+        check_context(density.context_shape, context)
+        self.density = density
+        self.context = context
+        batch = torch.Size() if context is None else context.shape[:1]
+        super().__init__(batch, torch.Size(density.event_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density in nats: (*sample, *batch, *event) -> (*sample, *batch)."""
+        outer = value.shape[: value.ndim - len(self.event_shape)]
+        context = self.context
+        if context is not None:
+            context = context.expand(*outer, *context.shape[1:]).flatten(0, len(outer) - 1)
+        flat = value.reshape(-1, *self.event_shape)
+        return self.density.log_prob(flat, context).reshape(outer)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008, torch's own
+        """Draw with gradients: (*sample_shape, *batch, *event)."""
+        n = int(torch.Size(sample_shape).numel())
+        draws = self.density.sample(n, self.context)
+        if self.context is not None:
+            draws = draws.transpose(0, 1)
+        return draws.reshape(*sample_shape, *self.batch_shape, *self.event_shape)

@@ -1,0 +1,1 @@
+"""The LightningModules: how each family of flows is trained."""

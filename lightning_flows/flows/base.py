@@ -1,18 +1,14 @@
 """A flow: a base density seen through a transform."""
 
-from __future__ import annotations
-
-import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
 
-from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.base import Density
 from lightning_flows.bases.normal import Normal
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, check_batch
 from lightning_flows.transforms.base import Transform
 
-__all__ = ["Flow", "FlowDistribution"]
+__all__ = ["Flow"]
 
 
 class Flow(Density):
@@ -58,7 +54,7 @@ class Flow(Density):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
-        self._check(x, context)
+        self.check(x, context)
         z: Tensor = self.transform(x, context)[0]
         return z
 
@@ -68,7 +64,7 @@ class Flow(Density):
         return self.transform.decode(z, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self._check(x, context)
+        self.check(x, context)
         z, contribution = self.transform(x, context)
         log_prob: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
         return log_prob
@@ -77,58 +73,10 @@ class Flow(Density):
         z = self.base.draw(n, self._base_context(context), temperature)
         return self.transform.decode(z, context)[0]
 
-    def distribution(self, context: Tensor | None = None) -> FlowDistribution:
-        """The flow as a `torch.distributions.Distribution`, for one batch of contexts."""
-        return FlowDistribution(self, context)
-
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
-        self._check(x, context)
+        self.check(x, context)
         self.transform.initialise(x, context)
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Same as `log_prob`, so that module hooks and wrappers see the call."""
-        return self.log_prob(x, context)
-
-    def _check(self, x: Tensor, context: Tensor | None) -> None:
-        check_batch(x, self.event_shape, "x")
-        check_context(self.context_shape, context)
 
     def _base_context(self, context: Tensor | None) -> Tensor | None:
         return None if self.base.context_shape is None else context
-
-
-class FlowDistribution(Distribution):
-    """A flow with its context filled in, as a `torch.distributions.Distribution`.
-
-    Args:
-        density: any density; its parameters stay attached.
-        context: (batch, *context_shape), or None. The batch shape is () without context.
-    """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012, torch's own declaration
-    has_rsample = True
-
-    def __init__(self, density: Density, context: Tensor | None = None) -> None:
-        check_context(density.context_shape, context)
-        self.density = density
-        self.context = context
-        batch = torch.Size() if context is None else context.shape[:1]
-        super().__init__(batch, torch.Size(density.event_shape), validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density in nats: (*sample, *batch, *event) -> (*sample, *batch)."""
-        outer = value.shape[: value.ndim - len(self.event_shape)]
-        context = self.context
-        if context is not None:
-            context = context.expand(*outer, *context.shape[1:]).flatten(0, len(outer) - 1)
-        flat = value.reshape(-1, *self.event_shape)
-        return self.density.log_prob(flat, context).reshape(outer)
-
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008, torch's own
-        """Draw with gradients: (*sample_shape, *batch, *event)."""
-        n = int(torch.Size(sample_shape).numel())
-        draws = self.density.sample(n, self.context)
-        if self.context is not None:
-            draws = draws.transpose(0, 1)
-        return draws.reshape(*sample_shape, *self.batch_shape, *self.event_shape)

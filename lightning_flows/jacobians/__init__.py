@@ -1,0 +1,1 @@
+"""Everything that differentiates a map: products, volumes, components."""

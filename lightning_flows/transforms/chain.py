@@ -1,6 +1,7 @@
 """Transforms in sequence, and sequences that factor out half of their channels on the way."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Multiscale(Transform):
         if not levels:
             raise ShapeError("Multiscale needs at least one level; the list is empty.")
         shapes: list[Shape] = []
-        for level, following in zip(levels, levels[1:], strict=False):
+        for level, following in pairwise(levels):
             channels, *rest = level.latent_shape
             kept = (channels - channels // 2, *rest)
             if channels % 2 or following.event_shape != kept:

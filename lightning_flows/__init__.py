@@ -1,0 +1,1 @@
+"""Normalizing flows that learn where data lies and how densely, on PyTorch Lightning."""

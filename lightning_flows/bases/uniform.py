@@ -1,0 +1,48 @@
+"""Uniform density on a box."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_flows.bases.base import Density
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import size
+
+__all__ = ["Uniform"]
+
+
+class Uniform(Density):
+    """Uniform density, for transforms whose latents lie in an interval (Sigmoid, Tanh).
+
+    Args:
+        event_shape: shape of one point.
+        low: lower end in every dimension.
+        high: upper end in every dimension.
+
+    Raises:
+        ConfigError: `low` is not below `high`.
+    """
+
+    anchor: Tensor
+
+    def __init__(
+        self, event_shape: Sequence[int] | int, *, low: float = 0.0, high: float = 1.0
+    ) -> None:
+        if not low < high:
+            raise ConfigError(f"low is {low} and high is {high}; low must be smaller.")
+        super().__init__(event_shape, support=(float(low), float(high)))
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)  # device and dtype
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density, -inf outside of the box: (batch,), nats."""
+        low, high = self.support
+        inside = ((x >= low) & (x <= high)).flatten(1).all(1)
+        log_density = x.new_tensor(-size(self.event_shape) * math.log(high - low))
+        return torch.where(inside, log_density, -torch.inf)
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        low, high = self.support
+        noise = torch.rand(n, *self.event_shape, dtype=self.anchor.dtype, device=self.anchor.device)
+        return (low + high) / 2 + temperature * (high - low) * (noise - 0.5)

@@ -1,0 +1,55 @@
+"""Stacks of layers with what stands between them."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from lightning_flows.bases.base import Density
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import Shape, as_shape, size
+from lightning_flows.transforms import ActNorm, Chain, LULinear, Permutation, Reshape, Transform
+
+__all__ = ["BaseFactory", "Mixing", "assemble"]
+
+BaseFactory = Callable[[Shape], Density]
+"""Makes the base density from the shape of the latent."""
+
+Mixing = Literal["none", "permutation", "lu"]
+
+
+def assemble(
+    event_shape: Sequence[int] | int,
+    layers: int,
+    layer: Callable[[int, int], Transform],
+    *,
+    mixing: Mixing = "none",
+    actnorm: bool = False,
+) -> Chain:
+    """Flatten the event, then stack layers with what stands between them.
+
+    Args:
+        event_shape: shape of one data point.
+        layers: number of layers.
+        layer: makes layer i from the number of features and i.
+        mixing: none, permutation or lu: what stands before layers 2, 4, 6 and so on.
+        actnorm: whether an ActNorm stands before every layer.
+
+    Raises:
+        ConfigError: fewer than one layer, or an unknown mixing.
+    """
+    if layers < 1:
+        raise ConfigError(f"layers is {layers}; accepted are positive integers.")
+    if mixing not in ("none", "permutation", "lu"):
+        raise ConfigError(f"mixing is {mixing!r}; accepted are 'none', 'permutation' and 'lu'.")
+    shape = as_shape(event_shape)
+    features = size(shape)
+    parts: list[Transform] = [] if len(shape) == 1 else [Reshape(shape, (features,))]
+    for i in range(layers):
+        if i and i % 2 == 0 and features > 1:
+            if mixing == "permutation":
+                parts.append(Permutation(features, seed=i))
+            elif mixing == "lu":
+                parts.append(LULinear(features))
+        if actnorm:
+            parts.append(ActNorm(features))
+        parts.append(layer(features, i))
+    return Chain(parts)

@@ -1,0 +1,130 @@
+"""Linear bijections of the first event dimension: features of a vector, channels of an image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import size
+from lightning_flows.transforms.base import Transform
+
+__all__ = ["LULinear", "Orthogonal", "Permutation"]
+
+
+class Permutation(Transform):
+    """A fixed permutation of the first event dimension.
+
+    Args:
+        event_shape: shape of one data point.
+        order: which entry comes first, second and so on; drawn at random with `seed` unless given.
+        seed: seed of the random order, so that all processes draw the same one.
+
+    Raises:
+        ConfigError: `order` is not a permutation.
+    """
+
+    order: Tensor
+    inverse: Tensor
+
+    def __init__(
+        self, event_shape: Sequence[int] | int, order: Sequence[int] | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__(event_shape, domain=None, codomain=None)
+        n = self.event_shape[0]
+        if order is None:
+            order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+        if sorted(order) != list(range(n)):
+            raise ConfigError(f"order is {list(order)}; expected is a permutation of 0 to {n - 1}.")
+        self.register_buffer("order", torch.tensor(order))
+        self.register_buffer("inverse", torch.argsort(self.order))
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.index_select(1, self.order), x.new_zeros(len(x))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z.index_select(1, self.inverse), z.new_zeros(len(z))
+
+
+class LULinear(Transform):
+    """z = L·U·x + b with triangular L (unit diagonal) and U (positive diagonal).
+
+    Args:
+        event_shape: shape of one data point; the map acts along its first dimension.
+    """
+
+    def __init__(self, event_shape: Sequence[int] | int) -> None:
+        super().__init__(event_shape)
+        n = self.event_shape[0]
+        self.lower = nn.Parameter(torch.zeros(n, n))
+        self.upper = nn.Parameter(torch.zeros(n, n))
+        self.log_diagonal = nn.Parameter(torch.zeros(n))
+        self.bias = nn.Parameter(torch.zeros(n))
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        lower, upper = self._factors()
+        z = _along_channels(lower @ upper, x)
+        return z + _as_channels(self.bias, x), self._contribution(x)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        lower, upper = self._factors()
+        flat = (z - _as_channels(self.bias, z)).transpose(0, 1).flatten(1)
+        flat = torch.linalg.solve_triangular(lower, flat, upper=False, unitriangular=True)
+        flat = torch.linalg.solve_triangular(upper, flat, upper=True)
+        x = flat.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
+        return x, self._contribution(z)
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        eye = torch.eye(len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.log_diagonal.exp())
+
+    def _contribution(self, x: Tensor) -> Tensor:
+        positions = size(self.event_shape[1:])
+        return (positions * self.log_diagonal.sum()).expand(len(x))
+
+
+class Orthogonal(Transform):
+    """z = Q·x with an orthogonal Q, a product of Householder reflections.
+
+    Args:
+        event_shape: shape of one data point; the map acts along its first dimension.
+        reflections: number of reflections; as many as the dimension unless given.
+
+    Raises:
+        ConfigError: `reflections` is not between 1 and the dimension.
+    """
+
+    def __init__(self, event_shape: Sequence[int] | int, reflections: int | None = None) -> None:
+        super().__init__(event_shape)
+        n = self.event_shape[0]
+        reflections = n if reflections is None else reflections
+        if not 1 <= reflections <= n:
+            raise ConfigError(f"reflections is {reflections}; accepted are 1 to {n}.")
+        self.vectors = nn.Parameter(torch.randn(reflections, n))
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _along_channels(self._matrix(), x), x.new_zeros(len(x))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _along_channels(self._matrix().T, z), z.new_zeros(len(z))
+
+    def _matrix(self) -> Tensor:
+        """Q = I - Vᵀ·T·V, the compact form of the product (Joffrain et al. 2006)."""
+        v = F.normalize(self.vectors, dim=1)
+        gram = v @ v.T
+        eye = torch.eye(len(v), dtype=v.dtype, device=v.device)
+        t = torch.linalg.solve_triangular(0.5 * eye + gram.triu(1), v, upper=True)
+        return torch.eye(v.shape[1], dtype=v.dtype, device=v.device) - v.T @ t
+
+
+def _along_channels(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply the first event dimension of x with a matrix."""
+    if x.ndim == 2:
+        return x @ matrix.T
+    return torch.matmul(matrix, x.flatten(2)).reshape(x.shape)
+
+
+def _as_channels(vector: Tensor, x: Tensor) -> Tensor:
+    """Shape a vector of channels so that it broadcasts against x."""
+    return vector.reshape(1, -1, *[1] * (x.ndim - 2))

@@ -1,0 +1,75 @@
+"""Monotone maps of one variable, whose parameters a coupling or autoregressive layer supplies.
+
+Parameters come as (batch, size, D), one row for each kind of parameter: rows are contiguous, which
+makes softmax and cumsum over them an order of magnitude faster than over a short last dimension.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+
+__all__ = ["Additive", "Affine", "Univariate"]
+
+
+class Univariate(Protocol):
+    """A monotone bijection of the real line with `size` parameters for each dimension."""
+
+    size: int
+
+    def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x.
+
+        Args:
+            x: (batch, D).
+            h: parameters, (batch, size, D); zeros stand for the identity.
+
+        Returns:
+            z and log|∂z/∂x|, both (batch, D).
+        """
+
+    def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert the map; returns x and log|∂z/∂x|, both (batch, D)."""
+
+
+class Affine:
+    """z = x·exp(s) + t with |s| < bound.
+
+    Args:
+        bound: largest absolute log-scale.
+
+    Raises:
+        ConfigError: `bound` is not positive.
+    """
+
+    size = 2
+
+    def __init__(self, bound: float = 3.0) -> None:
+        if not bound > 0:
+            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        self.bound = bound
+
+    def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        t, s = h[:, 0], self._log_scale(h)
+        return torch.addcmul(t, x, s.exp()), s
+
+    def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        t, s = h[:, 0], self._log_scale(h)
+        return (z - t) * (-s).exp(), s
+
+    def _log_scale(self, h: Tensor) -> Tensor:
+        return self.bound * torch.tanh(h[:, 1] / self.bound)
+
+
+class Additive:
+    """z = x + t: keeps the volume (NICE, Dinh et al. 2015)."""
+
+    size = 1
+
+    def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return x + h[:, 0], torch.zeros_like(x)
+
+    def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return z - h[:, 0], torch.zeros_like(z)
