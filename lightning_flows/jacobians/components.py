@@ -86,7 +86,7 @@ def components(
         chunk_size: number of directions at a time; None chooses by the size of the batch.
 
     Returns:
-        The components, of the dtype of `x`.
+        The components, of the dtype of the latents.
 
     Raises:
         ConfigError: an option is out of range.
@@ -116,7 +116,7 @@ def components(
 
     def mark(values: Tensor) -> Tensor:
         shape = (-1, *[1] * (values.ndim - 1))
-        return torch.where(finite.view(shape), values, torch.nan).to(x.dtype)
+        return torch.where(finite.view(shape), values, torch.nan).to(z.dtype)
 
     return Components(
         points=x,

@@ -163,6 +163,7 @@ def _bare_image(values: Array) -> Figure:
     """A figure that is nothing but these pixels, one to one."""
     height, width = (side / canvas.DPI for side in values.shape[:2])
     figure = canvas.figure(width, height)
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.imshow(values, interpolation="nearest", aspect="auto")
