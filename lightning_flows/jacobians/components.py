@@ -92,7 +92,7 @@ def components(
         ConfigError: an option is out of range.
         ShapeError: the route through the encoder is asked for a map that changes dimension.
     """
-    _check(k, tikhonov, threshold, relative, through)
+    check_options(k, tikhonov, threshold, relative, through)
     z = encode(x)
     chunk_size = chunk_size or max(1, ROWS // max(1, len(x)))
     matrix = jacobian(
@@ -155,7 +155,14 @@ def _from_encoder(matrix: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tens
     return axes.mT, scales, scales.square() * pulled
 
 
-def _check(k: int | None, tikhonov: float, threshold: float, relative: float, through: str) -> None:
+def check_options(
+    k: int | None, tikhonov: float, threshold: float, relative: float, through: str
+) -> None:
+    """Refuse options of `components` that are out of range.
+
+    Raises:
+        ConfigError: names the option.
+    """
     if k is not None and k < 1:
         raise ConfigError(f"k is {k}; accepted are None and positive integers.")
     if through not in ("decode", "encode"):
