@@ -76,6 +76,8 @@ class NonFiniteGuard(Callback):
         if not scaled:  # an optimizer passes over parameters without a gradient
             for parameter in _parameters(optimizer):
                 parameter.grad = None
+            if pl_module.automatic_optimization:
+                _skip_next_clipping(pl_module)
         if self.skipped >= self.limit:
             raise DivergenceError(
                 f"{self.skipped} optimizer steps had a loss or gradient that is not finite, the "
@@ -96,6 +98,15 @@ class NonFiniteGuard(Callback):
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _skip_next_clipping(module: LightningModule) -> None:
+    """Shadow the hook that follows once: torch's clip_grad_value_ fails without any gradient."""
+
+    def configure_gradient_clipping(*args: Any, **kwargs: Any) -> None:
+        del module.__dict__["configure_gradient_clipping"]
+
+    module.__dict__["configure_gradient_clipping"] = configure_gradient_clipping
 
 
 def _finite_gradients(optimizer: Optimizer) -> bool:

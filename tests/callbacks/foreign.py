@@ -15,6 +15,7 @@ from lightning_flows.callbacks import (
     NonFiniteGuard,
     ReconstructionGrid,
     SampleGrid,
+    base,
 )
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -157,7 +158,20 @@ def fit(
     run.fit(module, loader(shape, shuffle=True), loader(shape))
 
 
+def record_writers() -> None:
+    """Leave a line for every drawing that a rank writes."""
+    original = base.write
+
+    def write(run: pl.Trainer, drawing: Any, folder: Path, name: str, stem: str) -> None:
+        original(run, drawing, folder, name, stem)
+        with (folder / "written.txt").open("a") as lines:
+            lines.write(f"{run.global_rank} {name} {stem}\n")
+
+    base.write = write
+
+
 def main(root: Path) -> None:
+    record_writers()
     fit(root / "images2", Foreign(lr=0.0), 2, drawing())
     fit(root / "plane2", Foreign((2,), lr=0.0), 2, drawing())
     fit(root / "with", Foreign(), 2, drawing())

@@ -65,7 +65,6 @@ def test_training_is_the_same_with_and_without_pictures(runs: tuple[Path, str]) 
         for key, value in left["weights"].items():
             assert torch.equal(value, right["weights"][key]), key
             assert torch.equal(value, witness(drawn, 0)["weights"][key]), key
-    assert not torch.equal(witness(drawn, 0)["rng"], witness(drawn, 1)["rng"])
 
 
 def test_an_error_on_one_rank_is_one_warning_and_no_deadlock(runs: tuple[Path, str]) -> None:

@@ -89,7 +89,7 @@ def test_a_bad_batch_among_accumulated_ones_spoils_their_step_only(tmp_path: Pat
 @pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Step .* is skipped")
 def test_training_stops_after_too_many_in_all(tmp_path: Path) -> None:
     module, guard = Explodes({0, 2, 3}), NonFiniteGuard(limit=2)
-    with pytest.raises(DivergenceError, match="2 optimizer steps had a loss .* last at step 2"):
+    with pytest.raises(DivergenceError, match=r"2 optimizer steps had a loss .* last at step 2"):
         fit(module, tmp_path, guard)
     assert len(module.history) == 2
     assert module.matrix.isfinite().all()
