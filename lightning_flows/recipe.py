@@ -30,8 +30,12 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         instance = super().__new__(cls)
         if args or kwargs:  # copy and pickle call __new__ with no arguments
-            bound = inspect.signature(cls).bind(*args, **kwargs)
-            object.__setattr__(instance, "_arguments", dict(bound.arguments))
+            signature = inspect.signature(cls)
+            arguments = dict(signature.bind(*args, **kwargs).arguments)
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is parameter.VAR_KEYWORD:  # options passed on to a base class
+                    arguments |= arguments.pop(name, {})
+            object.__setattr__(instance, "_arguments", arguments)
         return instance
 
 
