@@ -44,7 +44,5 @@ class Uniform(Density):
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         low, high = self.support
-        noise = torch.rand(
-            n, *self.event_shape, dtype=self.anchor.dtype, device=self.anchor.device
-        )
+        noise = torch.rand(n, *self.event_shape, dtype=self.anchor.dtype, device=self.anchor.device)
         return (low + high) / 2 + temperature * (high - low) * (noise - 0.5)

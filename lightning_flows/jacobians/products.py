@@ -13,7 +13,7 @@ from torch.func import jvp, vmap
 
 from lightning_flows.errors import ConfigError, ShapeError
 
-__all__ = ["jacobian", "tangents"]
+__all__ = ["jacobian", "tangents", "value_and_jacobian"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -48,8 +48,10 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     return value, derivatives
 
 
-def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
-    """Jacobian of a map at every point of a batch.
+def value_and_jacobian(
+    fn: Map, z: Tensor, *, chunk_size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Value of a map and its Jacobian at every point of a batch.
 
     Args:
         fn: map of batches, (batch, *in) to (batch, *out), that treats every row on its own.
@@ -58,8 +60,8 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
             and the value of `fn` is computed once for each chunk.
 
     Returns:
-        (batch, out, in), events flattened; entry [b, i, j] is the derivative of output i of
-        point b with respect to its input j.
+        `fn(z)`, (batch, *out), and the Jacobian, (batch, out, in), events flattened; entry
+        [b, i, j] is the derivative of output i of point b with respect to its input j.
 
     Raises:
         ConfigError: `chunk_size` is not positive.
@@ -67,8 +69,14 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     if chunk_size is not None and chunk_size < 1:
         raise ConfigError(f"chunk_size is {chunk_size}; accepted are None and positive integers.")
     basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
-    columns = [
-        tangents(fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape))[1].flatten(2)
+    chunks = [
+        tangents(fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape))
         for part in torch.split(basis, chunk_size or len(basis))
     ]
-    return torch.cat(columns).permute(1, 2, 0)
+    columns = torch.cat([derivatives.flatten(2) for _, derivatives in chunks])
+    return chunks[0][0], columns.permute(1, 2, 0)
+
+
+def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
+    """The Jacobian alone of `value_and_jacobian`: (batch, out, in)."""
+    return value_and_jacobian(fn, z, chunk_size=chunk_size)[1]

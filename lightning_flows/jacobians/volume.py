@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.products import jacobian, tangents
+from lightning_flows.jacobians.products import jacobian, tangents, value_and_jacobian
 from lightning_flows.recipe import Recorded
 
 __all__ = ["ExactVolume", "StochasticVolume", "Volume", "log_volume"]
@@ -50,7 +50,7 @@ class ExactVolume(Volume):
         self.chunk_size = chunk_size
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, j = jacobian(decode, z, chunk_size=self.chunk_size)
+        x, j = value_and_jacobian(decode, z, chunk_size=self.chunk_size)
         return x, _HalfLogDet.apply(j)  # type: ignore[no-untyped-call]
 
 
@@ -77,8 +77,8 @@ class StochasticVolume(Volume):
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            j = jacobian(decode, z.detach(), chunk_size=self.chunk_size)[1]
-            q, r = torch.linalg.qr(j)
+            j = jacobian(decode, z.detach(), chunk_size=self.chunk_size)
+            r = torch.linalg.qr(j, mode="r").R
             value = _log_diagonal(r)
         if not torch.is_grad_enabled():
             return decode(z), value
@@ -93,7 +93,7 @@ class StochasticVolume(Volume):
 @torch.no_grad()
 def log_volume(decode: Decoder, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     """True ½ log det JᵀJ of the decoder at z by QR: (batch, d) -> (batch,), nats."""
-    return _log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size)[1], mode="r").R)
+    return _log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size), mode="r").R)
 
 
 class _HalfLogDet(torch.autograd.Function):

@@ -1,0 +1,9 @@
+"""Whole models in pure torch: densities with `log_prob`, `sample`, `encode` and `decode`."""
+
+from lightning_flows.flows.autoregressive import MAF
+from lightning_flows.flows.base import Flow
+from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.flows.spline import NeuralSplineFlow
+
+__all__ = ["MAF", "NICE", "Flow", "NeuralSplineFlow", "PaddedFlow", "RealNVP"]
