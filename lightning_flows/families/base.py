@@ -56,7 +56,7 @@ class FlowModule(Recorded, L.LightningModule):
         *,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
-        compile: bool = False,  # noqa: A002, Lightning's and torch's own word
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(self._storable_arguments())
@@ -205,7 +205,7 @@ class FlowModule(Recorded, L.LightningModule):
         if self.preprocess is None and checkpoint.get("preprocess") is not None:
             self.preprocess = build_part(checkpoint["preprocess"]).to(self.device)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: FBT001, FBT002, torch's own signature
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load weights.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
@@ -58,7 +57,7 @@ class RectangularFlow(FlowModule):
         warmup: tuple[int, int] = (0, 0),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
-        compile: bool = False,  # noqa: A002, Lightning's and torch's own word
+        compile: bool = False,
     ) -> None:
         super().__init__(
             flow,
