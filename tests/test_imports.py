@@ -48,18 +48,17 @@ def files():
     return sorted(path for path in found if path != PACKAGE / "__init__.py")
 
 
+def runs_later(node):
+    typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    return typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
 def imported(path, *, at_import_time=False):
     """Absolute names of the modules that a file imports, anywhere or outside of functions."""
 
     def walk(node):
         for child in ast.iter_child_nodes(node):
-            if at_import_time and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            if (
-                at_import_time
-                and isinstance(child, ast.If)
-                and "TYPE_CHECKING" in ast.dump(child.test)
-            ):
+            if at_import_time and runs_later(child):
                 continue
             if isinstance(child, ast.Import):
                 yield from (alias.name for alias in child.names)
@@ -94,10 +93,7 @@ def test_heavy_packages_come_in_late(path):
 
 def loaded_after(statement):
     code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    return set(result.stdout.split())
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
 
 def test_the_root_imports_nothing_heavy():

@@ -35,12 +35,10 @@ class Options(Recorded, nn.Module):
 @given(plain, plain, st.dictionaries(st.sampled_from(["u", "v"]), plain))
 def test_part_round_trip(first, second, rest):
     part = Options(first, second=second, **rest)
-    # the module is found by the name under which pytest imported it
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "lightning_flows.recipe._import", {to_recipe(Options)["class_path"]: Options}.get
-        )
-        again = build_part(to_recipe(part))
+    recipe = to_recipe(part)
+    with pytest.MonkeyPatch.context() as patch:  # a test module cannot be imported by its name
+        patch.setattr("lightning_flows.recipe._import", {recipe["class_path"]: Options}.get)
+        again = build_part(recipe)
     assert again.values == part.values
     assert to_recipe(again) == to_recipe(part)
 
@@ -108,10 +106,7 @@ def test_reads_what_jsonargparse_writes():
         "dict_kwargs": {"hidden": [4]},
     }
     assert len(build_factory(recipe)((2,)).transform.transforms) == 2
-    assert (
-        len(build_factory({"class_path": "lightning_flows.RealNVP"})((2,)).transform.transforms)
-        == 8
-    )
+    assert build_factory({"class_path": "lightning_flows.RealNVP"}) is RealNVP
     assert is_recipe(recipe)
     assert not is_recipe("lightning_flows.RealNVP")
 
@@ -152,8 +147,8 @@ def test_refuses_what_cannot_be_built_again(value, message):
     ("path", "message"),
     [
         (
-            "lightning_flows.flows.NoSuchFlow",
-            "'lightning_flows.flows.NoSuchFlow' cannot be imported",
+            "lightning_flows.flows.Glob",
+            "'lightning_flows.flows.Glob' cannot be imported",
         ),
         ("no_such_package.Flow", "cannot be imported"),
         ("RealNVP", "cannot be imported"),

@@ -29,7 +29,7 @@ def test_a_number_is_a_vector():
 
 @pytest.mark.parametrize("wrong", [0, -1, (), [2, 0], (2.0,), (2, None), ["2"], "28", [[2]]])
 def test_refuses_what_is_no_shape(wrong):
-    with pytest.raises(ShapeError, match="^latent_shape is .*; accepted are positive integers"):
+    with pytest.raises(ShapeError, match=r"^latent_shape is .*; accepted are positive integers"):
         as_shape(wrong, "latent_shape")
 
 
