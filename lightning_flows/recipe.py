@@ -104,7 +104,7 @@ def _entry(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, A
 
 def _path(target: Any) -> str:
     """Shortest import path: files may move, what a package re-exports stays."""
-    if not isinstance(target, type) or "<" in target.__qualname__:
+    if not isinstance(target, type) or "." in target.__qualname__:
         raise ConfigError(
             f"{target!r} cannot be stored, because nothing can import it again; "
             "use a class at the top of a module or functools.partial(Class, ...)."

@@ -10,6 +10,7 @@ from lightning_flows.bases.uniform import Uniform
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.coupling import AffineCoupling
@@ -56,6 +57,26 @@ CASES: dict[str, Build] = {
 }
 
 
+small = partial(RealNVP, layers=2, **H)
+INJECTIVE_CASES: dict[str, Build] = {
+    "PaddedFlow (curve)": lambda: PaddedFlow(3, latent_features=1, ambient=small, prior=small),
+    "PaddedFlow (image)": lambda: PaddedFlow((1, 2, 3), ambient=small, prior=small),
+    "PaddedFlow (conditional)": lambda: PaddedFlow(
+        4, latent_features=1, ambient=small, prior=small, context_shape=3
+    ),
+    "PaddedFlow (spline)": lambda: PaddedFlow(
+        5, latent_features=2, ambient=partial(NeuralSplineFlow, layers=2, bins=4, **H), prior=small
+    ),
+}
+
+
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, [*density.PROOFS, *flow.PROOFS]))
 def test_flow(prove, build):
+    prove(build)
+
+
+@pytest.mark.parametrize(
+    ("prove", "build"), pairs(INJECTIVE_CASES, [*density.PROOFS, *flow.INJECTIVE])
+)
+def test_injective_flow(prove, build):
     prove(build)

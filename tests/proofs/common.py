@@ -118,9 +118,7 @@ def attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         elif isinstance(value, list | tuple | set):
             for index, item in enumerate(value):
                 yield from walk(f"{name}[{index}]", item)
-        elif (
-            hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value)
-        ) or isinstance(value, nn.Module):
+        elif isinstance(value, nn.Module) or (hasattr(value, "__dict__") and not callable(value)):
             yield from walk(name, vars(value))
 
     yield from walk(type(module).__name__, module)

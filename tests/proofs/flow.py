@@ -12,6 +12,7 @@ from proofs.common import Build, Proofs, draw, draw_context, make, near, same
 from proofs.density import injective, points
 
 PROOFS = Proofs()
+INJECTIVE = Proofs()
 
 
 def bijective(p: Flow) -> bool:
@@ -114,3 +115,62 @@ def says_what_shape_it_wants(build: Build) -> None:
         else:
             with pytest.raises(ShapeError, match="context is missing; expected is one of shape"):
                 method(value)
+
+
+@INJECTIVE.add()
+def projects_once_and_for_all(build: Build) -> None:
+    for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 5e-2)):
+        p = make(build, dtype)
+        context = draw_context(p, 16, dtype)
+        x = points(p, 16, dtype)
+        once = p.decode(p.encode(x, context), context)
+        assert (once - x).abs().max() > 0.1, "x lies on the manifold by itself"
+        near(p.decode(p.encode(once, context), context), once, tolerance)
+        near(p.embed(p.project(x)), once, tolerance)
+        z = draw(None, (16, *p.latent_shape), dtype)
+        near(p.encode(p.decode(z, context), context), z, tolerance)
+        u = draw(None, (16, *p.manifold_shape), dtype)
+        near(p.project(p.embed(u)), u, tolerance)
+
+
+@INJECTIVE.add()
+def density_on_the_manifold(build: Build) -> None:
+    """log p(decode(z)) = log p_base(z) - ½ log det JᵀJ, J the Jacobian of decode."""
+    p = make(build)
+    z, context = draw(None, (4, *p.latent_shape)), draw_context(p, 4)
+    log_p = p.log_prob(p.decode(z, context), context)
+    for i in range(4):
+        row = None if context is None else context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v, row=row: p.decode(v[None], row).flatten(), z[i]
+        )
+        volume = torch.linalg.slogdet(jacobian.T @ jacobian).logabsdet / 2
+        base = p.prior.base.log_prob(z[i : i + 1], base_context(p.prior, row))
+        near(log_p[i], (base - volume)[0], 1e-8)
+
+
+@INJECTIVE.add()
+def samples_lie_on_the_manifold(build: Build) -> None:
+    p = make(build)
+    context = draw_context(p, 2)
+    for temperature in (0.5, 1.0):
+        x = p.sample(5, context, temperature).reshape(-1, *p.event_shape)
+        near(p.embed(p.project(x)), x, 1e-9)
+    torch.manual_seed(1)
+    cold = p.sample(5, context, 0.0)
+    torch.manual_seed(2)
+    near(p.sample(5, context, 0.0), cold, 1e-12)
+
+
+@INJECTIVE.add(when=lambda p: p.manifold_shape == (1,))
+def integrates_to_one_along_the_curve(build: Build) -> None:
+    p = make(build)
+    context = draw_context(p, 1)
+    u = torch.linspace(-20, 20, 8001, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        curve = p.embed(u)
+        middle = p.embed((u[1:] + u[:-1]) / 2)
+        rows = None if context is None else context.expand(len(middle), *context.shape[1:])
+        length = (curve[1:] - curve[:-1]).flatten(1).norm(dim=1)
+        total = (p.log_prob(middle, rows).exp() * length).sum().item()
+    assert total == pytest.approx(1, abs=0.01)
