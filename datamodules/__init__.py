@@ -3,6 +3,7 @@
 from .base import FlowDataModule, Splits, split_indices
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
+from .toy import Toy
 
 __all__ = [
     "MNIST",
@@ -12,5 +13,6 @@ __all__ = [
     "ImageDataModule",
     "InMemoryLoader",
     "Splits",
+    "Toy",
     "split_indices",
 ]
