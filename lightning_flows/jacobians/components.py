@@ -5,6 +5,10 @@ of shape (D, d): J = U S Vᵀ. The columns of U are principal axes in data space
 deviations along them in data units, V is an uninformative rotation of the latents. The *encoder's*
 Jacobian ∂z/∂x of a bijection is J⁻¹ = V S⁻¹ Uᵀ: there a large singular value means a thin
 direction. For a linear flow fitted to data with covariance Σ, J Jᵀ = Σ: this is PCA.
+
+For other flows the components are a first-order statement about the flow, not about the data
+alone: maps that preserve the base density change J without changing the likelihood. A Tikhonov
+term singles out the least twisted of them.
 """
 
 from collections.abc import Callable

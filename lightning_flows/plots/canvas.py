@@ -114,14 +114,22 @@ def check_points(points: Array) -> Array:
     return points
 
 
-def limits(points: Array, margin: float = 0.1) -> Array:
-    """Lowest and highest value along each axis with a margin: (dimensions, 2)."""
+def limits(points: Array, margin: float = 0.1, *, reaching: Array | None = None) -> Array:
+    """Lowest and highest value along each axis with a margin: (dimensions, 2).
+
+    They reach out to further points, but not so far that these would dwarf the first ones.
+    """
     finite = check_points(points)[np.isfinite(points).all(1)]
     if not len(finite):
         return np.array([[-1.0, 1.0]] * points.shape[1])
     low, high = finite.min(0), finite.max(0)
     room = margin * np.maximum(high - low, 1e-3 * max(1e-6, float(np.abs(finite).max())))
-    return np.stack([low - room, high + room], 1)
+    own = np.stack([low - room, high + room], 1)
+    if reaching is None:
+        return own
+    reach = (own[:, 1:] - own[:, :1]) / 2
+    both = limits(np.concatenate([points, reaching]), margin)
+    return np.clip(both, own[:, :1] - reach, own[:, 1:] + reach)
 
 
 def within(points: Array, limits: Array) -> Array:

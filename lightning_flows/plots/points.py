@@ -58,9 +58,7 @@ def error_lines(
         names: labels of the axes.
     """
     start, end = canvas.array(x), canvas.array(reconstructed)
-    own, both = canvas.limits(start), canvas.limits(np.concatenate([start, end]))
-    reach = (own[:, 1:] - own[:, :1]) / 2  # one wild reconstruction must not shrink the data
-    limits = np.clip(both, own[:, :1] - reach, own[:, 1:] + reach)
+    limits = canvas.limits(start, reaching=end)
     figure, [panel] = canvas.point_panels(limits, names=names, room=0.9)
     for pair in zip(start, end, strict=True):
         panel.plot(*np.stack(pair).T, color=canvas.ACCENT, linewidth=1, zorder=1)
@@ -85,7 +83,9 @@ def density(
         names: labels of the axes.
     """
     values = np.exp(np.nan_to_num(canvas.array(log_prob), nan=-np.inf, posinf=np.nan))
-    figure = canvas.figure(4.4, 3.7)
+    left, right, bottom, top = extent
+    aspect = float(np.clip((top - bottom) / (right - left), 0.4, 1.6))
+    figure = canvas.figure(4.4, 3.4 * aspect + 0.45)
     axes = figure.add_subplot()
     image = axes.imshow(
         values,
@@ -95,7 +95,7 @@ def density(
         vmin=0,
         interpolation="nearest",
     )
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, aspect=30, pad=0.02)
+    bar = figure.colorbar(image, ax=axes, aspect=30 * aspect, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=canvas.SMALL, length=2)
     bar.set_label("density", fontsize=canvas.MEDIUM)
@@ -123,7 +123,7 @@ def component_arrows(
     """
     at, arrows = canvas.array(points), canvas.array(axes) * canvas.array(scales)[..., None]
     cloud = at if data is None else np.concatenate([canvas.array(data), at])
-    limits = canvas.limits(cloud)
+    limits = canvas.limits(cloud, reaching=(at[:, None] + arrows).reshape(-1, at.shape[1]))
     figure, [panel] = canvas.point_panels(limits, names=names, room=0.9)
     panel.scatter(*cloud.T, **canvas.dots(len(cloud)), color=canvas.DATA, zorder=1)
     flat: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.008}

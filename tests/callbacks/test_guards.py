@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from foreign import Foreign, loader, trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning_flows.callbacks import NonFiniteGuard
 from torch import Tensor
 
@@ -105,6 +106,19 @@ def test_the_count_goes_on_after_resuming(tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match="2 optimizer steps"):
         resumed.fit(Explodes({0}), loader(PLANE), ckpt_path=tmp_path / "last.ckpt")
     assert guard.skipped == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Step .* is skipped")
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_scaler_is_left_to_its_own_work(fused: bool, tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    module, guard = Explodes({2}, fused=fused), NonFiniteGuard()
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    fit(module, tmp_path, guard, plugins=[plugin])
+    assert guard.skipped == 1
+    assert scaler.get_scale() == 2.0
+    assert torch.equal(module.history[1][0], module.history[2][0])
+    assert not torch.equal(module.history[2][0], module.history[3][0])
 
 
 def test_two_guards_have_two_states() -> None:
