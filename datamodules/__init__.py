@@ -1,1 +1,18 @@
-"""Lightning data modules for images, tables and toy data."""
+"""Data modules: data in memory, with shapes, splits and preprocessing."""
+
+from .base import FlowDataModule, Splits, split_indices
+from .images import MNIST, Digits, FashionMNIST, ImageDataModule
+from .loader import InMemoryLoader
+from .toy import Toy
+
+__all__ = [
+    "MNIST",
+    "Digits",
+    "FashionMNIST",
+    "FlowDataModule",
+    "ImageDataModule",
+    "InMemoryLoader",
+    "Splits",
+    "Toy",
+    "split_indices",
+]

@@ -21,7 +21,7 @@ from lightning_flows.transforms import Dequantise, Transform
 __all__ = ["FlowFactory", "FlowModule"]
 
 FlowFactory = Callable[[Shape], Density]
-"""Makes a flow from the shape of one data point: a class, `partial(RealNVP, layers=8)`, a lambda."""
+"""Makes a flow from the shape of one data point: a class, a `functools.partial` or a lambda."""
 
 
 class FlowModule(Recorded, L.LightningModule):

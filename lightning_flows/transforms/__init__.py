@@ -14,6 +14,7 @@ from lightning_flows.transforms.coupling import (
     Coupling,
     SplineCoupling,
 )
+from lightning_flows.transforms.dequantise import Dequantise
 from lightning_flows.transforms.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
@@ -25,6 +26,7 @@ from lightning_flows.transforms.elementwise import (
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.reshape import Reshape, Squeeze
 from lightning_flows.transforms.spline import RationalQuadratic
+from lightning_flows.transforms.standardise import Standardise
 from lightning_flows.transforms.univariate import Additive, Affine, Univariate
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Autoregressive",
     "Chain",
     "Coupling",
+    "Dequantise",
     "ElementwiseAffine",
     "Inverse",
     "LULinear",
@@ -55,6 +58,7 @@ __all__ = [
     "SplineAutoregressive",
     "SplineCoupling",
     "Squeeze",
+    "Standardise",
     "Support",
     "Tanh",
     "Transform",

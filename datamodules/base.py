@@ -1,0 +1,171 @@
+"""What all data modules share: splits in memory, preprocessing, loaders, checks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.shapes import Shape, as_shape
+from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.standardise import Standardise
+
+from .loader import InMemoryLoader
+
+__all__ = ["FlowDataModule", "Splits", "split_indices"]
+
+Splits = Mapping[str, tuple[Tensor, ...]]
+"""Tensors of "train", "val" and "test": (x,) or (x, labels)."""
+
+
+class FlowDataModule(L.LightningDataModule):
+    """Base of the data modules: subclasses say how to `load` and what to preprocess with.
+
+    Shapes are known after construction, so that a model can be built to fit. Batches hold data in
+    original units: x alone, or (x, label). `preprocess` is a transform that a model may put in
+    front of its flow; its statistics are fitted in `setup`, on the training split alone, and its
+    contribution makes log-densities speak of original units.
+
+    Args:
+        event_shape: shape of one data point.
+        preprocess: transform whose `Standardise` parts are to be fitted, or None.
+        label_names: names of the classes, where data has labels.
+        conditional: give labels as one-hot vectors for a model that is conditioned on them,
+            instead of as integers that a model ignores.
+        batch_size: samples in a batch, on each device.
+        seed: starting point of splits and of the order of training data.
+
+    Attributes:
+        event_shape: shape of one data point.
+        context_shape: (number of classes,) if conditional, else None.
+        label_names: names of the classes, or None.
+        preprocess: the transform, or None.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        preprocess: Transform | None = None,
+        label_names: Sequence[str] | None = None,
+        conditional: bool = False,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; accepted are integers from 1 up.")
+        if conditional and label_names is None:
+            raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
+        self.event_shape: Shape = as_shape(event_shape)
+        self.label_names = None if label_names is None else tuple(label_names)
+        self.context_shape: Shape | None = (
+            (len(self.label_names),) if conditional and self.label_names else None
+        )
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self.seed = seed
+        self._splits: dict[str, tuple[Tensor, ...]] = {}
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, where data has labels."""
+        return None if self.label_names is None else len(self.label_names)
+
+    def load(self) -> Splits:
+        """Read or generate the splits; called once on every process.
+
+        Returns:
+            "train", "val" and "test": x (n, *event_shape), where there are labels with integers
+            (n,). A split may be missing, except "train".
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and check the splits, fit the preprocessing; the second call does nothing."""
+        if self._splits:
+            return
+        splits = {name: self._checked(name, split) for name, split in self.load().items()}
+        if self.preprocess is not None:
+            _fit(self.preprocess, splits["train"][0])
+        self._splits = splits
+
+    def train_dataloader(self) -> InMemoryLoader:
+        """Training data in a new order each epoch; in a fixed one while overfitting on purpose."""
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        return self._loader("train", shuffle=not overfit)
+
+    def val_dataloader(self) -> InMemoryLoader | list[InMemoryLoader]:
+        """Validation data, in order; an empty list where there is none."""
+        return self._loader("val") if "val" in self._splits else []
+
+    def test_dataloader(self) -> InMemoryLoader:
+        """Test data, in order."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> InMemoryLoader:
+        """The test data."""
+        return self._loader("test")
+
+    def _loader(self, split: str, *, shuffle: bool = False) -> InMemoryLoader:
+        if not self._splits:
+            raise ConfigError(f"Call {type(self).__name__}.setup() before asking for its loaders.")
+        if split not in self._splits:
+            raise DataError(f"{type(self).__name__} has no {split} split; came {[*self._splits]}.")
+        return InMemoryLoader(self._splits[split], self.batch_size, shuffle=shuffle, seed=self.seed)
+
+    def _checked(self, name: str, split: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *labels = split
+        owner = f"The {name} split of {type(self).__name__}"
+        if len(x) == 0:
+            raise DataError(f"{owner} is empty.")
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise DataError(
+                f"{owner} has events of shape {tuple(x.shape[1:])}; expected is {self.event_shape}."
+            )
+        if x.is_floating_point() and not x.isfinite().all():
+            row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
+            raise DataError(f"{owner} holds NaN or infinite values, first in row {row}.")
+        if self.context_shape is None:
+            return split
+        one_hot = torch.nn.functional.one_hot(labels[0].long(), self.context_shape[0])
+        return x, one_hot.to(torch.get_default_dtype())
+
+
+def split_indices(total: int, sizes: Sequence[int], seed: int) -> list[Tensor]:
+    """Shuffle `total` indices and cut off pieces; what is left over comes first.
+
+    Args:
+        total: number of rows.
+        sizes: sizes of the pieces after the first.
+        seed: starting point of the shuffle; the global random state is not touched.
+
+    Raises:
+        ConfigError: a negative size, or no row left for the first piece.
+    """
+    first = total - sum(sizes)
+    if min(sizes, default=0) < 0 or first < 1:
+        raise ConfigError(
+            f"Splits of {list(sizes)} rows leave {first} of {total} rows to train on; "
+            "make them smaller."
+        )
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return list(torch.split(order, [first, *sizes]))
+
+
+@torch.no_grad()
+def _fit(preprocess: Transform, x: Tensor) -> None:
+    """Fit every `Standardise` of a chain on what the parts before it make of the data."""
+    was_training = preprocess.training
+    preprocess.eval()  # dequantisation noise that is the same on all ranks
+    parts: list[Any] = (
+        list(preprocess.transforms) if isinstance(preprocess, Chain) else [preprocess]
+    )
+    for part in parts:
+        if isinstance(part, Standardise) and not part.fitted:
+            part.fit(x)
+        x, _ = part.encode(x)
+    preprocess.train(was_training)

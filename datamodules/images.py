@@ -1,0 +1,207 @@
+"""Images with integer pixels: the embedded digits, MNIST, Fashion-MNIST."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.dequantise import Dequantise
+from lightning_flows.transforms.elementwise import Logit
+from lightning_flows.transforms.standardise import Standardise
+
+from .base import FlowDataModule, Splits, split_indices
+
+__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule"]
+
+_NUMERALS = tuple("0123456789")
+
+
+class ImageDataModule(FlowDataModule):
+    """Base of image data: integers from 0 to levels - 1, kept in memory as uint8.
+
+    Preprocessing is Dequantise, Logit, Standardise; log-densities with it are lower bounds of the
+    log-probability of the integers.
+
+    Args:
+        event_shape: (channels, height, width).
+        levels: number of values that a pixel may take.
+        alpha: how far Logit draws in the ends of the unit interval.
+        label_names: names of the classes.
+        conditional: give labels as one-hot vectors that a model is conditioned on.
+        batch_size: images in a batch, on each device.
+        seed: starting point of splits and of the order of training data.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        levels: int = 256,
+        alpha: float = 1e-6,
+        label_names: Sequence[str] | None = None,
+        conditional: bool = False,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        preprocess = Chain(
+            [
+                Dequantise(event_shape, levels),
+                Logit(event_shape, alpha),
+                Standardise(event_shape),
+            ]
+        )
+        super().__init__(
+            event_shape,
+            preprocess=preprocess,
+            label_names=label_names,
+            conditional=conditional,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.levels = levels
+
+    def to_image(self, x: Tensor) -> Tensor:
+        """Scale pixels for showing: (batch, *event_shape) -> (batch, C, H, W) in [0, 1]."""
+        return (x.to(torch.get_default_dtype()) / (self.levels - 1)).clamp(0, 1)
+
+
+class Digits(ImageDataModule):
+    """1797 handwritten digits of 8 x 8 pixels and 17 grey levels, embedded in scikit-learn.
+
+    Args:
+        validation: number of images to validate on.
+        test: number of images to test on.
+        alpha: how far Logit draws in the ends of the unit interval.
+        conditional: give labels as one-hot vectors that a model is conditioned on.
+        batch_size: images in a batch, on each device.
+        seed: starting point of the split and of the order of training data.
+    """
+
+    def __init__(
+        self,
+        *,
+        validation: int = 200,
+        test: int = 300,
+        alpha: float = 0.05,
+        conditional: bool = False,
+        batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            (1, 8, 8),
+            levels=17,
+            alpha=alpha,
+            label_names=_NUMERALS,
+            conditional=conditional,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.save_hyperparameters(logger=False)
+        self._indices = split_indices(1797, (validation, test), seed)
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        x = torch.as_tensor(digits.images).to(torch.uint8)[:, None]
+        labels = torch.as_tensor(digits.target).long()
+        return {
+            name: (x[index], labels[index])
+            for name, index in zip(("train", "val", "test"), self._indices, strict=True)
+            if len(index)
+        }
+
+
+class MNIST(ImageDataModule):
+    """Handwritten digits of 28 x 28 pixels: 55,000 to train, 5,000 to validate, 10,000 to test.
+
+    Args:
+        data_dir: folder of the data; what is missing is downloaded into it.
+        validation: number of training images to validate on instead.
+        limit: train on this many images only; all unless given.
+        alpha: how far Logit draws in the ends of the unit interval.
+        conditional: give labels as one-hot vectors that a model is conditioned on.
+        batch_size: images in a batch, on each device.
+        seed: starting point of the split and of the order of training data.
+    """
+
+    _dataset = "MNIST"
+    _label_names: tuple[str, ...] = _NUMERALS
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        *,
+        validation: int = 5000,
+        limit: int | None = None,
+        alpha: float = 1e-6,
+        conditional: bool = False,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            (1, 28, 28),
+            alpha=alpha,
+            label_names=self._label_names,
+            conditional=conditional,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit is {limit}; accepted are integers from 1 up.")
+        self.save_hyperparameters(logger=False)
+        self.data_dir = data_dir
+        self.validation = validation
+        self.limit = limit
+
+    def prepare_data(self) -> None:
+        """Download what is missing."""
+        self._open(train=True, download=True)
+        self._open(train=False, download=True)
+
+    def load(self) -> Splits:
+        train, test = self._open(train=True), self._open(train=False)
+        kept, held_out = split_indices(len(train.data), (self.validation,), self.seed)
+        splits = {
+            "train": (train.data[kept[: self.limit]], train.targets[kept[: self.limit]]),
+            "val": (train.data[held_out], train.targets[held_out]),
+            "test": (test.data, test.targets),
+        }
+        return {name: (x[:, None], labels) for name, (x, labels) in splits.items() if len(x)}
+
+    def _open(self, *, train: bool, download: bool = False) -> Any:
+        from torchvision import datasets
+
+        name = self._dataset
+        try:
+            return getattr(datasets, name)(self.data_dir, train=train, download=download)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"{name} is not complete in {self.data_dir!r} and "
+                f"{'could not be downloaded' if download else 'prepare_data has not run'}: go "
+                f"online, or put the four files of {name} into {self.data_dir}/{name}/raw, or set "
+                "data_dir to a writable folder that holds them."
+            ) from error
+
+
+class FashionMNIST(MNIST):
+    """Clothes of 28 x 28 pixels: 55,000 to train, 5,000 to validate, 10,000 to test.
+
+    Args:
+        data_dir: folder of the data; what is missing is downloaded into it.
+        validation: number of training images to validate on instead.
+        limit: train on this many images only; all unless given.
+        alpha: how far Logit draws in the ends of the unit interval.
+        conditional: give labels as one-hot vectors that a model is conditioned on.
+        batch_size: images in a batch, on each device.
+        seed: starting point of the split and of the order of training data.
+    """
+
+    _dataset = "FashionMNIST"
+    _label_names = (
+        "T-shirt", "trouser", "pullover", "dress", "coat",
+        "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    )  # fmt: skip

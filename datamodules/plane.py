@@ -1,0 +1,79 @@
+"""Toy distributions in the plane."""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from lightning_flows.errors import ConfigError
+
+from .toy_set import ToySet, gaussian, uniform
+
+__all__ = ["PLANE"]
+
+_SQUARES = torch.tensor([(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
+_RADII = torch.tensor([0.7, 1.4, 2.1], dtype=torch.float64)
+
+
+def _moons(n: int, noise: float, generator: Generator) -> Tensor:
+    """Two interleaved half circles of radius 1 around (-0.5, -0.25) and (0.5, 0.25)."""
+    angle = uniform(n, 0, math.pi, generator)
+    side = _signs(n, generator)
+    x = side * (angle.cos() - 0.5)
+    y = side * (angle.sin() - 0.25)
+    return gaussian(torch.stack([x, y], 1), noise, generator)
+
+
+def _checkerboard(n: int, noise: float, generator: Generator) -> Tensor:
+    """Uniform on eight of the sixteen unit squares in [-2, 2] x [-2, 2]."""
+    square = _SQUARES[torch.randint(len(_SQUARES), (n,), generator=generator)]
+    inside = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+    return gaussian(square + inside, noise, generator)
+
+
+def _checkerboard_log_prob(x: Tensor, noise: float) -> Tensor:
+    corner = _SQUARES.to(x)
+    offset = x[:, None] - corner  # (n, squares, 2), in [0, 1) inside
+    if noise == 0:
+        inside = ((offset >= 0) & (offset < 1)).all(2).any(1)
+        return torch.where(inside, -math.log(len(_SQUARES)), -math.inf).to(x)
+    edges = torch.special.ndtr(offset / noise) - torch.special.ndtr((offset - 1) / noise)
+    return edges.prod(2).mean(1).log()
+
+
+def _rings(n: int, noise: float, generator: Generator) -> Tensor:
+    """Circles of radius 0.7, 1.4 and 2.1 around the origin; the noise is radial."""
+    radius = _RADII[torch.randint(len(_RADII), (n,), generator=generator)]
+    radius = gaussian(radius, noise, generator)
+    angle = uniform(n, 0, 2 * math.pi, generator)
+    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def _rings_log_prob(x: Tensor, noise: float) -> Tensor:
+    if noise == 0:
+        raise ConfigError("rings with noise 0 are circles and have no density in the plane.")
+    radius = x.norm(dim=1, keepdim=True)
+    normal = torch.distributions.Normal(_RADII.to(x), noise)
+    # a negative radius lands on the opposite side
+    along = torch.cat([normal.log_prob(radius), normal.log_prob(-radius)], 1).logsumexp(1)
+    return along - math.log(len(_RADII)) - (2 * math.pi * radius[:, 0]).log()
+
+
+def _spiral(n: int, noise: float, generator: Generator) -> Tensor:
+    """Two arms of one and a half turns that reach radius 3."""
+    share = uniform(n, 0, 1, generator).sqrt()
+    angle, radius = 3 * math.pi * share, 3 * share * _signs(n, generator)
+    points = radius[:, None] * torch.stack([-angle.cos(), angle.sin()], 1)
+    return gaussian(points, noise, generator)
+
+
+def _signs(n: int, generator: Generator) -> Tensor:
+    return 2.0 * torch.randint(2, (n,), generator=generator) - 1
+
+
+PLANE = {
+    "moons": ToySet(_moons, None, 2, 2, noise=0.1),
+    "checkerboard": ToySet(_checkerboard, _checkerboard_log_prob, 2, 2, noise=0.0),
+    "rings": ToySet(_rings, _rings_log_prob, 2, 2, noise=0.08),
+    "spiral": ToySet(_spiral, None, 2, 2, noise=0.1),
+}

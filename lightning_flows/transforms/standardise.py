@@ -1,0 +1,87 @@
+"""Zero mean and unit variance, from statistics of the training data."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.shapes import check_batch
+from lightning_flows.transforms.base import Transform
+
+__all__ = ["Standardise"]
+
+
+class Standardise(Transform):
+    """Subtracts a mean and divides by a standard deviation, for every entry of an event.
+
+    The statistics are buffers, set once by `fit`; until then the map is the identity.
+
+    Args:
+        event_shape: shape of one data point.
+        minimum_scale: entries with a smaller standard deviation are divided by this number
+            instead; 0 refuses constant entries.
+
+    Attributes:
+        mean: (*event_shape).
+        std: (*event_shape).
+        fitted: whether `fit` has set the statistics, a boolean scalar.
+    """
+
+    mean: Tensor
+    std: Tensor
+    fitted: Tensor
+
+    def __init__(self, event_shape: Sequence[int] | int, *, minimum_scale: float = 0.0) -> None:
+        if minimum_scale < 0:
+            raise ConfigError(f"minimum_scale is {minimum_scale}; accepted are numbers from 0 up.")
+        super().__init__(event_shape)
+        self.minimum_scale = minimum_scale
+        self.register_buffer("mean", torch.zeros(self.event_shape))
+        self.register_buffer("std", torch.ones(self.event_shape))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Take mean and standard deviation from data.
+
+        Args:
+            x: data, (batch, *event_shape), two rows or more.
+
+        Raises:
+            DataError: too few rows, a value that is not finite, or an entry that is constant.
+        """
+        check_batch(x, self.event_shape, "x")
+        if len(x) < 2:
+            raise DataError(f"Standardise needs at least 2 rows to fit; came {len(x)}.")
+        mean, std = x.mean(0), x.std(0)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise DataError("Standardise cannot fit data that holds NaN or infinite values.")
+        # rounding alone gives a constant column of large numbers a tiny deviation
+        rounding = mean.abs() * torch.finfo(x.dtype).eps * 4
+        std = torch.where(std <= rounding, torch.zeros_like(std), std).clamp(self.minimum_scale)
+        if not std.all():
+            columns = (std.flatten() == 0).nonzero().flatten().tolist()
+            raise DataError(
+                f"Standardise cannot divide by a standard deviation of 0: constant columns "
+                f"{_listed(columns)}; drop them or set minimum_scale."
+            )
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.fitted.fill_(True)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_batch(x, self.event_shape, "x")
+        return (x - self.mean) / self.std, self._contribution(x)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_batch(z, self.event_shape, "z")
+        return z * self.std + self.mean, self._contribution(z)
+
+    def _contribution(self, x: Tensor) -> Tensor:
+        return -self.std.log().sum().expand(len(x))
+
+
+def _listed(columns: list[int]) -> str:
+    shown = ", ".join(map(str, columns[:8]))
+    return f"{shown} and {len(columns) - 8} more" if len(columns) > 8 else shown

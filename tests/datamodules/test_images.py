@@ -1,0 +1,171 @@
+import math
+import subprocess
+import sys
+
+import lightning as L
+import pytest
+import torch
+from lightning_flows.datamodules import MNIST, Digits, FashionMNIST
+from torch.nn import functional as F
+
+from lightning_flows.bases.normal import Normal
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.transforms.standardise import Standardise
+
+
+def ready(data):
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_digits_have_shapes_before_and_disjoint_splits_after_setup():
+    data = Digits()
+    assert data.event_shape == (1, 8, 8)
+    assert data.context_shape is None
+    assert data.num_classes == 10
+    ready(data)
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    assert [len(loader.dataset) for loader in loaders] == [1297, 200, 300]
+    x, labels = next(iter(loaders[0]))
+    assert x.shape == (128, 1, 8, 8)
+    assert x.dtype == torch.uint8
+    assert x.max() == 16
+    assert labels.dtype == torch.int64
+    everything = torch.cat([loader.dataset.tensors[0] for loader in loaders]).long()
+    assert everything.sum() == 561718  # as in scikit-learn
+    image = data.to_image(x)
+    assert (image.min(), image.max()) == (0, 1)
+
+
+def test_the_split_depends_on_the_seed_alone():
+    first, second, other = (ready(Digits(seed=s)) for s in (1, 1, 2))
+    test = [data.test_dataloader().dataset.tensors[1] for data in (first, second, other)]
+    assert torch.equal(test[0], test[1])
+    assert not torch.equal(test[0], test[2])
+
+
+def test_statistics_come_from_training_data_once_and_spare_the_random_state():
+    data = Digits()
+    before = torch.get_rng_state()
+    ready(data)
+    assert torch.equal(before, torch.get_rng_state())
+    assert data.preprocess.training
+    x = data.train_dataloader().dataset.tensors[0]
+    z, _ = data.preprocess.eval().encode(x)
+    assert torch.allclose(z.mean(0), torch.zeros(1, 8, 8), atol=1e-4)
+    assert torch.allclose(z.std(0), torch.ones(1, 8, 8), atol=1e-4)
+    standardise = data.preprocess.transforms[2]
+    assert isinstance(standardise, Standardise)
+    mean = standardise.mean.clone()
+    data.setup("test")
+    assert torch.equal(standardise.mean, mean)
+    other = ready(Digits(validation=600, test=0))
+    assert not torch.equal(other.preprocess.transforms[2].mean, mean)
+    with pytest.raises(DataError, match="Digits has no test split"):
+        other.test_dataloader()
+
+
+def test_log_densities_speak_of_the_integers():
+    # a model that is uniform over the dequantised cube gives each image 17**-64
+    data = ready(Digits())
+    data.preprocess.eval()
+    x = data.val_dataloader().dataset.tensors[0]
+    z, contribution = data.preprocess.encode(x)
+    again, other = data.preprocess.decode(z)
+    assert torch.equal(again, x.float())
+    assert torch.allclose(contribution, other)
+    logit, standardise = data.preprocess.transforms[1:]
+    _, to_cube = standardise.decode(z)
+    unit, slope = logit.decode(standardise.decode(z)[0])
+    assert ((unit > 0) & (unit < 1)).all()
+    uniform = contribution - to_cube - slope  # the log-density of z if unit is uniform
+    assert torch.allclose(uniform, torch.full_like(uniform, -64 * math.log(17)), rtol=1e-4)
+    # and a standard normal in z, a sensible first guess, beats it
+    assert (Normal((1, 8, 8)).log_prob(z) + contribution).mean() > -64 * math.log(17)
+
+
+def test_conditional_labels_are_one_hot_context():
+    data = ready(Digits(conditional=True))
+    assert data.context_shape == (10,)
+    plain = ready(Digits()).val_dataloader().dataset.tensors[1]
+    context = data.val_dataloader().dataset.tensors[1]
+    assert torch.equal(context, F.one_hot(plain, 10).float())
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.numpy().tobytes())
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Sixty random images in the files of MNIST and Fashion-MNIST."""
+    for name in ("MNIST", "FashionMNIST"):
+        raw = tmp_path / name / "raw"
+        raw.mkdir(parents=True)
+        for prefix, n in (("train", 60), ("t10k", 20)):
+            images = torch.randint(0, 256, (n, 28, 28)).to(torch.uint8)
+            write_idx(raw / f"{prefix}-images-idx3-ubyte", images)
+            write_idx(raw / f"{prefix}-labels-idx1-ubyte", (torch.arange(n) % 10).to(torch.uint8))
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_downloaded_images(tiny, kind):
+    data = ready(kind(tiny, validation=15, limit=30, batch_size=8))
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    assert [len(loader.dataset) for loader in loaders] == [30, 15, 20]
+    x, labels = next(iter(loaders[2]))
+    assert x.shape == (8, 1, 28, 28)
+    assert x.dtype == torch.uint8
+    assert labels.tolist() == list(range(8))
+    assert len(data.label_names) == 10
+    assert data.preprocess.encode(x)[0].isfinite().all()
+
+
+def test_missing_images_say_what_to_do(tmp_path, tiny, monkeypatch):
+    missing = str(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"FashionMNIST is not complete in .*nowhere.*put the four"):
+        FashionMNIST(missing).setup("fit")
+
+    def offline(*_, **__):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", offline)
+    with pytest.raises(DataError, match="could not be downloaded: go online"):
+        MNIST(missing).prepare_data()
+    with pytest.raises(ConfigError, match=r"Splits of \[60\] rows leave 0 of 60"):
+        FashionMNIST(tiny, validation=60).setup("fit")
+    with pytest.raises(ConfigError, match="limit is 0"):
+        MNIST(limit=0)
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_real_files(real_images, kind):
+    data = ready(kind(real_images, limit=2000))
+    assert len(data.val_dataloader().dataset) == 5000
+    assert len(data.test_dataloader().dataset) == 10000
+    x, labels = data.train_dataloader().dataset.tensors
+    assert x.shape == (2000, 1, 28, 28)
+    assert labels.bincount().min() > 150
+    z, _ = data.preprocess.eval().encode(x)
+    assert torch.allclose(z.std(0), torch.ones(1, 28, 28), atol=1e-3)
+
+
+def test_hyperparameters_travel_without_meeting_those_of_a_module(tmp_path):
+    data = Digits(batch_size=32, conditional=True)
+    assert dict(data.hparams) == {
+        "validation": 200, "test": 300, "alpha": 0.05, "conditional": True, "batch_size": 32,
+        "seed": 0,
+    }  # fmt: skip
+    assert isinstance(data, L.LightningDataModule)
+
+
+def test_the_package_imports_without_data_libraries():
+    code = (
+        "import sys, lightning; "  # which may import them itself
+        "sys.modules.update(dict.fromkeys(('torchvision', 'sklearn', 'pandas'))); "
+        "import lightning_flows.datamodules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,137 @@
+import math
+from typing import get_args
+
+import pytest
+import torch
+from lightning_flows.datamodules import Toy
+from lightning_flows.datamodules.toy import ToyName
+
+from lightning_flows.errors import ConfigError, ShapeError
+
+NAMES = get_args(ToyName)
+
+
+def points(name, n=20_000, **options):
+    data = Toy(name, n_train=n, n_val=10, n_test=10, **options)
+    data.setup("fit")
+    return data, data.train_dataloader().dataset.tensors[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_are_centred_reproducible_and_spare_the_random_state(name):
+    before = torch.get_rng_state()
+    data, x = points(name)
+    assert torch.equal(before, torch.get_rng_state())
+    assert tuple(x.shape[1:]) == data.event_shape
+    assert x.dtype == torch.float32
+    assert x.abs().max() < 4
+    centre = torch.tensor([0.698, 0.0]) if name == "von_mises_circle" else torch.zeros(1)
+    if name != "swiss_roll":
+        assert (x.mean(0) - centre).abs().max() < 0.05
+    assert torch.equal(points(name)[1], x)
+    assert not torch.equal(points(name, seed=1)[1], x)
+    assert (points(name, noise=0.5)[1] - x).abs().max() > 0.5
+
+
+def test_held_out_points_do_not_change_with_the_number_of_training_points():
+    few, many = (points("moons", n)[0].test_dataloader().dataset.tensors[0] for n in (10, 1000))
+    assert torch.equal(few, many)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise"), [("checkerboard", None), ("checkerboard", 0.1), ("rings", None)]
+)
+def test_densities_in_the_plane_integrate_to_one_and_belong_to_the_samples(name, noise):
+    data, x = points(name, 50_000, noise=noise)
+    step = 0.005
+    axis = torch.arange(-3, 3, step, dtype=torch.float64) + step / 2
+    grid = torch.cartesian_prod(axis, axis)
+    log_prob = torch.cat([data.true_log_prob(part) for part in grid.split(100_000)])
+    prob = log_prob.exp()
+    assert abs(prob.sum() * step**2 - 1) < 1e-4
+    negative_entropy = torch.where(prob > 0, prob * log_prob, 0).sum() * step**2
+    assert abs(data.true_log_prob(x).mean() - negative_entropy) < 0.015
+    # and cell by cell
+    counts = torch.histogramdd(x.double(), [24, 24], range=[-3, 3, -3, 3]).hist / len(x)
+    cells = (prob * step**2).reshape(24, 50, 24, 50).sum((1, 3))
+    assert (counts - cells).abs().max() < 0.002
+
+
+def test_checkerboard_is_uniform_on_half_of_the_square():
+    data, x = points("checkerboard")
+    assert torch.allclose(data.true_log_prob(x), torch.tensor(-math.log(8)))
+    beside = torch.tensor([[0.5, -0.5], [2.5, 0.5], [-0.5, 0.5]])
+    assert data.true_log_prob(beside).tolist() == [-math.inf] * 3
+
+
+def quadrature(name, n=400):
+    """Points of a manifold and the length or area that each stands for."""
+    u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    one, two = torch.cartesian_prod(u, u).T
+    if name == "von_mises_circle":
+        t = 2 * math.pi * u
+        return torch.stack([t.cos(), t.sin()], 1), torch.full((n,), 2 * math.pi / n)
+    if name == "sphere":
+        t, height = 2 * math.pi * one, 2 * two - 1
+        r = (1 - height**2).sqrt()
+        place = [r * t.cos(), r * t.sin(), height]
+        area = torch.full_like(t, 4 * math.pi)
+    elif name == "torus":
+        t, s = 2 * math.pi * one, 2 * math.pi * two
+        r = 1.5 + 0.6 * s.cos()
+        place, area = [r * t.cos(), r * t.sin(), 0.6 * s.sin()], 4 * math.pi**2 * 0.6 * r
+    elif name == "swiss_roll":
+        t = math.pi * (1.5 + 3 * one)
+        place = [t / 5 * t.cos(), 4 * two - 2, t / 5 * t.sin()]
+        area = 3 * math.pi * 4 * (1 + t**2).sqrt() / 5
+    else:
+        t = 3 * math.pi * (one - 0.5)
+        place = [t.sin(), 2 * two - 1, t.sign() * (t.cos() - 1)]
+        area = torch.full_like(t, 6 * math.pi)
+    return torch.stack(place, 1), area / n**2
+
+
+@pytest.mark.parametrize("name", ["von_mises_circle", "sphere", "torus", "swiss_roll", "s_curve"])
+def test_densities_on_manifolds_integrate_to_one_and_belong_to_the_samples(name):
+    data, x = points(name, 50_000)
+    grid, volume = quadrature(name)
+    log_prob = data.true_log_prob(grid)
+    prob = log_prob.exp() * volume
+    assert abs(prob.sum() - 1) < 1e-4
+    assert abs(data.true_log_prob(x).mean() - (prob * log_prob).sum()) < 0.015
+    mean, square = (prob[:, None] * grid).sum(0), (prob[:, None] * grid**2).sum(0)
+    assert (x.mean(0) - mean).abs().max() < 0.02
+    assert (x.square().mean(0) - square).abs().max() < 0.05
+    assert data.manifold_dimension == (1 if name == "von_mises_circle" else 2)
+
+
+def test_outside_the_edges_of_a_surface_there_is_nothing():
+    roll = torch.tensor([[0.1, 0, 0], [1, 2.1, 1.0]])
+    curve = torch.tensor([[0, 1.5, 0], [0.7, 0, 0.3]])
+    assert Toy("swiss_roll").true_log_prob(roll).tolist() == [-math.inf] * 2
+    assert Toy("s_curve").true_log_prob(curve).tolist() == [-math.inf] * 2
+
+
+def test_standardised_moons_keep_their_units_in_the_likelihood():
+    data, x = points("moons", standardise=True)
+    z, contribution = data.preprocess.encode(x)
+    assert torch.allclose(z.std(0), torch.ones(2), atol=1e-4)
+    assert torch.allclose(contribution, -x.std(0).log().sum())
+    assert points("moons")[0].preprocess is None
+
+
+def test_refusals():
+    with pytest.raises(ConfigError, match="Toy has no 'moon'; accepted are moons, checkerboard"):
+        Toy("moon")
+    with pytest.raises(ConfigError, match="noise is -1"):
+        Toy("moons", noise=-1)
+    with pytest.raises(ConfigError, match="from 1 up for n_train"):
+        Toy("moons", n_train=0)
+    with pytest.raises(ConfigError, match="moons has no density in closed form"):
+        Toy("moons").true_log_prob(torch.zeros(1, 2))
+    with pytest.raises(ConfigError, match="rings with noise 0 are circles"):
+        Toy("rings", noise=0.0).true_log_prob(torch.ones(1, 2))
+    with pytest.raises(ShapeError, match=r"expected is \(batch, 3\)"):
+        Toy("sphere").true_log_prob(torch.zeros(1, 2))
+    with pytest.raises(ConfigError, match=r"Call Toy\.setup"):
+        Toy("moons").train_dataloader()
