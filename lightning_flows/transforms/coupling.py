@@ -84,7 +84,8 @@ class Coupling(Transform):
         inputs = kept
         if self.context_shape is not None and context is not None:
             inputs = torch.cat([kept, context.flatten(1).to(kept.dtype)], 1)
-        h = self.net(inputs).unflatten(1, (self.univariate.size, changed.shape[1]))
+        h = self.net(inputs).to(x.dtype)  # autocast must not reach the map itself
+        h = h.unflatten(1, (self.univariate.size, changed.shape[1]))
         return kept, changed, h
 
     def _join(self, kept: Tensor, changed: Tensor) -> Tensor:

@@ -263,6 +263,22 @@ def _push(function: Callable[[Tensor], Any], x: Tensor, tangent: Tensor) -> Any:
     return torch.func.jvp(function, (x,), (tangent,))[1]
 
 
+@PROOFS.add(when=lambda t: encodes(t) and decodes(t))
+def holds_in_mixed_precision(build: Build) -> None:
+    """Networks may run in half precision; the map and its contribution stay in single."""
+    t = make(build, torch.float32)
+    context = draw_context(t, 16, torch.float32)
+    for direction, back in (DIRECTIONS, DIRECTIONS[::-1]):
+        x = inputs(t, direction, 16, torch.float32)
+        exact = getattr(t, direction)(x, context)
+        with torch.autocast("cpu", torch.bfloat16):
+            y, contribution = getattr(t, direction)(x, context)
+            again, _ = getattr(t, back)(y, context)
+        assert y.dtype == contribution.dtype == again.dtype == torch.float32
+        near((y, contribution), exact, 0.2)
+        near(again, x, 0.2)
+
+
 @PROOFS.add(when=encodes)
 def vmap_over_points(build: Build) -> None:
     t = make(build)
