@@ -1,1 +1,66 @@
-"""Normalizing flows that learn where data lies and how densely, on PyTorch Lightning."""
+"""Normalizing flows that learn where data lies and how densely, on PyTorch Lightning.
+
+Names are imported when they are first used: `lightning_flows.flows` and its siblings serve in any
+torch program without importing Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_flows.bases import (
+        ConditionalNormal,
+        Density,
+        Normal,
+        NormalMixture,
+        Uniform,
+    )
+    from lightning_flows.families import DensityFlow, FlowModule, RectangularFlow
+    from lightning_flows.flows import MAF, NICE, Flow, NeuralSplineFlow, PaddedFlow, RealNVP
+    from lightning_flows.jacobians import ExactVolume, StochasticVolume
+    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "bases": ("ConditionalNormal", "Density", "Normal", "NormalMixture", "Uniform"),
+    "families": ("DensityFlow", "FlowModule", "RectangularFlow"),
+    "flows": ("MAF", "NICE", "Flow", "NeuralSplineFlow", "PaddedFlow", "RealNVP"),
+    "jacobians": ("ExactVolume", "StochasticVolume"),
+    "transforms": ("Chain", "Inverse", "Multiscale", "Transform"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "MAF",
+    "NICE",
+    "Chain",
+    "ConditionalNormal",
+    "Density",
+    "DensityFlow",
+    "ExactVolume",
+    "Flow",
+    "FlowModule",
+    "Inverse",
+    "Multiscale",
+    "NeuralSplineFlow",
+    "Normal",
+    "NormalMixture",
+    "PaddedFlow",
+    "RealNVP",
+    "RectangularFlow",
+    "StochasticVolume",
+    "Transform",
+    "Uniform",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

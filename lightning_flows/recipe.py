@@ -11,11 +11,16 @@ nested recipe is a factory; inside a part every nested recipe is a part.
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any, Self
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.errors import ConfigError
 
@@ -30,20 +35,27 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         instance = super().__new__(cls)
         if args or kwargs:  # copy and pickle call __new__ with no arguments
-            bound = inspect.signature(cls).bind(*args, **kwargs)
-            object.__setattr__(instance, "_arguments", dict(bound.arguments))
+            signature = inspect.signature(cls)
+            arguments = dict(signature.bind(*args, **kwargs).arguments)
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is parameter.VAR_KEYWORD:  # options passed on to a base class
+                    arguments |= arguments.pop(name, {})
+            object.__setattr__(instance, "_arguments", arguments)
         return instance
+
+
+_BUILDABLE = (Recorded, nn.Module, Optimizer, LRScheduler)
 
 
 def to_recipe(value: Any) -> Any:
     """Describe a value as plain data.
 
     Args:
-        value: plain data, a class or function (a factory), a `functools.partial` of one, a
-            `Recorded` part, or a list, tuple or dict of those.
+        value: plain data, a class (a factory), a `functools.partial` of one, a `Recorded` part,
+            or a list, tuple or dict of those.
 
     Raises:
-        ConfigError: a lambda, a function defined inside another, or an object that is not plain.
+        ConfigError: a function, or an object that is not plain.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -57,11 +69,11 @@ def to_recipe(value: Any) -> Any:
         return _entry(value.func, value.keywords)
     if isinstance(value, Recorded):
         return _entry(type(value), getattr(value, "_arguments", {}))
-    if callable(value):
+    if isinstance(value, type):
         return _entry(value, {})
     raise ConfigError(
         f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
-        "importable functions, partials of them, and the parts of lightning_flows."
+        "functools.partial(Class, ...), and the parts of lightning_flows."
     )
 
 
@@ -90,22 +102,32 @@ def _entry(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, A
     }
 
 
-def _path(target: Callable[..., Any]) -> str:
-    name = getattr(target, "__qualname__", repr(target))
-    if "<" in name or not hasattr(target, "__module__"):
+def _path(target: Any) -> str:
+    """Shortest import path: files may move, what a package re-exports stays."""
+    if not isinstance(target, type) or "." in target.__qualname__:
         raise ConfigError(
-            f"{name} cannot be stored, because nothing can import it again; "
-            "use a class, functools.partial(Class, ...) or a function at the top of a module."
+            f"{target!r} cannot be stored, because nothing can import it again; "
+            "use a class at the top of a module or functools.partial(Class, ...)."
         )
+    name = target.__qualname__
+    packages = list(accumulate(target.__module__.split("."), lambda a, b: f"{a}.{b}"))
+    for package in packages:
+        module = sys.modules.get(package)
+        if getattr(module, name, None) is target:
+            return f"{package}.{name}"
     return f"{target.__module__}.{name}"
 
 
 def _import(path: str) -> Any:
+    """Import a class that a recipe names; a checkpoint must not call just anything."""
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"class_path {path!r} cannot be imported: {error}.") from error
+    if not (isinstance(target, type) and issubclass(target, _BUILDABLE)):
+        raise ConfigError(f"class_path {path!r} is no flow, transform, network or optimizer.")
+    return target
 
 
 def _arguments(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -129,10 +129,11 @@ class DensityDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density in nats: (*sample, *batch, *event) -> (*sample, *batch)."""
         outer = value.shape[: value.ndim - len(self.event_shape)]
+        outer = torch.broadcast_shapes(outer, self.batch_shape)
         context = self.context
         if context is not None:
             context = context.expand(*outer, *context.shape[1:]).flatten(0, len(outer) - 1)
-        flat = value.reshape(-1, *self.event_shape)
+        flat = value.expand(*outer, *self.event_shape).reshape(-1, *self.event_shape)
         return self.density.log_prob(flat, context).reshape(outer)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008, torch's own

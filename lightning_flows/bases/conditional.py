@@ -37,13 +37,13 @@ class ConditionalNormal(Density):
         self.net = MLP(inputs, outputs, hidden=hidden, activation=activation, zero_last=True)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return normal_log_prob(x, *self._parameters(context))
+        return normal_log_prob(x, *self._loc_and_log_scale(context))
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        loc, log_scale = self._parameters(context)
+        loc, log_scale = self._loc_and_log_scale(context)
         return loc + temperature * log_scale.exp() * torch.randn_like(loc)
 
-    def _parameters(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _loc_and_log_scale(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_context(self.context_shape, context)
         assert context is not None
         weight = self.net.layers[-1].weight

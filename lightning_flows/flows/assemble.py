@@ -23,6 +23,7 @@ def assemble(
     *,
     mixing: Mixing = "none",
     actnorm: bool = False,
+    interleave: bool = False,
 ) -> Chain:
     """Flatten the event, then stack layers with what stands between them.
 
@@ -32,6 +33,8 @@ def assemble(
         layer: makes layer i from the number of features and i.
         mixing: none, permutation or lu: what stands before layers 2, 4, 6 and so on.
         actnorm: whether an ActNorm stands before every layer.
+        interleave: whether every second entry goes to the first half, so that neighbours in data
+            (pixels, columns that belong together) stand in different halves.
 
     Raises:
         ConfigError: fewer than one layer, or an unknown mixing.
@@ -43,6 +46,8 @@ def assemble(
     shape = as_shape(event_shape)
     features = size(shape)
     parts: list[Transform] = [] if len(shape) == 1 else [Reshape(shape, (features,))]
+    if interleave and features > 2:
+        parts.append(Permutation(features, [*range(0, features, 2), *range(1, features, 2)]))
     for i in range(layers):
         if i and i % 2 == 0 and features > 1:
             if mixing == "permutation":

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lightning_flows.bases.base import Density
+from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.normal import Normal
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, check_batch
@@ -61,6 +61,7 @@ class Flow(Density):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
+        check_context(self.context_shape, context)
         return self.transform.decode(z, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -59,7 +59,9 @@ class RealNVP(Flow):
                 context_shape=context_shape,
             )
 
-        transform = assemble(event_shape, layers, coupling, mixing=mixing, actnorm=actnorm)
+        transform = assemble(
+            event_shape, layers, coupling, mixing=mixing, actnorm=actnorm, interleave=True
+        )
         super().__init__(transform, None if base is None else base(transform.latent_shape))
 
 
@@ -104,7 +106,7 @@ class NICE(Flow):
                 context_shape=context_shape,
             )
 
-        transform = assemble(event_shape, layers, coupling, mixing=mixing)
+        transform = assemble(event_shape, layers, coupling, mixing=mixing, interleave=True)
         if scaling:
             transform = Chain([transform, ElementwiseAffine(transform.latent_shape)])
         super().__init__(transform, None if base is None else base(transform.latent_shape))

@@ -108,7 +108,8 @@ class PaddedFlow(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at the projection of x with respect to d-dimensional volume.
 
-        The volume is exact and carries no gradient; training uses `jacobians.volume`.
+        The volume is exact, and so is its gradient; the strategies of `jacobians.volume` are
+        cheaper in training.
 
         Returns:
             (batch,), nats. It says nothing about how far x lies from the manifold.

@@ -76,5 +76,12 @@ class NeuralSplineFlow(Flow):
                 context_shape=context_shape,
             )
 
-        transform = assemble(event_shape, layers, layer, mixing=mixing, actnorm=actnorm)
+        transform = assemble(
+            event_shape,
+            layers,
+            layer,
+            mixing=mixing,
+            actnorm=actnorm,
+            interleave=not autoregressive,
+        )
         super().__init__(transform, None if base is None else base(transform.latent_shape))

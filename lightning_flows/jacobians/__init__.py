@@ -1,1 +1,14 @@
 """Everything that differentiates a map: products, volumes, components."""
+
+from lightning_flows.jacobians.products import jacobian, tangents, value_and_jacobian
+from lightning_flows.jacobians.volume import ExactVolume, StochasticVolume, Volume, log_volume
+
+__all__ = [
+    "ExactVolume",
+    "StochasticVolume",
+    "Volume",
+    "jacobian",
+    "log_volume",
+    "tangents",
+    "value_and_jacobian",
+]

@@ -90,10 +90,12 @@ class StochasticVolume(Volume):
         return x, value + (surrogate - surrogate.detach())
 
 
-@torch.no_grad()
 def log_volume(decode: Decoder, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
-    """True ½ log det JᵀJ of the decoder at z by QR: (batch, d) -> (batch,), nats."""
-    return _log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size), mode="r").R)
+    """True ½ log det JᵀJ of the decoder at z by QR: (batch, d) -> (batch,), nats.
+
+    Differentiable in reverse and forward mode; call it under `no_grad` to only measure.
+    """
+    return _log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size)).R)
 
 
 class _HalfLogDet(torch.autograd.Function):

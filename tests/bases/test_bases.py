@@ -1,0 +1,35 @@
+"""Every base density against every proof. A new base is one line here."""
+
+import pytest
+
+from lightning_flows.bases.conditional import ConditionalNormal
+from lightning_flows.bases.mixture import NormalMixture
+from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.uniform import Uniform
+from lightning_flows.flows.base import Flow
+from lightning_flows.transforms.coupling import AffineCoupling
+from lightning_flows.transforms.elementwise import Sigmoid
+from proofs.common import Build, pairs
+from proofs.density import PROOFS
+
+CASES: dict[str, Build] = {
+    "Normal (2,)": lambda: Normal(2),
+    "Normal (image)": lambda: Normal((2, 2, 1), loc=1.0, scale=2.0),
+    "Normal (learned)": lambda: Normal(2, loc=-1.0, scale=0.5, learned=True),
+    "NormalMixture (1,)": lambda: NormalMixture(1, components=3),
+    "NormalMixture (2,)": lambda: NormalMixture(2),
+    "NormalMixture (image)": lambda: NormalMixture((1, 2, 2), components=2),
+    "Uniform (2,)": lambda: Uniform(2),
+    "Uniform (interval)": lambda: Uniform((1, 3), low=-1.0, high=4.0),
+    "ConditionalNormal (1,)": lambda: ConditionalNormal(1, 3, hidden=(16,)),
+    "ConditionalNormal (image)": lambda: ConditionalNormal((1, 2, 2), (2, 2), hidden=(16,)),
+    "Flow (as a base)": lambda: Flow(
+        AffineCoupling(2, hidden=(16,)), Flow(AffineCoupling(2, hidden=(16,), swap=True))
+    ),
+    "Flow (on the unit interval)": lambda: Flow(Sigmoid(1), Uniform(1)),
+}
+
+
+@pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
+def test_base(prove, build):
+    prove(build)

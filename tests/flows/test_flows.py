@@ -1,0 +1,82 @@
+"""Every flow against every proof. A new architecture is one line in `ARCHITECTURES`."""
+
+from functools import partial
+
+import pytest
+
+from lightning_flows.bases.conditional import ConditionalNormal
+from lightning_flows.bases.mixture import NormalMixture
+from lightning_flows.bases.uniform import Uniform
+from lightning_flows.flows.autoregressive import MAF
+from lightning_flows.flows.base import Flow
+from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.flows.spline import NeuralSplineFlow
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.coupling import AffineCoupling
+from lightning_flows.transforms.elementwise import Logit, Sigmoid
+from proofs import density, flow
+from proofs.common import Build, pairs
+
+H = {"hidden": (16,)}
+ARCHITECTURES = {
+    "RealNVP": partial(RealNVP, layers=3, **H),
+    "NICE": partial(NICE, layers=3, **H),
+    "NeuralSplineFlow": partial(NeuralSplineFlow, layers=2, bins=4, bound=3.0, **H),
+    "NeuralSplineFlow autoregressive": partial(
+        NeuralSplineFlow, layers=2, bins=4, autoregressive=True, **H
+    ),
+    "MAF": partial(MAF, layers=2, **H),
+}
+VARIANTS = {
+    "(2,)": {"event_shape": (2,)},
+    "(5,)": {"event_shape": [5]},
+    "(1, 4, 4)": {"event_shape": (1, 4, 4)},
+    "(1,)": {"event_shape": 1},
+    "(2,), conditional": {"event_shape": (2,), "context_shape": (3,)},
+}
+
+CASES: dict[str, Build] = {
+    f"{name} {variant}": partial(architecture, **arguments)
+    for name, architecture in ARCHITECTURES.items()
+    for variant, arguments in VARIANTS.items()
+} | {
+    "RealNVP (residual, permutations)": lambda: RealNVP(
+        3, layers=5, hidden=(16, 16), residual=True, mixing="permutation", activation="silu"
+    ),
+    "RealNVP (actnorm, lu, mixture)": lambda: RealNVP(
+        2, layers=3, actnorm=True, mixing="lu", base=partial(NormalMixture, components=2), **H
+    ),
+    "NICE (keeps the volume)": lambda: NICE(4, layers=4, scaling=False, **H),
+    "MAF (three hidden layers)": lambda: MAF(4, layers=2, hidden=(7, 5, 6)),
+    "MAF (narrow)": lambda: MAF(6, layers=1, hidden=(3,), context_shape=(1, 2)),
+    "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
+    "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
+    "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
+    "Flow (conditional base)": lambda: Flow(AffineCoupling(2, **H), ConditionalNormal(2, 3, **H)),
+}
+
+
+small = partial(RealNVP, layers=2, **H)
+INJECTIVE_CASES: dict[str, Build] = {
+    "PaddedFlow (curve)": lambda: PaddedFlow(3, latent_features=1, ambient=small, prior=small),
+    "PaddedFlow (image)": lambda: PaddedFlow((1, 2, 3), ambient=small, prior=small),
+    "PaddedFlow (conditional)": lambda: PaddedFlow(
+        4, latent_features=1, ambient=small, prior=small, context_shape=3
+    ),
+    "PaddedFlow (spline)": lambda: PaddedFlow(
+        5, latent_features=2, ambient=partial(NeuralSplineFlow, layers=2, bins=4, **H), prior=small
+    ),
+}
+
+
+@pytest.mark.parametrize(("prove", "build"), pairs(CASES, [*density.PROOFS, *flow.PROOFS]))
+def test_flow(prove, build):
+    prove(build)
+
+
+@pytest.mark.parametrize(
+    ("prove", "build"), pairs(INJECTIVE_CASES, [*density.PROOFS, *flow.INJECTIVE])
+)
+def test_injective_flow(prove, build):
+    prove(build)

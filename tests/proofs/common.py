@@ -1,0 +1,151 @@
+"""What the proofs share: building with random parameters, drawing inputs, finding tensors.
+
+A suite is a dictionary `"name (variant)" -> constructor` and a list of proofs; `pairs` crosses
+them, leaving out the proofs that do not apply to a case.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.transforms.base import REAL, Support
+
+Build = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A property that holds for every case `applies` accepts."""
+
+    run: Callable[[Build], None]
+    applies: Callable[[Any], bool]
+
+
+class Proofs(list[Proof]):
+    """A list that functions join by the decorator `@proofs.add()` or `@proofs.add(when=...)`."""
+
+    def add(
+        self, when: Callable[[Any], bool] = lambda _: True
+    ) -> Callable[[Callable[[Build], None]], Callable[[Build], None]]:
+        def register(function: Callable[[Build], None]) -> Callable[[Build], None]:
+            self.append(Proof(function, when))
+            return function
+
+        return register
+
+
+def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
+    """Every case with every proof that applies to it, as arguments of pytest's parametrize."""
+    return [
+        pytest.param(proof.run, build, id=f"{name}-{proof.run.__name__}")
+        for name, build in cases.items()
+        for module in [build()]
+        for proof in proofs
+        if proof.applies(module)
+    ]
+
+
+def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
+    """Build a module with random parameters: an identity initialisation would hide mistakes."""
+    torch.manual_seed(seed)
+    module = build().to(dtype)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter += (0.4 / math.sqrt(fan_in) * noise).to(dtype)
+    return module
+
+
+def draw(
+    support: Support | tuple[float, float] | None,
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> Tensor:
+    """Random values of a support: normal, uniform, exponential or integer."""
+    if support is None:
+        support = REAL
+    elif isinstance(support, tuple):
+        support = Support(*support)
+    generator = torch.Generator().manual_seed(seed + 100)
+    if support.discrete:
+        low, high = int(support.low), int(support.high)
+        return torch.randint(low, high, shape, generator=generator).to(dtype)
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
+    if math.isfinite(support.low) and math.isfinite(support.high):
+        values = support.low + (support.high - support.low) * (0.02 + 0.96 * unit)
+    elif math.isfinite(support.low):
+        values = support.low - torch.log(unit)
+    else:
+        values = 1.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    return values.to(dtype)
+
+
+def draw_context(
+    module: Any, n: int, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> Tensor | None:
+    """A batch of contexts, or None for an unconditional module."""
+    if module.context_shape is None:
+        return None
+    return draw(REAL, (n, *module.context_shape), dtype, seed + 7)
+
+
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, also those that no state dict stores."""
+    return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+def attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that can be reached from a module's attributes, registered or not."""
+    seen: set[int] = set()
+
+    def walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from walk(f"{name}.{key}", item)
+        elif isinstance(value, list | tuple | set):
+            for index, item in enumerate(value):
+                yield from walk(f"{name}[{index}]", item)
+        elif isinstance(value, nn.Module) or (hasattr(value, "__dict__") and not callable(value)):
+            yield from walk(name, vars(value))
+
+    yield from walk(type(module).__name__, module)
+
+
+def same(actual: Any, expected: Any) -> None:
+    """Bit for bit equal."""
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def near(actual: Any, expected: Any, tolerance: float = 1e-8) -> None:
+    """Equal up to a tolerance that is both relative and absolute."""
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def check_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> None:
+    """Every parameter gets a finite gradient, zero only where the loss does not depend on it."""
+    module.zero_grad()
+    value = loss()
+    if value.requires_grad:
+        value.backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, f"no gradient for {name}"
+        assert parameter.grad.isfinite().all(), f"{name} has gradient {parameter.grad}"
+        if not parameter.grad.any():  # a masked layer that sees nothing
+            before = parameter.detach().clone()
+            with torch.no_grad():
+                parameter += 0.1
+                assert torch.equal(loss(), value), f"the gradient of {name} is wrongly zero"
+                parameter.copy_(before)

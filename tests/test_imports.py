@@ -1,0 +1,112 @@
+"""Who may import whom: imports run downwards only, and heavy packages come in late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lightning_flows"
+GROUND = {"errors", "shapes", "recipe"}
+MAY_IMPORT = {
+    "errors": set(),
+    "shapes": {"errors"},
+    "recipe": {"errors"},
+    "nets": GROUND,
+    "bases": {"nets"} | GROUND,
+    "transforms": {"bases", "nets"} | GROUND,
+    "jacobians": {"transforms", "bases", "nets"} | GROUND,
+    "flows": {"jacobians", "transforms", "bases", "nets"} | GROUND,
+    "metrics": GROUND,
+    "plots": {"errors"},
+    "families": {"metrics", "flows", "jacobians", "transforms", "bases", "nets"} | GROUND,
+    "callbacks": {"jacobians", "metrics", "plots"} | GROUND,
+    "datamodules": {"transforms"} | GROUND,
+    "cli": {"families", "datamodules", "callbacks", "flows", "transforms", "errors", "recipe"},
+    "__main__": {"cli"},
+    "configs": set(),
+}
+NEVER_LIGHTNING = {
+    "errors", "shapes", "recipe", "nets", "bases", "transforms", "jacobians", "flows", "metrics",
+    "plots",
+}  # fmt: skip
+LATE = {"torchvision", "matplotlib", "sklearn", "pandas", "pyarrow", "zuko", "nflows"}
+
+
+def part_of(path):
+    """The part of the house that a file belongs to."""
+    relative = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+def files():
+    found = [*PACKAGE.rglob("*.py")]
+    for folder in ("datamodules", "callbacks", "configs"):
+        found += (ROOT / folder).rglob("*.py")
+    return sorted(path for path in found if path != PACKAGE / "__init__.py")
+
+
+def runs_later(node):
+    typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    return typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def imported(path, *, at_import_time=False):
+    """Absolute names of the modules that a file imports, anywhere or outside of functions."""
+
+    def walk(node):
+        for child in ast.iter_child_nodes(node):
+            if at_import_time and runs_later(child):
+                continue
+            if isinstance(child, ast.Import):
+                yield from (alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.level == 0:
+                yield child.module
+                if child.module == "lightning_flows":
+                    yield from (f"lightning_flows.{alias.name}" for alias in child.names)
+            yield from walk(child)
+
+    return set(walk(ast.parse(path.read_text())))
+
+
+ids = [str(path.relative_to(ROOT)) for path in files()]
+
+
+@pytest.mark.parametrize("path", files(), ids=ids)
+def test_imports_run_downwards(path):
+    part = part_of(path)
+    allowed = MAY_IMPORT[part] | {part}
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("lightning_flows.")}
+    assert ours <= allowed, f"{part} may not import {sorted(ours - allowed)}"
+
+
+@pytest.mark.parametrize("path", files(), ids=ids)
+def test_heavy_packages_come_in_late(path):
+    tops = {name.split(".")[0] for name in imported(path, at_import_time=True)}
+    assert not tops & LATE
+    if part_of(path) in NEVER_LIGHTNING:
+        anywhere = {name.split(".")[0] for name in imported(path)}
+        assert not anywhere & {"lightning", "pytorch_lightning"}
+
+
+def loaded_after(statement):
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+
+
+def test_the_root_imports_nothing_heavy():
+    loaded = loaded_after("import lightning_flows")
+    assert "lightning_flows" in loaded
+    assert not loaded & ({"torch", "lightning", "torchmetrics"} | LATE)
+
+
+def test_flows_serve_without_lightning():
+    loaded = loaded_after(
+        "from lightning_flows import RealNVP, PaddedFlow, ExactVolume, Chain, Normal\n"
+        "import lightning_flows.jacobians, lightning_flows.nets\n"
+        "RealNVP(2, layers=1).sample(1)"
+    )
+    assert "torch" in loaded
+    assert not loaded & ({"lightning", "pytorch_lightning", "torchmetrics"} | LATE)

@@ -1,0 +1,92 @@
+"""Every transform against every proof that applies to it. A new transform is one line here."""
+
+from functools import partial
+
+import pytest
+
+from lightning_flows.transforms.actnorm import ActNorm
+from lightning_flows.transforms.autoregressive import AffineAutoregressive, SplineAutoregressive
+from lightning_flows.transforms.base import Inverse
+from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
+from lightning_flows.transforms.elementwise import (
+    ElementwiseAffine,
+    LeakyReLU,
+    Logit,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
+from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.reshape import Reshape, Squeeze
+from proofs.common import Build, pairs
+from proofs.transform import PROOFS
+
+C = {"context_shape": 3}
+H = {"hidden": (16, 16)}
+affine = partial(AffineCoupling, **H)
+additive = partial(AdditiveCoupling, **H)
+spline = partial(SplineCoupling, **H, bins=5, bound=3.0)
+maf = partial(AffineAutoregressive, **H)
+spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
+image = (4, 2, 2)
+
+CASES: dict[str, Build] = {
+    "ElementwiseAffine (2,)": lambda: ElementwiseAffine(2),
+    "ElementwiseAffine (image)": lambda: ElementwiseAffine(image),
+    "ElementwiseAffine (conditional)": lambda: ElementwiseAffine(2, **C),
+    "LeakyReLU (2,)": lambda: LeakyReLU(2, slope=0.5),
+    "LeakyReLU (image)": lambda: LeakyReLU(image),
+    "Sigmoid (1,)": lambda: Sigmoid(1),
+    "Sigmoid (image)": lambda: Sigmoid(image),
+    "Logit (1,)": lambda: Logit(1),
+    "Logit (alpha)": lambda: Logit(3, alpha=0.05),
+    "Tanh (2,)": lambda: Tanh(2),
+    "Softplus (2,)": lambda: Softplus(2),
+    "Reshape": lambda: Reshape(image, (2, 8)),
+    "Reshape (2,)": lambda: Reshape(2, (1, 2)),
+    "Squeeze": lambda: Squeeze((2, 4, 4)),
+    "Squeeze (factor 3)": lambda: Squeeze((1, 6, 3), factor=3),
+    "Permutation": lambda: Permutation(5),
+    "Permutation (order)": lambda: Permutation(image, [2, 0, 3, 1]),
+    "Permutation (seed)": lambda: Permutation(6, seed=3),
+    "LULinear (2,)": lambda: LULinear(2),
+    "LULinear (1,)": lambda: LULinear(1),
+    "LULinear (image)": lambda: LULinear(image),
+    "Orthogonal (2,)": lambda: Orthogonal(2),
+    "Orthogonal (image)": lambda: Orthogonal(image, reflections=2),
+    "ActNorm (2,)": lambda: ActNorm(2),
+    "ActNorm (image)": lambda: ActNorm(image),
+    "AffineCoupling (2,)": lambda: affine(2),
+    "AffineCoupling (5, swap)": lambda: affine(5, swap=True),
+    "AffineCoupling (1,)": lambda: affine(1),
+    "AffineCoupling (conditional)": lambda: affine(2, **C, activation="tanh"),
+    "AdditiveCoupling (5,)": lambda: additive(5),
+    "AdditiveCoupling (conditional, swap)": lambda: additive(3, swap=True, **C),
+    "SplineCoupling (2,)": lambda: spline(2),
+    "SplineCoupling (5, swap)": lambda: spline(5, swap=True),
+    "SplineCoupling (1, conditional)": lambda: spline(1, **C),
+    "AffineAutoregressive (2,)": lambda: maf(2),
+    "AffineAutoregressive (5, reverse)": lambda: maf(5, reverse=True),
+    "AffineAutoregressive (1,)": lambda: maf(1),
+    "AffineAutoregressive (conditional)": lambda: maf(3, **C),
+    "SplineAutoregressive (2,)": lambda: spline_ar(2),
+    "SplineAutoregressive (4, conditional, reverse)": lambda: spline_ar(4, reverse=True, **C),
+    "Inverse (coupling)": lambda: Inverse(affine(2)),
+    "Inverse (Softplus)": lambda: Inverse(Softplus(1)),
+    "Inverse (conditional autoregressive)": lambda: Inverse(maf(3, **C)),
+    "Chain": lambda: Chain([affine(2), LULinear(2), spline(2, swap=True)]),
+    "Chain (half conditional)": lambda: Chain([affine(2, **C), Permutation(2), maf(2)]),
+    "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
+    "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
+    "Multiscale": lambda: Multiscale(
+        [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]
+    ),
+    "Multiscale (vector)": lambda: Multiscale([affine(4), affine(2, swap=True), maf(1)]),
+    "Multiscale (conditional)": lambda: Multiscale([affine(4, **C), affine(2)]),
+}
+
+
+@pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
+def test_transform(prove, build):
+    prove(build)
