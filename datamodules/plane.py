@@ -57,7 +57,8 @@ def _rings_log_prob(x: Tensor, noise: float) -> Tensor:
     distance = torch.cat([radius - _RADII.to(x), radius + _RADII.to(x)], 1)
     log_normaliser = math.log(len(_RADII) * noise * math.sqrt(2 * math.pi))
     along: Tensor = (-((distance / noise) ** 2) / 2).logsumexp(1) - log_normaliser
-    return along - (2 * math.pi * radius[:, 0]).log()
+    around: Tensor = (2 * math.pi * radius[:, 0]).log()
+    return along - around
 
 
 def _spiral(n: int, noise: float, generator: Generator) -> Tensor:
