@@ -163,7 +163,7 @@ def _read_text(file: Path) -> Any:
 
     separator = "\t" if file.suffix == ".tsv" else ","
     head = pd.read_csv(file, sep=separator, comment="#", nrows=0, skipinitialspace=True)
-    named = not all(map(_is_number, head.columns))
+    named = not any(map(_is_number, head.columns))  # pandas makes repeated names unlike
     return pd.read_csv(
         file,
         sep=separator,

@@ -93,6 +93,16 @@ def test_columns_and_keys_are_chosen_by_name_or_place(tmp_path):
     assert Arrays(csv, columns=["c", "a"]).column_names == ("c", "a")
 
 
+def test_a_table_without_a_line_of_names_keeps_its_first_row(tmp_path):
+    path = write(tmp_path, "x.csv", "7,7,one\n8,7,two\n9,5,one\n")
+    data = Arrays(path, columns=[0, 1], validation=0.0, test=0.0)
+    data.setup()
+    assert data.column_names == ("0", "1")
+    assert data.train_dataloader().dataset.tensors[0].tolist() == [[7, 7], [8, 7], [9, 5]]
+    with pytest.raises(DataError, match=r"x\.csv has columns that are not numbers: 2"):
+        Arrays(path)
+
+
 def test_images_keep_their_shape_and_may_go_without_validation():
     data = Arrays(data=RNG.normal(size=(20, 1, 4, 4)), validation=0.0, standardise=False)
     data.setup("fit")
