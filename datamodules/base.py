@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning as L
+import lightning.pytorch as L
 import torch
 from torch import Tensor
 
