@@ -4,6 +4,7 @@ from .base import FlowCallback
 from .components import ComponentExtraction
 from .density_plot import DensityPlot
 from .guards import NonFiniteGuard
+from .predictions import PredictionWriter
 from .reconstructions import ReconstructionGrid
 from .samples import SampleGrid
 
@@ -12,6 +13,7 @@ __all__ = [
     "DensityPlot",
     "FlowCallback",
     "NonFiniteGuard",
+    "PredictionWriter",
     "ReconstructionGrid",
     "SampleGrid",
 ]
