@@ -3,7 +3,14 @@
 Every class also inherits the builtin that fits, so `except ValueError` keeps working.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "DivergenceError", "FlowError", "ShapeError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergenceError",
+    "FlowError",
+    "ShapeError",
+]
 
 
 class FlowError(Exception):
