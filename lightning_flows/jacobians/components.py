@@ -125,7 +125,7 @@ def components(
     return Components(
         points=x,
         latents=z,
-        axes=mark(axes[:, :k]).unflatten(2, x.shape[1:]),
+        axes=mark(axes[:, :k]).reshape(len(x), -1, *x.shape[1:]),
         scales=mark(scales[:, :k]),
         variances=mark(variances[:, :k]),
         coordinates=mark(coordinates[:, :k]),
