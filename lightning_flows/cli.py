@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichModelSummary, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import lightning_flows
@@ -42,12 +42,16 @@ class FlowCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add the writer of predictions, which has nothing to configure."""
-        trainer = super().instantiate_trainer(**kwargs)
+        """Add a progress bar that is cheap, and for `predict` the writer of predictions."""
+        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
+        configured = list(config.trainer.get("callbacks") or [])
+        has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
+        if config.trainer.get("enable_progress_bar") is not False and not has_bar:
+            configured.append(RichProgressBar(refresh_rate=50))
         if self.subcommand == "predict":
             self.writer = PredictionWriter()
-            trainer.callbacks.insert(0, self.writer)
-        return trainer
+            configured.append(self.writer)
+        return super().instantiate_trainer(callbacks=configured, **kwargs)
 
     def after_predict(self) -> None:
         """Say where the predictions are."""
@@ -56,15 +60,10 @@ class FlowCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Check the checkpoint early; unlike Lightning, let no checkpoint change the config."""
-        path = self.config[self.subcommand_name].get("ckpt_path") if self.subcommand_name else None
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path and path not in ("best", "last", "hpc") and "://" not in str(path):
             check_checkpoint(Path(path))
-
-    @property
-    def subcommand_name(self) -> str | None:
-        """Name of the subcommand; None where the CLI only builds objects."""
-        name: str | None = self.config.get("subcommand")
-        return name
 
 
 def check_checkpoint(path: Path) -> None:
@@ -122,7 +121,6 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"version": lightning_flows.__version__},
             trainer_defaults={
-                "callbacks": [RichProgressBar(refresh_rate=50), RichModelSummary()],
                 "logger": {
                     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
                     "init_args": {"save_dir": "runs", "default_hp_metric": False},

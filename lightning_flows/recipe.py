@@ -94,7 +94,7 @@ def is_recipe(value: Any) -> bool:
 
 
 def _target(factory: "partial[Any]") -> Any:
-    """The class that a partial makes; jsonargparse hands over partial(call, ..., Class, **options)."""
+    """The class that a partial makes; jsonargparse gives partial(call, ..., Class, **options)."""
     if factory.args and isinstance(factory.args[-1], type):
         return factory.args[-1]
     if factory.args:
