@@ -47,6 +47,6 @@ class ConditionalNormal(Density):
         check_context(self.context_shape, context)
         assert context is not None
         weight = self.net.layers[-1].weight
-        out: Tensor = self.net(context.flatten(1).to(weight.dtype))
+        out: Tensor = self.net(context.flatten(1).to(weight.dtype)).to(weight.dtype)
         loc, log_scale = out.unflatten(1, (2, *self.event_shape)).unbind(1)
         return loc, log_scale

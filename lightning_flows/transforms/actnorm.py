@@ -51,15 +51,13 @@ class ActNorm(Transform):
         if self.initialised:
             return
         values = x.transpose(0, 1).flatten(1)
-        sums = torch.stack([values.sum(1), values.square().sum(1)])
-        count = torch.tensor(float(values.shape[1]), device=x.device)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(sums)
-            distributed.all_reduce(count)
+        count = _total(torch.tensor(float(values.shape[1]), device=x.device))
         if count < 2:
             raise DataError("ActNorm needs a batch of at least 2 samples to start from; came 1.")
-        mean = sums[0] / count
-        variance = (sums[1] / count - mean.square()).clamp(min=1e-6)
+        mean = _total(values.sum(1)) / count
+        # not E[x²] - mean²: a large mean would leave only rounding errors
+        variance = _total((values - mean[:, None]).square().sum(1)) / count
+        variance = variance.clamp(min=1e-6)
         self.shift.copy_(mean)
         self.log_scale.copy_(-0.5 * variance.log())
         self.initialised.fill_(True)
@@ -69,3 +67,10 @@ class ActNorm(Transform):
 
     def _contribution(self, x: Tensor) -> Tensor:
         return (size(self.event_shape[1:]) * self.log_scale.sum()).expand(len(x))
+
+
+def _total(values: Tensor) -> Tensor:
+    """Sum over all processes, where there is more than one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(values)
+    return values

@@ -58,20 +58,22 @@ class Autoregressive(Transform):
             hidden=hidden,
             activation=activation,
             context_features=0 if self.context_shape is None else size(self.context_shape),
+            zero_last=True,
         )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self._ordered(x)
         context = self._flat(context, x)
         h = self.net(x if context is None else torch.cat([context, x], 1))
-        z, log_slope = self.univariate.encode(x, h)
+        z, log_slope = self.univariate.encode(x, h.to(x.dtype))  # autocast stays outside
         return self._ordered(z), log_slope.sum(1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         steps = self.net.steps(len(z), self._flat(context, z))
         xs, log_slopes = [], []
         for z_j in self._ordered(z).split(1, 1):
-            x_j, log_slope = self.univariate.decode(z_j, steps.outputs()[:, :, None])
+            h = steps.outputs()[:, :, None].to(z.dtype)
+            x_j, log_slope = self.univariate.decode(z_j, h)
             steps.push(x_j)
             xs.append(x_j)
             log_slopes.append(log_slope)

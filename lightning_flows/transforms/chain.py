@@ -29,7 +29,8 @@ class Chain(Transform):
     def __init__(self, transforms: Sequence[Transform]) -> None:
         if not transforms:
             raise ShapeError("Chain needs at least one transform; the list is empty.")
-        domain, codomain = _check_neighbours(transforms)
+        _check_shapes(transforms)
+        domain, codomain = _check_supports(transforms)
         super().__init__(
             transforms[0].event_shape,
             transforms[-1].latent_shape,
@@ -96,6 +97,7 @@ class Multiscale(Transform):
         for level in levels:
             if not level.codomain == levels[0].codomain:
                 raise ShapeError("All levels of Multiscale must have the same codomain.")
+        domain, codomain = _check_supports(levels)
         event_shape = levels[0].event_shape
         self_latent = sum(map(size, shapes)) + size(levels[-1].latent_shape)
         super().__init__(
@@ -103,8 +105,8 @@ class Multiscale(Transform):
             (self_latent,),
             context_shape=_common_context(levels),
             kind=_common_kind(levels),
-            domain=levels[0].domain,
-            codomain=levels[0].codomain,
+            domain=domain,
+            codomain=codomain,
         )
         self.levels = nn.ModuleList(levels)
         self._shapes = [*shapes, levels[-1].latent_shape]
@@ -141,16 +143,20 @@ class Multiscale(Transform):
             x = level.encode(x, context)[0][:, shape[0] :]
 
 
-def _check_neighbours(transforms: Sequence[Transform]) -> tuple[Support | None, Support | None]:
-    """Domain and codomain of the whole; None where every part maps any set into itself."""
-    domain = codomain = transforms[0].domain
-    previous: Transform | None = None
-    for transform in transforms:
-        if previous is not None and previous.latent_shape != transform.event_shape:
+def _check_shapes(transforms: Sequence[Transform]) -> None:
+    for previous, transform in pairwise(transforms):
+        if previous.latent_shape != transform.event_shape:
             raise ShapeError(
                 f"{type(previous).__name__} gives events of shape {previous.latent_shape}; "
                 f"{type(transform).__name__}, which follows it, takes {transform.event_shape}."
             )
+
+
+def _check_supports(transforms: Sequence[Transform]) -> tuple[Support | None, Support | None]:
+    """Domain and codomain of the whole; None where every part maps any set into itself."""
+    domain = codomain = transforms[0].domain
+    previous: Transform | None = None
+    for transform in transforms:
         if transform.domain is not None:
             if codomain is None:
                 domain = transform.domain

@@ -65,7 +65,7 @@ class Coupling(Transform):
         self.univariate = univariate
         self.swap = swap
         self.halves = [features - kept, kept] if swap else [kept, features - kept]
-        net = make_net(hidden, activation, residual=residual) if net is None else net
+        net = net or make_net(hidden, activation, residual=residual, zero_last=True)
         self.net = net(kept + context_features, univariate.size * (features - kept))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,8 @@ class Coupling(Transform):
         inputs = kept
         if self.context_shape is not None and context is not None:
             inputs = torch.cat([kept, context.flatten(1).to(kept.dtype)], 1)
-        h = self.net(inputs).unflatten(1, (self.univariate.size, changed.shape[1]))
+        h = self.net(inputs).to(x.dtype)  # autocast must not reach the map itself
+        h = h.unflatten(1, (self.univariate.size, changed.shape[1]))
         return kept, changed, h
 
     def _join(self, kept: Tensor, changed: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class ElementwiseAffine(Transform):
         inputs = x.new_zeros(len(x), 0)
         if self.context_shape is not None and context is not None:
             inputs = context.flatten(1).to(x.dtype)
-        t, s = self.net(inputs).unflatten(1, (2, *self.event_shape)).unbind(1)
+        t, s = self.net(inputs).to(x.dtype).unflatten(1, (2, *self.event_shape)).unbind(1)
         return t, s
 
 

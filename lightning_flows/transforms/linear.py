@@ -1,6 +1,8 @@
 """Linear bijections of the first event dimension: features of a vector, channels of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,23 @@ from lightning_flows.shapes import size
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["LULinear", "Orthogonal", "Permutation"]
+
+
+_Map = Callable[..., tuple[Tensor, Tensor]]
+
+
+def _full_precision(method: _Map) -> _Map:
+    """Keep autocast out: a matrix in half precision is not the one whose determinant counts."""
+
+    @wraps(method)
+    def wrapped(self: Any, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        device = x.device.type
+        if not torch.amp.is_autocast_available(device):
+            return method(self, x, context)
+        with torch.autocast(device, enabled=False):
+            return method(self, x, context)
+
+    return wrapped
 
 
 class Permutation(Transform):
@@ -62,11 +81,13 @@ class LULinear(Transform):
         self.log_diagonal = nn.Parameter(torch.zeros(n))
         self.bias = nn.Parameter(torch.zeros(n))
 
+    @_full_precision
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
         z = _along_channels(lower @ upper, x)
         return z + _as_channels(self.bias, x), self._contribution(x)
 
+    @_full_precision
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
         flat = (z - _as_channels(self.bias, z)).transpose(0, 1).flatten(1)
@@ -103,9 +124,11 @@ class Orthogonal(Transform):
             raise ConfigError(f"reflections is {reflections}; accepted are 1 to {n}.")
         self.vectors = nn.Parameter(torch.randn(reflections, n))
 
+    @_full_precision
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _along_channels(self._matrix(), x), x.new_zeros(len(x))
 
+    @_full_precision
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _along_channels(self._matrix().T, z), z.new_zeros(len(z))
 

@@ -9,6 +9,7 @@ from lightning_flows.transforms.autoregressive import AffineAutoregressive, Spli
 from lightning_flows.transforms.base import Inverse
 from lightning_flows.transforms.chain import Chain, Multiscale
 from lightning_flows.transforms.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
+from lightning_flows.transforms.dequantise import Dequantise
 from lightning_flows.transforms.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
@@ -19,6 +20,7 @@ from lightning_flows.transforms.elementwise import (
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.reshape import Reshape, Squeeze
+from lightning_flows.transforms.standardise import Standardise
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
 
@@ -57,6 +59,8 @@ CASES: dict[str, Build] = {
     "Orthogonal (image)": lambda: Orthogonal(image, reflections=2),
     "ActNorm (2,)": lambda: ActNorm(2),
     "ActNorm (image)": lambda: ActNorm(image),
+    "Standardise (2,)": lambda: Standardise(2),
+    "Standardise (image)": lambda: Standardise(image),
     "AffineCoupling (2,)": lambda: affine(2),
     "AffineCoupling (5, swap)": lambda: affine(5, swap=True),
     "AffineCoupling (1,)": lambda: affine(1),
@@ -79,10 +83,13 @@ CASES: dict[str, Build] = {
     "Chain (half conditional)": lambda: Chain([affine(2, **C), Permutation(2), maf(2)]),
     "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
     "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
+    "Chain (dequantised)": lambda: Chain([Dequantise(2, 8), Logit(2), Standardise(2), affine(2)]),
     "Multiscale": lambda: Multiscale(
         [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]
     ),
     "Multiscale (vector)": lambda: Multiscale([affine(4), affine(2, swap=True), maf(1)]),
+    "Dequantise (1,)": lambda: Dequantise(1, 4),
+    "Dequantise (image)": lambda: Dequantise((1, 2, 2), 256),
     "Multiscale (conditional)": lambda: Multiscale([affine(4, **C), affine(2)]),
 }
 
