@@ -42,12 +42,12 @@ class FlowCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add a progress bar that is cheap, and for `predict` the writer of predictions."""
+        """Add a progress bar that redraws once a second, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
         configured = list(config.trainer.get("callbacks") or [])
         has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
         if config.trainer.get("enable_progress_bar") is not False and not has_bar:
-            configured.append(RichProgressBar(refresh_rate=50))
+            configured.append(RichProgressBar(refresh_rate=1))
         if self.subcommand == "predict":
             self.writer = PredictionWriter()
             configured.append(self.writer)
