@@ -1,1 +1,19 @@
-"""Lightning callbacks that read, draw and log; they never own the training."""
+"""Callbacks: pictures of any flow, and guards of its training."""
+
+from .base import FlowCallback
+from .components import ComponentExtraction
+from .density_plot import DensityPlot
+from .guards import NonFiniteGuard
+from .predictions import PredictionWriter
+from .reconstructions import ReconstructionGrid
+from .samples import SampleGrid
+
+__all__ = [
+    "ComponentExtraction",
+    "DensityPlot",
+    "FlowCallback",
+    "NonFiniteGuard",
+    "PredictionWriter",
+    "ReconstructionGrid",
+    "SampleGrid",
+]

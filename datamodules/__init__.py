@@ -1,5 +1,6 @@
 """Data modules: data in memory, with shapes, splits and preprocessing."""
 
+from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
@@ -7,6 +8,7 @@ from .toy import Toy
 
 __all__ = [
     "MNIST",
+    "Arrays",
     "Digits",
     "FashionMNIST",
     "FlowDataModule",

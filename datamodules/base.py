@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning as L
+import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -19,6 +19,8 @@ __all__ = ["FlowDataModule", "Splits", "split_indices"]
 
 Splits = Mapping[str, tuple[Tensor, ...]]
 """Tensors of "train", "val" and "test": (x,) or (x, labels)."""
+
+_PIECE = 1024  # rows that are preprocessed at a time while statistics are taken
 
 
 class FlowDataModule(L.LightningDataModule):
@@ -164,8 +166,13 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
     parts: list[Any] = (
         list(preprocess.transforms) if isinstance(preprocess, Chain) else [preprocess]
     )
-    for part in parts:
+    for place, part in enumerate(parts):
         if isinstance(part, Standardise) and not part.fitted:
-            part.fit(x)
-        x, _ = part.encode(x)
+            part.fit(_through(parts[:place], piece) for piece in torch.split(x, _PIECE))
     preprocess.train(was_training)
+
+
+def _through(parts: Sequence[Transform], x: Tensor) -> Tensor:
+    for part in parts:
+        x, _ = part.encode(x)
+    return x

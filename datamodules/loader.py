@@ -28,7 +28,7 @@ class InMemoryLoader:
     The order depends on `seed` and the epoch only; `set_epoch` is called by Lightning, and in a
     loop of one's own at the start of each epoch. `state_dict` holds how far the epoch has gone
     (the iterator that advanced last speaks), so that a run resumed in the middle of an epoch sees
-    the batches that remained, under another number of ranks or batch size too.
+    the batches that remained. It counts samples, and means the same to another number of ranks.
 
     Args:
         tensors: share their first dimension, the samples.

@@ -74,7 +74,7 @@ def _sphere(n: int, noise: float, generator: Generator) -> Tensor:
 
 def _sphere_log_prob(x: Tensor, noise: float) -> Tensor:
     k = _SPHERE_CONCENTRATION
-    cosine = (x / x.norm(dim=1, keepdim=True)) @ _SPHERE_CENTRES.to(x).T
+    cosine: Tensor = (x / x.norm(dim=1, keepdim=True)) @ _SPHERE_CENTRES.to(x).T
     log_normaliser = math.log(2 * math.pi * (1 - math.exp(-2 * k)) / k)
     return (k * (cosine - 1)).logsumexp(1) - math.log(4) - log_normaliser
 
@@ -90,9 +90,9 @@ def _torus(n: int, noise: float, generator: Generator) -> Tensor:
 
 
 def _torus_log_prob(x: Tensor, noise: float) -> Tensor:
-    outwards = x[:, :2].norm(dim=1) - _TORUS_MAJOR
+    outwards: Tensor = x[:, :2].norm(dim=1) - _TORUS_MAJOR
     cosine = outwards / torch.hypot(outwards, x[:, 2])
-    radius = _TORUS_MAJOR + _TORUS_MINOR * cosine
+    radius: Tensor = _TORUS_MAJOR + _TORUS_MINOR * cosine
     return -(4 * math.pi**2 * _TORUS_MINOR * radius).log()
 
 
@@ -108,9 +108,10 @@ def _von_mises_circle(n: int, noise: float, generator: Generator) -> Tensor:
 
 
 def _von_mises_circle_log_prob(x: Tensor, noise: float) -> Tensor:
-    cosine = x[:, 0] / x.norm(dim=1)
+    cosine: Tensor = x[:, 0] / x.norm(dim=1)
     scaled_bessel = torch.special.i0e(torch.tensor(_CIRCLE_CONCENTRATION, dtype=x.dtype))
-    return _CIRCLE_CONCENTRATION * (cosine - 1) - (2 * math.pi * scaled_bessel).log()
+    log_normaliser: Tensor = (2 * math.pi * scaled_bessel).log()
+    return _CIRCLE_CONCENTRATION * (cosine - 1) - log_normaliser
 
 
 MANIFOLDS = {

@@ -37,7 +37,7 @@ def _checkerboard_log_prob(x: Tensor, noise: float) -> Tensor:
     if noise == 0:
         inside = ((offset >= 0) & (offset < 1)).all(2).any(1)
         return torch.where(inside, -math.log(len(_SQUARES)), -math.inf).to(x)
-    edges = torch.special.ndtr(offset / noise) - torch.special.ndtr((offset - 1) / noise)
+    edges: Tensor = torch.special.ndtr(offset / noise) - torch.special.ndtr((offset - 1) / noise)
     return edges.prod(2).mean(1).log()
 
 
@@ -53,10 +53,12 @@ def _rings_log_prob(x: Tensor, noise: float) -> Tensor:
     if noise == 0:
         raise ConfigError("rings with noise 0 are circles and have no density in the plane.")
     radius = x.norm(dim=1, keepdim=True)
-    normal = torch.distributions.Normal(_RADII.to(x), noise)
     # a negative radius lands on the opposite side
-    along = torch.cat([normal.log_prob(radius), normal.log_prob(-radius)], 1).logsumexp(1)
-    return along - math.log(len(_RADII)) - (2 * math.pi * radius[:, 0]).log()
+    distance = torch.cat([radius - _RADII.to(x), radius + _RADII.to(x)], 1)
+    log_normaliser = math.log(len(_RADII) * noise * math.sqrt(2 * math.pi))
+    along: Tensor = (-((distance / noise) ** 2) / 2).logsumexp(1) - log_normaliser
+    around: Tensor = (2 * math.pi * radius[:, 0]).log()
+    return along - around
 
 
 def _spiral(n: int, noise: float, generator: Generator) -> Tensor:

@@ -3,7 +3,14 @@
 Every class also inherits the builtin that fits, so `except ValueError` keeps working.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "FlowError", "ShapeError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergenceError",
+    "FlowError",
+    "ShapeError",
+]
 
 
 class FlowError(Exception):
@@ -20,6 +27,10 @@ class DataError(FlowError, ValueError):
 
 class ConfigError(FlowError, ValueError):
     """An option has a value that makes no sense."""
+
+
+class DivergenceError(FlowError, RuntimeError):
+    """Training has left the finite numbers and does not come back."""
 
 
 class CheckpointError(FlowError, RuntimeError):

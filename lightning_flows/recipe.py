@@ -64,9 +64,7 @@ def to_recipe(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_recipe(item) for key, item in value.items()}
     if isinstance(value, partial):
-        if value.args:
-            raise ConfigError(f"A partial must name its arguments to be stored; came {value!r}.")
-        return _entry(value.func, value.keywords)
+        return _entry(_target(value), value.keywords)
     if isinstance(value, Recorded):
         return _entry(type(value), getattr(value, "_arguments", {}))
     if isinstance(value, type):
@@ -93,6 +91,15 @@ def build_part(recipe: dict[str, Any]) -> Any:
 def is_recipe(value: Any) -> bool:
     """Whether a value has the form of a recipe."""
     return isinstance(value, dict) and "class_path" in value
+
+
+def _target(factory: "partial[Any]") -> Any:
+    """The class that a partial makes; jsonargparse gives partial(call, ..., Class, **options)."""
+    if factory.args and isinstance(factory.args[-1], type):
+        return factory.args[-1]
+    if factory.args:
+        raise ConfigError(f"A partial must name its arguments to be stored; came {factory!r}.")
+    return factory.func
 
 
 def _entry(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -245,7 +245,8 @@ class FlowModule(Recorded, L.LightningModule):
         if "nll" in values and self._is_discrete:
             values["bits_per_dim"] = values["nll"] / (size(self.event_shape) * math.log(2))
         means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
-        self.log_dict(means, batch_size=len(x), sync_dist=True)
+        # a float: Lightning averages whole numbers over ranks with whole-number division
+        self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
 
     @property
     def _is_discrete(self) -> bool:

@@ -58,6 +58,7 @@ class Autoregressive(Transform):
             hidden=hidden,
             activation=activation,
             context_features=0 if self.context_shape is None else size(self.context_shape),
+            zero_last=True,
         )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

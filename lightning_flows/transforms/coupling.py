@@ -65,7 +65,7 @@ class Coupling(Transform):
         self.univariate = univariate
         self.swap = swap
         self.halves = [features - kept, kept] if swap else [kept, features - kept]
-        net = make_net(hidden, activation, residual=residual) if net is None else net
+        net = net or make_net(hidden, activation, residual=residual, zero_last=True)
         self.net = net(kept + context_features, univariate.size * (features - kept))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Zero mean and unit variance, from statistics of the training data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,24 +42,36 @@ class Standardise(Transform):
         self.register_buffer("fitted", torch.tensor(False))
 
     @torch.no_grad()
-    def fit(self, x: Tensor) -> None:
+    def fit(self, x: Tensor | Iterable[Tensor]) -> None:
         """Take mean and standard deviation from data.
 
         Args:
-            x: data, (batch, *event_shape), two rows or more.
+            x: data, (batch, *event_shape), or an iterable of such pieces; two rows or more.
 
         Raises:
             DataError: too few rows, a value that is not finite, or an entry that is constant.
         """
-        check_batch(x, self.event_shape, "x")
-        if len(x) < 2:
-            raise DataError(f"Standardise needs at least 2 rows to fit; came {len(x)}.")
-        mean, std = x.mean(0), x.std(0)
+        rows, mean, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+        for piece in [x] if isinstance(x, Tensor) else x:
+            check_batch(piece, self.event_shape, "x")
+            if len(piece) == 0:
+                continue
+            values = piece.to(torch.promote_types(piece.dtype, torch.float32))
+            own_mean = values.mean(0)
+            own_squares = (values - own_mean).square().sum(0)
+            # Chan et al. 1979: statistics of the union of two samples
+            difference, rows = own_mean - mean, rows + len(piece)
+            mean = mean + difference * len(piece) / rows
+            squares = squares + own_squares
+            squares = squares + difference.square() * len(piece) * (rows - len(piece)) / rows
+        if rows < 2:
+            raise DataError(f"Standardise needs at least 2 rows to fit; came {rows}.")
+        std = (squares / (rows - 1)).sqrt()
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise DataError("Standardise cannot fit data that holds NaN or infinite values.")
         # rounding alone gives a constant column of large numbers a tiny deviation
-        rounding = mean.abs() * torch.finfo(x.dtype).eps * 4
-        std = torch.where(std <= rounding, torch.zeros_like(std), std).clamp(self.minimum_scale)
+        rounding = mean.abs() * torch.finfo(values.dtype).eps * 4
+        std = torch.where(std <= rounding, 0, std).clamp(self.minimum_scale)
         if not std.all():
             columns = (std.flatten() == 0).nonzero().flatten().tolist()
             raise DataError(

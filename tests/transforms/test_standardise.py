@@ -25,6 +25,14 @@ def test_fitted_data_has_zero_mean_and_unit_variance():
     assert torch.allclose(z.std(0), torch.ones(3).double())
 
 
+def test_pieces_give_the_statistics_of_the_whole():
+    transform = Standardise(3).double()
+    transform.fit(iter(rows().split([1, 30, 19])))
+    assert torch.allclose(transform.mean, fitted().mean, rtol=1e-12)
+    assert torch.allclose(transform.std, fitted().std, rtol=1e-12)
+    assert torch.allclose(transform.std, rows().std(0), rtol=1e-12)
+
+
 def test_contribution_round_trip_and_jvp():
     transform, x = fitted(), rows(4)
     z, contribution = transform.encode(x)
@@ -68,5 +76,7 @@ def test_refusals(value):
         Standardise(3).double().fit(x)
     with pytest.raises(DataError, match="at least 2 rows"):
         Standardise(3).fit(rows(1))
+    with pytest.raises(DataError, match="at least 2 rows to fit; came 0"):
+        Standardise(3).fit([rows(0)])
     with pytest.raises(ConfigError, match="minimum_scale is -1"):
         Standardise(3, minimum_scale=-1)

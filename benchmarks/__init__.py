@@ -1,0 +1,1 @@
+"""Speed and quality of lightning-flows beside zuko and nflows: `python -m benchmarks`."""

@@ -1,0 +1,167 @@
+"""Test likelihood under one small budget: ours, zuko and nflows on the same batches."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from statistics import mean, stdev
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from benchmarks.data import DATASETS, Split
+from benchmarks.peers import Candidate, Sizes, candidates
+from benchmarks.report import Row
+
+__all__ = ["SETTINGS", "Setting", "fit", "quality_rows", "verdict"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Budget on one data set.
+
+    Args:
+        data: one of `DATASETS`.
+        steps: steps of Adam; its learning rate falls from 1e-3 to 0 by a cosine.
+        batch: rows of a step, drawn with replacement.
+        evaluations: how often the validation data is looked at.
+        layers: of the flow.
+        hidden: widths of its conditioners.
+        limit: rows of every split that are used; all unless given.
+    """
+
+    data: str
+    steps: int
+    batch: int
+    evaluations: int
+    layers: int = 8
+    hidden: tuple[int, ...] = (128, 128)
+    limit: int | None = None
+
+    def quick(self) -> "Setting":
+        """Enough to see that everything runs; its figures mean nothing."""
+        return replace(self, steps=2, batch=16, evaluations=2, layers=2, hidden=(8, 8), limit=64)
+
+
+SETTINGS = (
+    Setting("moons", 1000, 512, 20),
+    Setting("checkerboard", 1500, 512, 20),
+    Setting("digits", 240, 256, 48),  # overfits within 100 steps
+)
+
+
+def quality_rows(settings: tuple[Setting, ...], seeds: int, say: Say) -> Iterator[Row]:
+    """Train everything and compare.
+
+    Args:
+        settings: data sets and budgets.
+        seeds: number of repetitions: initialisation and order of batches.
+        say: told of every result as it comes.
+    """
+    for setting in settings:
+        split = DATASETS[setting.data]().first(setting.limit)
+        for architecture, is_goal in (("spline coupling", True), ("spline autoregressive", False)):
+            nats = _nats(setting, split, architecture, seeds, say)
+            ours = nats.pop("ours")
+            best = max(nats, key=lambda library: mean(nats[library]))
+            for library, theirs in nats.items():
+                aim = is_goal and library == best
+                yield _row(setting, split, architecture, ours, library, theirs, aim)
+
+
+def fit(candidate: Candidate, split: Split, setting: Setting, seed: int) -> tuple[float, int]:
+    """Train, and score the checkpoint that did best on the validation data.
+
+    Returns:
+        Mean log-likelihood of the test data in nats, and the step of the checkpoint.
+    """
+    model, log_prob = candidate.model, candidate.log_prob
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setting.steps)
+    generator = torch.Generator().manual_seed(seed)
+    every = max(1, setting.steps // setting.evaluations)
+    best, best_step = -math.inf, 0
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in range(1, setting.steps + 1):
+        index = torch.randint(len(split.train), (setting.batch,), generator=generator)
+        optimizer.zero_grad()
+        (-log_prob(split.train[index]).mean()).backward()
+        clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        scheduler.step()
+        if step % every == 0 or step == setting.steps:
+            with torch.no_grad():
+                score = log_prob(split.val).mean().item()
+            if score > best:
+                best, best_step = score, step
+                state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    with torch.no_grad():
+        return log_prob(split.test).mean().item() + split.offset, best_step
+
+
+def verdict(ours: list[float], theirs: list[float]) -> tuple[float, float, bool]:
+    """Whether we are not below a peer by more than one standard error.
+
+    Args:
+        ours: test nats of each seed.
+        theirs: those of the peer.
+
+    Returns:
+        Difference of the means, its standard error √(SE² + SE²), and the verdict.
+    """
+    difference = mean(ours) - mean(theirs)
+    error = math.hypot(_standard_error(ours), _standard_error(theirs))
+    return difference, error, difference >= -error
+
+
+def _nats(
+    setting: Setting, split: Split, architecture: str, seeds: int, say: Say
+) -> dict[str, list[float]]:
+    sizes = Sizes(split.train.shape[1], layers=setting.layers, hidden=setting.hidden)
+    nats: dict[str, list[float]] = {}
+    for library in candidates(architecture, sizes):
+        nats[library] = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            candidate = candidates(architecture, sizes)[library]
+            result, step = fit(candidate, split, setting, seed)
+            nats[library].append(result)
+            say(
+                f"{setting.data}, {architecture}, {library}, seed {seed}: {result:.3f} nats "
+                f"(checkpoint of step {step} of {setting.steps})"
+            )
+    return nats
+
+
+def _row(
+    setting: Setting,
+    split: Split,
+    architecture: str,
+    ours: list[float],
+    library: str,
+    theirs: list[float],
+    is_goal: bool,
+) -> Row:
+    difference, error, met = verdict(ours, theirs)
+    return Row(
+        f"{setting.data}, {architecture}",
+        _figure(ours, split),
+        library,
+        _figure(theirs, split),
+        f"{difference:+.3f} ± {error:.3f}",
+        "≥ -1 SE" if is_goal else "",
+        met if is_goal and len(ours) > 1 else None,  # one seed has no standard error
+        {"ours": ours, "peer": theirs, "difference": difference, "standard_error": error},
+    )
+
+
+def _figure(nats: list[float], split: Split) -> str:
+    bits = split.bits_per_dim(mean(nats))
+    suffix = "" if bits is None else f" ({bits:.3f} bits/dim)"
+    return f"{mean(nats):.3f} ± {_standard_error(nats):.3f}{suffix}"
+
+
+def _standard_error(values: list[float]) -> float:
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0

@@ -1,0 +1,237 @@
+"""The base of all callbacks that draw, and the promises they share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+
+from .isolation import evaluation, seeded
+from .points import Points, fixed_points, image_scale
+from .protocols import context_shape, require
+from .writer import Drawing, write
+
+__all__ = ["CHUNK", "FlowCallback", "Result", "Scene", "Task"]
+
+CHUNK = 16  # points in one piece of work, whatever the number of ranks
+
+Result = Mapping[str, Tensor]
+Task = Callable[[], Result]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a callback looks at.
+
+    Args:
+        module: the LightningModule; it has the methods that the callback asked for.
+        points: fixed points of the data set, on the CPU.
+        to_image: turns events into images in [0, 1]; None where they are none.
+        move: brings points to the device and the precision of the module.
+        more: takes another number of points from the same data set.
+    """
+
+    module: Any
+    points: Points
+    to_image: Callable[[Tensor], Tensor] | None
+    move: Callable[[Tensor], Tensor]
+    more: Callable[[int], Points]
+
+    def batch(self, start: int, stop: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Points where the module is, and the further arguments of its methods (context)."""
+        x, context = self.points.x[start:stop], self.points.context
+        return self.move(x), () if context is None else (self.move(context[start:stop]),)
+
+
+class FlowCallback(Callback):
+    """Draws pictures of a module now and then, and leaves training as it was.
+
+    A subclass says what it needs (`needs`), splits its work into tasks (`work`) and makes figures
+    from their results (`draw`). This class promises that
+
+    - under DDP the tasks are split over the ranks, every rank enters the same collectives, and
+      rank 0 alone writes; under other strategies every rank does all the work;
+    - a picture does not depend on the number of ranks: task c sees random states seeded by
+      (seed, c); the random states and training flags of the run stay as they were;
+    - it draws after every n-th epoch, at the end of fit, and at the end of validate and test;
+      never in a sanity check or in `fast_dev_run`;
+    - an error in drawing becomes one warning, and the run goes on;
+    - any LightningModule that has the methods of `needs` will do. Where it has a `context_shape`,
+      they are called with a batch of context as their last argument.
+
+    Files are `<log_dir>/images/<name>/<epochs done>.png` (and .npz), or `validate.png`,
+    `test.png`.
+
+    Args:
+        name: folder of the files, and name of the images in loggers.
+        points: number of fixed points to take from the data set.
+        every_n_epochs: how often to draw; 0 draws at the end of fit only.
+        seed: starting point of all random numbers.
+
+    Raises:
+        ConfigError: an option is out of range.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, name: str, *, points: int, every_n_epochs: int = 1, seed: int = 0) -> None:
+        least = {"points": (points, 1), "every_n_epochs": (every_n_epochs, 0), "seed": (seed, 0)}
+        for option, (value, lowest) in least.items():
+            if value < lowest:
+                raise ConfigError(
+                    f"{type(self).__name__} got {value} for {option}; accepted are integers from "
+                    f"{lowest} up."
+                )
+        self.name = name
+        self.points = points
+        self.every_n_epochs = every_n_epochs
+        self.seed = seed
+        self._fixed: Points | None = None
+        self._drawn_at = -1
+        self._warned: set[str] = set()
+
+    def work(self, scene: Scene) -> list[Task]:
+        """Split the work into tasks: the same list on every rank."""
+        raise NotImplementedError
+
+    def draw(self, scene: Scene, results: list[Result]) -> Drawing:
+        """Make figures from the results of all tasks, in order; called on rank 0."""
+        raise NotImplementedError
+
+    def scalars(self, results: list[Result]) -> Mapping[str, float]:
+        """Numbers to log beside the figures, by name without the stage."""
+        return {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the module and the names.
+
+        Raises:
+            ConfigError: the module lacks a method, or two callbacks share a name.
+        """
+        require(self, pl_module, self.needs)
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            if other is not self and isinstance(other, FlowCallback) and other.name == self.name:
+                raise ConfigError(f"Two callbacks write to images/{self.name}; rename one of them.")
+        self._fixed, self._drawn_at = None, -1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw after every n-th epoch."""
+        done = trainer.current_epoch + 1
+        if self.every_n_epochs and done % self.every_n_epochs == 0:
+            self._show(trainer, pl_module, f"{done:04d}", stage="val")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw at the end of fit, unless the last epoch was drawn already."""
+        if self._drawn_at != trainer.global_step:
+            self._show(trainer, pl_module, f"{trainer.current_epoch:04d}")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw in `trainer.validate`; the validation inside fit and the sanity check do not."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._show(trainer, pl_module, "validate", stage="val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw in `trainer.test`."""
+        self._show(trainer, pl_module, "test", stage="test")
+
+    def _show(
+        self, trainer: Trainer, module: LightningModule, stem: str, stage: str | None = None
+    ) -> None:
+        """Draw and log; `stage` is the prefix of scalars, None in hooks that may not log any."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._drawn_at = trainer.global_step
+        split = isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 1
+        share = (trainer.global_rank, trainer.world_size) if split else (0, 1)
+        with evaluation(module):
+            own = self._own_share(trainer, module, *share)
+        shares: list[Any] = [own]
+        # from here to the log folder is what every rank enters, whatever happened to its share
+        if split:
+            shares = [None] * trainer.world_size
+            torch.distributed.all_gather_object(shares, own)
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        try:
+            results = self._joined(shares)
+            for name, value in self.scalars(results).items() if stage else ():
+                module.log(f"{stage}/{name}", value, sync_dist=split)
+            if trainer.is_global_zero:
+                with seeded(module.device, self.seed, 0):
+                    drawing = self.draw(self._scene(trainer, module), results)
+                    write(trainer, drawing, folder, self.name, stem)
+        except Exception as error:
+            self._warn(f"{type(self).__name__} drew nothing: {_described(error)}")
+
+    def _own_share(
+        self, trainer: Trainer, module: LightningModule, rank: int, world: int
+    ) -> dict[int, Result] | str:
+        """Results of every world-th task, or what went wrong."""
+        try:
+            with seeded(module.device, self.seed, 0):
+                tasks = self.work(self._scene(trainer, module))
+            results: dict[int, Result] = {}
+            for index in range(rank, len(tasks), world):
+                with seeded(module.device, self.seed, index):
+                    results[index] = {key: t.detach().cpu() for key, t in tasks[index]().items()}
+        except Exception as error:
+            return _described(error)
+        return results
+
+    def _joined(self, shares: list[dict[int, Result] | str]) -> list[Result]:
+        results: dict[int, Result] = {}
+        for share in shares:
+            if isinstance(share, str):
+                raise _ShareError(share)
+            results |= share
+        return [results[index] for index in sorted(results)]
+
+    def _scene(self, trainer: Trainer, module: LightningModule) -> Scene:
+        more = partial(fixed_points, trainer, conditional=context_shape(module) is not None)
+        if self._fixed is None:
+            self._fixed = more(self.points)
+        plugin = trainer.precision_plugin
+        return Scene(
+            module,
+            self._fixed,
+            image_scale(trainer, self._fixed.x),
+            lambda x: plugin.convert_input(x.to(module.device)),
+            more,
+        )
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            rank_zero_warn(message)
+
+
+class _ShareError(Exception):
+    """What went wrong on some rank, already described."""
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, _ShareError) else f"{type(error).__name__}: {error}"
+
+
+def chunks(n: int, size: int = CHUNK) -> list[tuple[int, int]]:
+    """Cut n things into pieces of fixed size: pairs of start and stop."""
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def joined(results: list[Result], key: str) -> Tensor:
+    """One entry of all results, concatenated."""
+    return torch.cat([result[key] for result in results])
+
+
+def as_points(x: Tensor) -> Tensor:
+    """Events as points that can be drawn: flattened, the first two entries where more than 3."""
+    flat = x.flatten(1)
+    return flat if flat.shape[1] <= 3 else flat[:, :2]

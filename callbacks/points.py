@@ -1,0 +1,125 @@
+"""Fixed points of a data set, the same in every epoch and on every rank, and their pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_flows.errors import DataError
+
+__all__ = ["Points", "fixed_points", "image_scale"]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points on the CPU.
+
+    Args:
+        x: data, (n, *event).
+        context: what a conditional model gets with them, (n, *context), or None.
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+
+
+def fixed_points(trainer: Trainer, n: int, *, conditional: bool) -> Points:
+    """Take n points from the data set behind the validation (test, training) loader.
+
+    They are `dataset[0]`, `dataset[1]`, ... of the first loader, an item being x, (x, label or
+    context) or {"x": ..., "context" or "label": ...}. With labels (integers or one-hot vectors)
+    the classes take turns among the first 4 n items.
+
+    Args:
+        trainer: a trainer that is running.
+        n: number of points; fewer come where the data set is smaller.
+        conditional: keep what stands beside x as context.
+
+    Raises:
+        DataError: there is no data set that can be indexed.
+    """
+    dataset = _dataset(trainer)
+    items = [_item(dataset[index]) for index in range(min(4 * n, len(dataset)))]
+    if not items:
+        raise DataError("The data set is empty; there is no point to draw.")
+    chosen = _take_turns([_label(beside) for _, beside in items])[:n]
+    x = torch.stack([items[index][0] for index in chosen])
+    if not conditional:
+        return Points(x)
+    beside = [items[index][1] for index in chosen]
+    if any(entry is None for entry in beside):
+        raise DataError("The model has a context_shape, but items of the data set are x alone.")
+    return Points(x, torch.stack([torch.as_tensor(entry) for entry in beside]))
+
+
+def image_scale(trainer: Trainer, points: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """How events become images in [0, 1]; None where they are none.
+
+    That is `to_image` of the datamodule where it has one. Else events of shape (1 or 3, height,
+    width) are images: the lowest and highest value among the points become 0 and 1, and what
+    lies beyond is clipped.
+    """
+    own = getattr(getattr(trainer, "datamodule", None), "to_image", None)
+    if callable(own):
+        return own  # type: ignore[no-any-return]
+    if points.ndim != 4 or points.shape[1] not in (1, 3):
+        return None
+    low, high = (float(end) for end in points.double().aminmax())
+    return lambda x: ((x.double() - low) / max(high - low, 1e-12)).clamp(0, 1)
+
+
+def _dataset(trainer: Trainer) -> Any:
+    if trainer.testing:
+        loaders = [trainer.test_dataloaders]
+    else:
+        loaders = [trainer.val_dataloaders, trainer.train_dataloader]
+    for loader in loaders:
+        while isinstance(loader, Mapping | Sequence) and loader:
+            loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
+        dataset = getattr(loader, "dataset", None)
+        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+            return dataset
+    raise DataError(
+        "Fixed points are taken as loader.dataset[i] of the validation loader, else of the "
+        "training loader; neither has a data set that can be indexed."
+    )
+
+
+def _item(item: Any) -> tuple[Tensor, Any]:
+    """The point and what stands beside it."""
+    beside = None
+    if isinstance(item, Mapping):
+        item, beside = item["x"], item.get("context", item.get("label"))
+    elif isinstance(item, tuple | list):
+        item, beside = item[0], item[1] if len(item) > 1 else None
+    return torch.as_tensor(item), beside
+
+
+def _label(beside: Any) -> int | None:
+    """The class, where it is given as an integer or a one-hot vector."""
+    if beside is None:
+        return None
+    try:
+        value = torch.as_tensor(beside)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if value.ndim == 0 and not value.is_floating_point():
+        return int(value)
+    if value.ndim == 1 and bool((value * value == value).all()) and value.sum() == 1:
+        return int(value.argmax())
+    return None
+
+
+def _take_turns(labels: list[int | None]) -> list[int]:
+    """Indices such that classes alternate; the given order where a label is missing."""
+    if any(label is None for label in labels):
+        return list(range(len(labels)))
+    seen: dict[int | None, int] = {}
+    turns = []
+    for index, label in enumerate(labels):
+        seen[label] = seen.get(label, -1) + 1
+        turns.append((seen[label], label, index))
+    return [index for *_, index in sorted(turns)]

@@ -1,0 +1,66 @@
+"""Where pictures go: PNG and NPZ files in the run's folder, and every logger that shows images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from lightning_flows import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawing", "write"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a callback has drawn.
+
+    Args:
+        figures: by name; the main one is called "".
+        arrays: what the figures show, for the NPZ file; none is written where it is empty.
+    """
+
+    figures: Mapping[str, "Figure"]
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def write(trainer: Trainer, drawing: Drawing, folder: Path, name: str, stem: str) -> None:
+    """Write a drawing; called on one rank only.
+
+    Args:
+        trainer: its loggers get the images, at its global step.
+        drawing: figures and arrays.
+        folder: the run's folder; files are `images/<name>/[<figure>/]<stem>.png` and `.npz`.
+        name: name of the callback, and of its images in the loggers: `images/<name>[/<figure>]`.
+        stem: name of the files.
+    """
+    for suffix, figure in drawing.figures.items():
+        tag = "/".join(filter(None, ("images", name, suffix)))
+        plots.save_png(figure, folder / tag / f"{stem}.png")
+        _log(trainer, tag, figure)
+    if drawing.arrays:
+        path = folder / "images" / name / f"{stem}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {key: _numpy(value) for key, value in drawing.arrays.items()}
+        np.savez_compressed(path, **arrays)
+
+
+def _log(trainer: Trainer, tag: str, figure: "Figure") -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            picture = plots.pixels(figure)
+            logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+        elif hasattr(logger, "log_image"):  # W&B, and foreign loggers that follow it
+            logger.log_image(key=tag, images=[plots.pixels(figure)], step=trainer.global_step)
+
+
+def _numpy(value: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

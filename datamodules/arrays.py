@@ -1,0 +1,123 @@
+"""One's own data: arrays in memory, .npy and .npz files, tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.transforms.standardise import Standardise
+
+from .base import FlowDataModule, Splits, split_indices
+from .files import Table, as_table, read_tables
+
+__all__ = ["Arrays"]
+
+
+class Arrays(FlowDataModule):
+    """Numbers from a file or from memory, one data point a row.
+
+    Files are .npy, .npz, .csv, .tsv and .parquet. The training data comes from `path` or `data`;
+    validation and test data from `val_path` and `test_path`, from arrays named val and test
+    beside one named train (in an .npz file or a mapping), or else are cut out of the training
+    data at random.
+
+    Args:
+        path: file of the training data.
+        data: instead of a file: a tensor, an array or a data frame, or a mapping of "train",
+            "val" and "test" to those.
+        val_path: file of the validation data.
+        test_path: file of the test data.
+        key: name of the array in an .npz file.
+        columns: names or positions of the columns to keep; all unless given.
+        validation: share of the rows to validate on, where no validation data is given.
+        test: share of the rows to test on, where no test data is given.
+        standardise: preprocess to zero mean and unit variance.
+        batch_size: rows in a batch, on each device.
+        seed: starting point of the split and of the order of training data.
+
+    Attributes:
+        column_names: names of the columns of a table, or None.
+
+    Raises:
+        ConfigError: none or both of path and data, or shares that leave nothing.
+        DataError: a file or values that cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        data: Any = None,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        key: str | None = None,
+        columns: list[int | str] | None = None,
+        validation: float = 0.1,
+        test: float = 0.1,
+        standardise: bool = True,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        if (path is None) == (data is None):
+            raise ConfigError("Arrays needs either path or data, and not both.")
+        for name, share in (("validation", validation), ("test", test)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"{name} is {share}; accepted are shares from 0 up to 1.")
+        if path is not None:
+            tables = read_tables(path, key=key, columns=columns)
+        else:
+            tables = _tables_in_memory(data, columns)
+        for split, file in (("val", val_path), ("test", test_path)):
+            if file is not None:
+                tables[split] = read_tables(file, key=key, columns=columns)["train"]
+        event_shape = tuple(tables["train"].values.shape[1:])
+        super().__init__(
+            event_shape,
+            preprocess=Standardise(event_shape) if standardise else None,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.save_hyperparameters(logger=False, ignore=["data"])
+        self.column_names = tables["train"].names or None
+        self._tables = tables
+        self._shares = {"val": validation, "test": test}
+
+    def load(self) -> Splits:
+        splits = {name: (table.values,) for name, table in self._tables.items()}
+        missing = {
+            name: round(share * len(splits["train"][0]))
+            for name, share in self._shares.items()
+            if name not in splits and share > 0
+        }
+        if missing:
+            x = splits["train"][0]
+            pieces = split_indices(len(x), list(missing.values()), self.seed)
+            for name, index in zip(["train", *missing], pieces, strict=True):
+                if len(index):
+                    splits[name] = (x[index],)
+        if self.preprocess is not None and self.column_names is not None:
+            _refuse_constant_columns(splits["train"][0], self.column_names)
+        return splits
+
+
+def _tables_in_memory(data: Any, columns: Sequence[int | str] | None) -> dict[str, Table]:
+    if not isinstance(data, Mapping):
+        return {"train": as_table(data, "data", columns=columns)}
+    unknown = set(data) - {"train", "val", "test"}
+    if unknown or "train" not in data:
+        raise ConfigError(
+            f"data has the entries {', '.join(map(str, data))}; accepted are train, and beside it "
+            "val and test."
+        )
+    return {name: as_table(part, f"data[{name!r}]", columns=columns) for name, part in data.items()}
+
+
+def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:
+    constant = torch.nonzero(x.amax(0) == x.amin(0)).flatten().tolist()
+    if constant:
+        raise DataError(
+            f"Arrays cannot standardise constant columns: {', '.join(names[i] for i in constant)}; "
+            "choose others with columns, or set standardise to false."
+        )

@@ -1,0 +1,190 @@
+"""Arrays and tables from files, checked and with the names of their columns."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, DataError
+
+__all__ = ["Table", "as_table", "read_tables"]
+
+_SPLITS = ("train", "val", "test")
+
+
+class Table(NamedTuple):
+    """Rows of numbers.
+
+    Args:
+        values: (rows, *event_shape), in the default floating type.
+        names: names of the columns where there are two dimensions, else empty.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+
+
+def read_tables(
+    path: str, *, key: str | None, columns: Sequence[int | str] | None
+) -> dict[str, Table]:
+    """Read a file.
+
+    Args:
+        path: .npy, .npz, .csv, .tsv or .parquet.
+        key: name of the array in an .npz file.
+        columns: names or positions of the columns to keep; all unless given.
+
+    Returns:
+        "train" alone, or the splits that an .npz file holds under their names.
+
+    Raises:
+        DataError: a missing or unreadable file, or what `as_table` refuses.
+        ConfigError: a key or column that is not there.
+    """
+    file = Path(path)
+    readers = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".csv": _read_text,
+        ".tsv": _read_text,
+        ".parquet": _read_parquet,
+    }
+    if file.suffix not in readers:
+        raise DataError(f"{path} has an unknown extension; accepted are {', '.join(readers)}.")
+    if key is not None and file.suffix != ".npz":
+        raise ConfigError(f"key is {key!r}, but only .npz files have keys; came {path}.")
+    if not file.is_file():
+        raise DataError(f"There is no file {path}.")
+    try:
+        content = readers[file.suffix](file)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    if file.suffix == ".npz":
+        content = _choose(content, key, path)
+    elif not isinstance(content, dict):
+        content = {"train": content}
+    return {name: as_table(array, path, columns=columns) for name, array in content.items()}
+
+
+def as_table(data: Any, owner: str, *, columns: Sequence[int | str] | None = None) -> Table:
+    """Check an array, a tensor or a data frame and turn it into numbers.
+
+    Args:
+        data: rows along the first dimension.
+        owner: what errors call it.
+        columns: names or positions of the columns to keep; all unless given.
+
+    Raises:
+        DataError: fewer than two dimensions, no rows, columns that are not numbers, or values
+            that are not finite; the message names the columns or the row.
+        ConfigError: a column that is not there.
+    """
+    names: tuple[str, ...] = ()
+    if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
+        names = tuple(map(str, data.columns))
+        text = [
+            name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
+        ]
+        if columns is not None:
+            places = _places(columns, names, owner)
+            data, names = data.iloc[:, places], tuple(names[place] for place in places)
+            text = [name for name in text if name in names]
+        if text:
+            raise DataError(f"{owner} has columns that are not numbers: {', '.join(text)}.")
+        data, columns = data.to_numpy(dtype=np.float64), None
+    if not isinstance(data, Tensor):
+        array = np.asarray(data)
+        if array.dtype.kind not in "iufb":
+            raise DataError(f"{owner} holds {array.dtype}; expected are numbers.")
+        data = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=True))
+    if data.ndim < 2:
+        raise DataError(
+            f"{owner} has shape {tuple(data.shape)}; expected are rows and columns, or rows of "
+            "arrays."
+        )
+    if data.ndim == 2:
+        names = names or tuple(map(str, range(data.shape[1])))
+        if columns is not None:
+            places = _places(columns, names, owner)
+            data, names = data[:, places], tuple(names[place] for place in places)
+    elif columns is not None:
+        raise ConfigError(f"columns are for tables; {owner} has shape {tuple(data.shape)}.")
+    if data.numel() == 0:
+        raise DataError(f"{owner} is empty: its shape is {tuple(data.shape)}.")
+    values = data.to(torch.get_default_dtype())
+    finite = values.isfinite().flatten(1)
+    if not finite.all():
+        row, column = (~finite).nonzero()[0].tolist()
+        place = f"row {row}, column {names[column]}" if names else f"row {row}"
+        raise DataError(f"{owner} holds NaN or infinite values, first in {place}.")
+    return Table(values, names)
+
+
+def _places(columns: Sequence[int | str], names: Sequence[str], owner: str) -> list[int]:
+    places = []
+    for column in columns:
+        if isinstance(column, int) and 0 <= column < len(names):
+            places.append(column)
+        elif column in names:
+            places.append(names.index(str(column)))
+        else:
+            raise ConfigError(f"{owner} has no column {column!r}; there are {', '.join(names)}.")
+    if not places:
+        raise ConfigError("columns is an empty list; leave it out to keep all.")
+    return places
+
+
+def _choose(arrays: dict[str, Any], key: str | None, path: str) -> dict[str, Any]:
+    if key is not None and key in arrays:
+        return {"train": arrays[key]}
+    if key is None and "train" in arrays:
+        return {name: arrays[name] for name in _SPLITS if name in arrays}
+    if key is None and len(arrays) == 1:
+        return {"train": next(iter(arrays.values()))}
+    wanted = "Name one with key" if key is None else f"There is no {key!r}"
+    raise ConfigError(f"{path} holds the arrays {', '.join(arrays)}. {wanted}.")
+
+
+def _read_npy(file: Path) -> Any:
+    return np.load(file, allow_pickle=False)
+
+
+def _read_npz(file: Path) -> Any:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _read_text(file: Path) -> Any:
+    import pandas as pd
+
+    separator = "\t" if file.suffix == ".tsv" else ","
+    head = pd.read_csv(file, sep=separator, comment="#", nrows=0, skipinitialspace=True)
+    named = not any(map(_is_number, head.columns))  # pandas makes repeated names unlike
+    return pd.read_csv(
+        file,
+        sep=separator,
+        comment="#",
+        header=0 if named else None,
+        skipinitialspace=True,
+    )
+
+
+def _read_parquet(file: Path) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(file)
+    except ImportError as error:
+        raise DataError("Parquet files need pyarrow: pip install pyarrow.") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import lightning_flows
+from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
+from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.errors import CheckpointError, FlowError
+from lightning_flows.families import FlowModule
+
+__all__ = ["FlowCLI", "main", "run"]
+
+# imported so that their classes can be named shortly and show in the help
+PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
+
+
+class FlowCLI(LightningCLI):
+    """LightningCLI in which the data decides the shapes of the model."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link shapes, and add the checkpoint callback that every run has."""
+        for name in ("event_shape", "context_shape"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/loss",
+                "checkpoint.filename": "best-{epoch:03d}",
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.save_last": True,
+            }
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Add a progress bar that redraws once a second, and for `predict` the writer of predictions."""
+        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
+        configured = list(config.trainer.get("callbacks") or [])
+        has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
+        if config.trainer.get("enable_progress_bar") is not False and not has_bar:
+            configured.append(RichProgressBar(refresh_rate=1))
+        if self.subcommand == "predict":
+            self.writer = PredictionWriter()
+            configured.append(self.writer)
+        return super().instantiate_trainer(callbacks=configured, **kwargs)
+
+    def after_predict(self) -> None:
+        """Say where the predictions are."""
+        if self.writer.path is not None:
+            sys.stdout.write(f"Latents and log-densities: {self.writer.path}\n")
+
+    def _parse_ckpt_path(self) -> None:
+        """Check the checkpoint early; unlike Lightning, let no checkpoint change the config."""
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if path and path not in ("best", "last", "hpc") and "://" not in str(path):
+            check_checkpoint(Path(path))
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that cannot be read.
+
+    Raises:
+        CheckpointError: no such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"ckpt_path {path} does not exist.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for half a file
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"ckpt_path {path} is damaged or no checkpoint: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise CheckpointError(f"ckpt_path {path} holds no checkpoint of a LightningModule.")
+
+
+def load_plugins() -> None:
+    """Import every package with an entry point in the group `lightning_flows.plugins`.
+
+    A plugin that fails becomes a warning that names it.
+    """
+    for plugin in entry_points(group="lightning_flows.plugins"):
+        try:
+            plugin.load()
+        except Exception as error:
+            warnings.warn(
+                f"The plugin {plugin.name} ({plugin.value}) is left out: {error}", stacklevel=2
+            )
+
+
+def main(args: Sequence[str] | None = None) -> FlowCLI:
+    """Parse the command line and run the subcommand.
+
+    Args:
+        args: arguments after the program's name; those of the process unless given.
+
+    Returns:
+        The CLI, with `trainer`, `model` and `datamodule`.
+
+    Raises:
+        SystemExit: bad input, after one sentence on standard error; status 1, or 2 where an
+            option or a class is unknown.
+    """
+    load_plugins()
+    try:
+        return FlowCLI(
+            FlowModule,
+            FlowDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"version": lightning_flows.__version__},
+            trainer_defaults={
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                    "init_args": {"save_dir": "runs", "default_hp_metric": False},
+                },
+            },
+            args=None if args is None else list(args),
+        )
+    except FlowError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(1)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    main()

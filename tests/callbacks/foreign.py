@@ -1,0 +1,186 @@
+"""LightningModules that inherit nothing of ours, and runs of them in one or two processes.
+
+As a script it runs what `test_ddp.py` compares: forking from a pytest process would be fragile.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning_flows.callbacks import (
+    ComponentExtraction,
+    DensityPlot,
+    NonFiniteGuard,
+    ReconstructionGrid,
+    SampleGrid,
+    base,
+)
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class Cloud(Dataset[Any]):
+    """A correlated Gaussian with labels, always the same."""
+
+    def __init__(self, shape: tuple[int, ...], n: int = 64) -> None:
+        generator = torch.Generator().manual_seed(1)
+        size = torch.Size(shape).numel()
+        mix = torch.randn(size, size, generator=generator)
+        self.x = (torch.randn(n, size, generator=generator) @ mix).view(n, *shape)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.x[index], index // 16
+
+
+class Foreign(pl.LightningModule):
+    """A linear flow x = matrix z + shift with a Gaussian base and noise on its training data."""
+
+    def __init__(self, shape: tuple[int, ...] = (1, 4, 4), lr: float = 0.05) -> None:
+        super().__init__()
+        size = torch.Size(shape).numel()
+        self.shape, self.lr = shape, lr
+        self.matrix = nn.Parameter(torch.eye(size) + 0.1 * torch.ones(size, size).tril())
+        self.shift = nn.Parameter(torch.zeros(size))
+        self.dropout = nn.Dropout(0.1)
+        self.frozen = nn.Dropout(0.1).eval()
+
+    def sample(self, n: int) -> Tensor:
+        assert not self.training
+        return self.decode(torch.randn(n, len(self.shift), device=self.device))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return torch.linalg.solve(self.matrix, (x.flatten(1) - self.shift).mT).mT
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (z @ self.matrix.mT + self.shift).view(-1, *self.shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        base = torch.distributions.Normal(0.0, 1.0).log_prob(self.encode(x)).sum(1)
+        return base - torch.linalg.slogdet(self.matrix).logabsdet
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x = self.frozen(self.dropout(batch[0]))
+        return -self.log_prob(x + 0.1 * torch.randn_like(x)).mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/nll", -self.log_prob(batch[0]).mean(), sync_dist=True)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test/nll", -self.log_prob(batch[0]).mean(), sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+
+def loader(shape: tuple[int, ...] = (1, 4, 4), *, shuffle: bool = False) -> DataLoader[Any]:
+    return DataLoader(Cloud(shape), batch_size=16, shuffle=shuffle)
+
+
+def drawing(seed: int = 0) -> list[pl.Callback]:
+    """All callbacks; those for the plane draw one warning on images."""
+    return [
+        SampleGrid(n=40, seed=seed),
+        ReconstructionGrid(n=20),
+        ComponentExtraction(points=6, k=3, every_n_epochs=1),
+        DensityPlot(resolution=70, points=40),
+        NonFiniteGuard(),
+    ]
+
+
+def trainer(root: Path, **options: Any) -> pl.Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "default_root_dir": root,
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "num_sanity_val_steps": 2,
+    }
+    return pl.Trainer(**{**defaults, **options})
+
+
+class Witness(pl.Callback):
+    """Every rank leaves its weights, its random state and the names of files it can write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        state = {
+            "weights": pl_module.state_dict(),
+            "rng": torch.get_rng_state(),
+            "skipped": [c.skipped for c in trainer.callbacks if isinstance(c, NonFiniteGuard)],
+            "steps": trainer.global_step,
+        }
+        torch.save(state, self.root / f"rank{trainer.global_rank}.pt")
+
+
+class FailsOnOneRank(Foreign):
+    """Cannot sample on rank 1."""
+
+    def sample(self, n: int) -> Tensor:
+        if self.global_rank == 1:
+            raise RuntimeError("no samples here")
+        return super().sample(n)
+
+
+class DivergesOnOneRank(Foreign):
+    """Has one NaN loss, on rank 1 alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        bad = self.global_rank == 1 and self.global_step == 2
+        return loss * torch.nan if bad else loss
+
+
+def fit(
+    root: Path,
+    module: pl.LightningModule,
+    devices: int,
+    callbacks: list[pl.Callback],
+    **options: Any,
+) -> None:
+    pl.seed_everything(3, verbose=False)
+    strategy = "ddp_fork" if devices > 1 else "auto"
+    callbacks = [*callbacks, Witness(root)]
+    run = trainer(root, devices=devices, strategy=strategy, callbacks=callbacks, **options)
+    shape = module.shape
+    assert isinstance(shape, tuple)
+    run.fit(module, loader(shape, shuffle=True), loader(shape))
+
+
+def record_writers() -> None:
+    """Leave a line for every drawing that a rank writes."""
+    original = base.write
+
+    def write(run: pl.Trainer, drawing: Any, folder: Path, name: str, stem: str) -> None:
+        original(run, drawing, folder, name, stem)
+        with (folder / "written.txt").open("a") as lines:
+            lines.write(f"{run.global_rank} {name} {stem}\n")
+
+    base.write = write
+
+
+def main(root: Path) -> None:
+    record_writers()
+    fit(root / "images2", Foreign(lr=0.0), 2, drawing())
+    fit(root / "plane2", Foreign((2,), lr=0.0), 2, drawing())
+    fit(root / "with", Foreign(), 2, drawing())
+    fit(root / "without", Foreign(), 2, [])
+    fit(root / "fails", FailsOnOneRank(), 2, drawing())
+    fit(root / "diverges", DivergesOnOneRank(), 2, [NonFiniteGuard(), SampleGrid(20)])
+    fit(root / "images1", Foreign(lr=0.0), 1, drawing())
+    fit(root / "plane1", Foreign((2,), lr=0.0), 1, drawing())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

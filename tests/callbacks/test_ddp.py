@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parent / "foreign.py"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder of all runs of the script, and what it said on stderr. A deadlock times out."""
+    root = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return root, done.stderr
+
+
+def witness(root: Path, rank: int) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(root / f"rank{rank}.pt")
+    return state
+
+
+@pytest.mark.parametrize(("kind", "number"), [("images", 10), ("plane", 12)])
+def test_two_ranks_draw_what_one_draws(runs: tuple[Path, str], kind: str, number: int) -> None:
+    one, two = (runs[0] / f"{kind}{n}" / "images" for n in (1, 2))
+    files = [p.relative_to(one) for p in sorted(one.rglob("*")) if p.is_file()]
+    assert files == [p.relative_to(two) for p in sorted(two.rglob("*")) if p.is_file()]
+    assert len([p for p in files if p.suffix == ".png"]) == number
+    for path in files:
+        if path.suffix == ".png":
+            assert (one / path).read_bytes() == (two / path).read_bytes(), path
+        else:
+            with np.load(one / path) as left, np.load(two / path) as right:
+                assert sorted(left) == sorted(right)
+                for key in left:
+                    np.testing.assert_array_equal(left[key], right[key], err_msg=f"{path} {key}")
+
+
+def test_rank_0_alone_writes_and_everything_once(runs: tuple[Path, str]) -> None:
+    lines = (runs[0] / "images2" / "written.txt").read_text().splitlines()
+    expected = [
+        f"0 {name} {stem}"
+        for name in ("components", "reconstructions", "samples")
+        for stem in ("0001", "0002")
+    ]
+    assert sorted(lines) == expected
+
+
+def test_training_is_the_same_with_and_without_pictures(runs: tuple[Path, str]) -> None:
+    drawn, plain = runs[0] / "with", runs[0] / "without"
+    assert (drawn / "images" / "samples" / "0002.png").exists()
+    for rank in (0, 1):
+        left, right = witness(drawn, rank), witness(plain, rank)
+        assert torch.equal(left["rng"], right["rng"])
+        for key, value in left["weights"].items():
+            assert torch.equal(value, right["weights"][key]), key
+            assert torch.equal(value, witness(drawn, 0)["weights"][key]), key
+
+
+def test_an_error_on_one_rank_is_one_warning_and_no_deadlock(runs: tuple[Path, str]) -> None:
+    root, stderr = runs
+    assert stderr.count("SampleGrid drew nothing: RuntimeError: no samples here") == 1
+    assert witness(root / "fails", 1)["steps"] == witness(root / "with", 1)["steps"]
+    assert not (root / "fails" / "images" / "samples").exists()
+    assert (root / "fails" / "images" / "reconstructions" / "0002.png").exists()
+
+
+def test_a_nan_on_one_rank_skips_the_step_on_both(runs: tuple[Path, str]) -> None:
+    first, second = (witness(runs[0] / "diverges", rank) for rank in (0, 1))
+    assert first["skipped"] == second["skipped"] == [1]
+    assert first["steps"] == 4
+    for key, value in first["weights"].items():
+        assert value.isfinite().all()
+        assert torch.equal(value, second["weights"][key])

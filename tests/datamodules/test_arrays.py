@@ -1,0 +1,193 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning import LightningDataModule
+from lightning_flows.datamodules import Arrays
+
+from lightning_flows.errors import ConfigError, DataError
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(5, 3, (50, 3))
+FRAME = pd.DataFrame(TABLE, columns=["a", "b", "c"])
+
+
+def write(folder, name, content=TABLE):
+    path = str(folder / name)
+    if name.endswith(".npy"):
+        np.save(path, content)
+    elif name.endswith(".npz"):
+        np.savez(path, **content)
+    elif name.endswith(".parquet"):
+        content.to_parquet(path)
+    else:
+        (folder / name).write_text(content)
+    return path
+
+
+def tensors(data):
+    data.setup("fit")
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    return [loader.dataset.tensors[0] for loader in loaders]
+
+
+def in_order(x):
+    return x[x[:, 0].argsort()]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.npy", TABLE),
+        ("x.npy", TABLE.astype(">f8")),
+        ("x.npz", {"only": TABLE}),
+        ("x.csv", FRAME.to_csv(index=False)),
+        ("x.csv", "# a remark\n" + FRAME.to_csv(index=False, header=False)),
+        ("x.tsv", FRAME.to_csv(index=False, sep="\t")),
+        ("x.parquet", FRAME),
+    ],
+)
+def test_every_format_gives_the_same_rows(tmp_path, name, content):
+    data = Arrays(write(tmp_path, name, content))
+    assert data.event_shape == (3,)
+    splits = tensors(data)
+    assert [len(x) for x in splits] == [40, 5, 5]
+    assert torch.allclose(in_order(torch.cat(splits)), in_order(torch.tensor(TABLE).float()))
+    z, contribution = data.preprocess.encode(splits[0])
+    assert torch.allclose(z.mean(0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(contribution, -splits[0].std(0).log().sum())
+
+
+@pytest.mark.parametrize("content", [torch.tensor(TABLE), TABLE, FRAME, TABLE.tolist()])
+def test_data_in_memory(content):
+    assert torch.allclose(tensors(Arrays(data=content))[0], tensors(Arrays(data=TABLE))[0])
+
+
+def test_given_splits_stay_as_they_are(tmp_path):
+    parts = {"train": TABLE[:30], "val": TABLE[30:45], "test": TABLE[45:]}
+    files = [write(tmp_path, f"{name}.npy", part) for name, part in parts.items()]
+    for data in (
+        Arrays(data=parts),
+        Arrays(write(tmp_path, "x.npz", parts)),
+        Arrays(files[0], val_path=files[1], test_path=files[2]),
+    ):
+        for x, part in zip(tensors(data), parts.values(), strict=True):
+            assert torch.equal(x, torch.tensor(part).float())
+    half = Arrays(data={"train": TABLE, "test": TABLE[:7]}, validation=0.5)
+    assert [len(x) for x in tensors(half)] == [25, 25, 7]
+
+
+def test_columns_and_keys_are_chosen_by_name_or_place(tmp_path):
+    csv = write(tmp_path, "x.csv", FRAME.assign(d="text").to_csv(index=False))
+    for data in (
+        Arrays(csv, columns=["c", "a"]),
+        Arrays(csv, columns=[2, 0]),
+        Arrays(data=TABLE, columns=[2, 0]),
+        Arrays(write(tmp_path, "x.npz", {"one": TABLE[:, [2, 0]], "two": TABLE}), key="one"),
+    ):
+        assert data.event_shape == (2,)
+        assert torch.allclose(
+            in_order(torch.cat(tensors(data))), in_order(torch.tensor(TABLE[:, [2, 0]]).float())
+        )
+    assert Arrays(csv, columns=["c", "a"]).column_names == ("c", "a")
+
+
+def test_a_table_without_a_line_of_names_keeps_its_first_row(tmp_path):
+    path = write(tmp_path, "x.csv", "7,7,one\n8,7,two\n9,5,one\n")
+    data = Arrays(path, columns=[0, 1], validation=0.0, test=0.0)
+    data.setup()
+    assert data.column_names == ("0", "1")
+    assert data.train_dataloader().dataset.tensors[0].tolist() == [[7, 7], [8, 7], [9, 5]]
+    with pytest.raises(DataError, match=r"x\.csv has columns that are not numbers: 2"):
+        Arrays(path)
+
+
+def test_images_keep_their_shape_and_may_go_without_validation():
+    data = Arrays(data=RNG.normal(size=(20, 1, 4, 4)), validation=0.0, standardise=False)
+    data.setup("fit")
+    assert data.event_shape == (1, 4, 4)
+    assert data.val_dataloader() == []
+    assert data.preprocess is None
+
+
+def bad(row=0, column=0, value=np.nan, table=TABLE):
+    table = table.copy()
+    table[row, column] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ConfigError, "either path or data"),
+        ({"path": "x.npy", "data": TABLE}, ConfigError, "either path or data"),
+        ({"path": "nowhere.npy"}, DataError, r"There is no file nowhere\.npy"),
+        ({"path": "x.xlsx"}, DataError, r"unknown extension; accepted are \.npy, \.npz, \.csv"),
+        ({"path": "x.npy", "key": "a"}, ConfigError, r"only \.npz files have keys"),
+        ({"data": bad(17, 1)}, DataError, "NaN or infinite values, first in row 17, column 1"),
+        ({"data": bad(4, 2, -np.inf)}, DataError, "first in row 4, column 2"),
+        ({"data": bad(4, 2, 1e300)}, DataError, "first in row 4, column 2"),
+        ({"data": FRAME.assign(b="x")}, DataError, "columns that are not numbers: b"),
+        ({"data": np.array([["x"]])}, DataError, "data holds <U1; expected are numbers"),
+        ({"data": np.zeros((0, 3))}, DataError, r"data is empty: its shape is \(0, 3\)"),
+        ({"data": np.zeros(3)}, DataError, r"data has shape \(3,\); expected are rows"),
+        ({"data": TABLE, "columns": ["z"]}, ConfigError, "no column 'z'; there are 0, 1, 2"),
+        ({"data": TABLE, "columns": [-1]}, ConfigError, "no column -1"),
+        ({"data": TABLE, "columns": []}, ConfigError, "columns is an empty list"),
+        ({"data": TABLE[:, None], "columns": [0]}, ConfigError, "columns are for tables"),
+        ({"data": {"valid": TABLE}}, ConfigError, "entries valid; accepted are train"),
+        ({"data": TABLE, "validation": 1.0}, ConfigError, r"validation is 1\.0; accepted are"),
+        ({"data": TABLE, "batch_size": 0}, ConfigError, "batch_size is 0"),
+    ],
+)
+def test_bad_input_is_named_at_once(options, error, message):
+    with pytest.raises(error, match=message):
+        Arrays(**options)
+
+
+def test_what_only_the_splits_show():
+    with pytest.raises(ConfigError, match=r"Splits of \[30, 30\] rows leave -10 of 50 rows"):
+        Arrays(data=TABLE, validation=0.6, test=0.6).setup()
+    constant = FRAME.assign(b=7.0, c=1.0)
+    with pytest.raises(DataError, match="constant columns: b, c; choose others"):
+        Arrays(data=constant).setup()
+    Arrays(data=constant, standardise=False).setup()
+    with pytest.raises(DataError, match=r"val split of Arrays has events of shape \(2,\)"):
+        Arrays(data={"train": TABLE, "val": TABLE[:, :2]}).setup()
+
+
+def test_damaged_files(tmp_path):
+    for name in ("x.npy", "x.npz", "x.parquet"):
+        (tmp_path / name).write_bytes(b"not an array")
+        with pytest.raises(DataError, match=rf"{name} cannot be read"):
+            Arrays(str(tmp_path / name))
+    whole = (tmp_path / write(tmp_path, "cut.npz", {"x": TABLE})).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:300])
+    with pytest.raises(DataError, match=r"cut\.npz cannot be read"):
+        Arrays(str(tmp_path / "cut.npz"))
+    (tmp_path / "x.csv").write_text("")
+    with pytest.raises(DataError, match="cannot be read"):
+        Arrays(str(tmp_path / "x.csv"))
+    path = write(tmp_path, "y.npz", {"one": TABLE, "two": TABLE})
+    with pytest.raises(ConfigError, match=r"holds the arrays one, two\. Name one with key"):
+        Arrays(path)
+    with pytest.raises(ConfigError, match=r"holds the arrays one, two\. There is no 'three'"):
+        Arrays(path, key="three")
+
+
+def test_built_by_the_command_line_parser(tmp_path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    path = write(tmp_path, "x.npy")
+    parsed = parser.parse_args(
+        ["--data=Arrays", f"--data.path={path}", "--data.columns=[0, 2]", "--data.test=0.2"]
+    )
+    build = getattr(parser, "instantiate", parser.instantiate_classes)  # new name since 4.49
+    data = build(parsed).data
+    assert isinstance(data, Arrays)
+    assert data.event_shape == (2,)
+    assert data.hparams["test"] == 0.2
+    assert "data" not in data.hparams
+    again = parser.parse_string(parser.dump(parsed))
+    assert build(again).data.event_shape == (2,)

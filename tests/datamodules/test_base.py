@@ -1,0 +1,182 @@
+import json
+import os
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+from lightning_flows.datamodules import Digits, FlowDataModule, Toy
+from torch import nn
+
+from lightning_flows import DensityFlow, RealNVP
+from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.transforms import Standardise
+
+
+class Numbers(FlowDataModule):
+    """The integers from 0 to 20 to train on, from 100 to 110 to evaluate."""
+
+    def __init__(self, train=None, **options):
+        super().__init__(1, preprocess=Standardise(1), **options)
+        self.train = torch.arange(21.0)[:, None] if train is None else train
+        self.loaded = 0
+
+    def load(self):
+        self.loaded += 1
+        held_out = torch.arange(100.0, 111)[:, None]
+        return {"train": (self.train,), "val": (held_out,), "test": (held_out,)}
+
+
+class Recorder(L.LightningModule):
+    """Writes down what it sees; buffers are what DDP synchronises in every forward."""
+
+    def __init__(self, folder=None):
+        super().__init__()
+        self.folder = folder
+        self.net = nn.BatchNorm1d(1)
+        self.seen = {"train": [], "val": []}
+
+    def note(self, stage, batch):
+        if not self.trainer.sanity_checking:
+            self.seen[stage].append(batch.flatten().tolist())
+
+    def training_step(self, batch):
+        self.note("train", batch)
+        return self.net(batch).pow(2).mean()
+
+    def validation_step(self, batch):
+        self.note("val", batch)
+        # a float: Lightning averages whole batch sizes over ranks in whole numbers
+        self.log("val/mean", batch.mean(), batch_size=float(len(batch)), sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+    def on_train_end(self):
+        if self.folder is not None:
+            mean = float(self.trainer.callback_metrics["val/mean"])
+            path = os.path.join(self.folder, f"{self.global_rank}.json")
+            with open(path, "w") as file:
+                json.dump({**self.seen, "mean": mean}, file)
+
+
+def trainer(**options):
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"devices": 1, "max_epochs": 2, **options},
+    )
+
+
+lightning = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec:FutureWarning",  # between Lightning and torch
+    "ignore:.*fork:DeprecationWarning",
+)
+
+
+def test_setup_loads_once_and_fits_on_training_data():
+    data = Numbers()
+    assert data.event_shape == (1,)
+    for stage in ("fit", "validate", "test", "predict"):
+        data.setup(stage)
+    assert data.loaded == 1
+    assert data.preprocess.mean == 10
+    assert len(data.predict_dataloader().dataset) == 11
+
+
+@lightning
+def test_overfitting_repeats_the_same_batches():
+    module = Recorder()
+    trainer(overfit_batches=2).fit(module, Numbers(batch_size=4))
+    first = [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert module.seen["train"] == first + first
+
+
+@lightning
+def test_two_processes_share_the_data(tmp_path):
+    trainer(strategy="ddp_fork", devices=2).fit(Recorder(tmp_path), Numbers(batch_size=4))
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert [list(map(len, rank["train"])) for rank in ranks] == [[4, 4, 3] * 2] * 2
+    for epoch in (slice(0, 3), slice(3, 6)):
+        seen = [x for rank in ranks for batch in rank["train"][epoch] for x in batch]
+        assert set(seen) == set(range(21))
+        assert len(seen) == 22
+    assert ranks[0]["train"][:3] != ranks[0]["train"][3:]
+    held_out = [x for rank in ranks for batch in rank["val"] for x in batch]
+    assert sorted(held_out) == sorted([*range(100, 111)] * 2)  # once in each of two epochs
+    assert [rank["mean"] for rank in ranks] == pytest.approx([105, 105])
+
+
+@lightning
+def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
+    data = Toy("checkerboard", n_train=200, n_val=100, n_test=100, standardise=True)
+    module = DensityFlow(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
+    trainer(max_epochs=1, log_every_n_steps=1).fit(module, data)
+    x = data.val_dataloader().dataset.tensors[0]
+    z, _ = data.preprocess.encode(x)
+    expected = module.flow.log_prob(z) - data.preprocess.std.log().sum()
+    assert torch.allclose(module.log_prob(x), expected)
+    assert module.trainer.callback_metrics["val/nll"] == pytest.approx(
+        -expected.mean().item(), abs=1e-4
+    )
+
+
+@lightning
+def test_a_model_of_digits_is_conditioned_on_their_labels():
+    data = Digits(conditional=True)
+    module = DensityFlow(
+        partial(RealNVP, layers=1, hidden=(8,)), data.event_shape, data.context_shape
+    )
+    trainer(max_epochs=1, log_every_n_steps=1, limit_train_batches=2).fit(module, data)
+    assert module.trainer.callback_metrics["val/nll"].isfinite()
+    x = module.sample(3, torch.eye(10)[:2])
+    assert x.shape == (2, 3, 1, 8, 8)
+    assert torch.equal(x, x.round())
+    assert data.to_image(x[0]).max() <= 1
+
+
+def test_hyperparameters_restore_a_data_module(tmp_path):
+    data = Toy("rings", n_train=50, noise=0.2)
+    path = tmp_path / "data.ckpt"
+    torch.save(
+        {
+            "pytorch-lightning_version": L.__version__,
+            Toy.CHECKPOINT_HYPER_PARAMS_KEY: dict(data.hparams),
+        },
+        path,
+    )
+    again = Toy.load_from_checkpoint(path)
+    assert again.hparams == data.hparams
+    assert again.noise == 0.2
+
+
+def with_value(value):
+    x = torch.arange(21.0)[:, None]
+    x[13] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (torch.zeros(0, 1), "The train split of Numbers is empty"),
+        (torch.zeros(5, 2), r"events of shape \(2,\); expected is \(1,\)"),
+        (with_value(float("nan")), "NaN or infinite values, first in row 13"),
+        (with_value(float("inf")), "NaN or infinite values, first in row 13"),
+        (torch.ones(5, 1), "constant columns 0"),
+        (torch.ones(1, 1), "at least 2 rows"),
+    ],
+)
+def test_data_that_cannot_be_learned_from(train, message):
+    with pytest.raises(DataError, match=message):
+        Numbers(train).setup()
+
+
+def test_refusals():
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        Numbers(batch_size=0)
+    with pytest.raises(ConfigError, match="Numbers has no labels"):
+        Numbers(conditional=True)

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.jacobians.components import components
+
+SCALES = torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2], dtype=torch.float64)
+
+
+def linear_gaussian() -> tuple[Tensor, Tensor, Tensor]:
+    """Axes (columns) of a Gaussian, data drawn from it, and its flow: x = matrix z."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64)).Q
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64)).Q
+    x = (torch.randn(40000, 5, generator=generator, dtype=torch.float64) * SCALES) @ axes.T
+    return axes, x, axes @ torch.diag(SCALES) @ rotation
+
+
+def warp(x: Tensor) -> Tensor:
+    """A bijection of the plane that mixes and stretches; its inverse is `unwarp`."""
+    a, b = x.unbind(1)
+    a = a * (1 + 0.5 * torch.tanh(b)) + b.sin()
+    return torch.stack([a, b * torch.exp(0.3 * torch.tanh(a))], 1)
+
+
+def unwarp(z: Tensor) -> Tensor:
+    a, b = z.unbind(1)
+    b = b * torch.exp(-0.3 * torch.tanh(a))
+    return torch.stack([(a - b.sin()) / (1 + 0.5 * torch.tanh(b)), b], 1)
+
+
+@pytest.mark.parametrize("through", ["decode", "encode"])
+def test_a_linear_flow_gives_pca(through: str) -> None:
+    axes, x, matrix = linear_gaussian()
+    inverse = matrix.inverse()
+    found = components(lambda x: x @ inverse.T, lambda z: z @ matrix.T, x[:7], through=through)
+    values, pca = torch.linalg.eigh(x.T @ x / len(x))
+    cosines = torch.einsum("bkd,dk->bk", found.axes, pca.flip(1)).abs()
+    assert cosines.min() > math.cos(math.radians(1))
+    torch.testing.assert_close(found.scales[0], values.flip(0).sqrt(), rtol=0.02, atol=0)
+    signs = torch.sign(torch.einsum("bkd,dk->bk", found.axes, axes))
+    torch.testing.assert_close(found.coordinates, signs * (x[:7] @ axes))
+    assert (found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True)) > 0).all()
+
+
+def test_the_spectrum_is_deshrunk_and_the_dimension_counted() -> None:
+    _, x, matrix = linear_gaussian()
+    alpha = 0.06  # 2 alpha = 0.12: the last two variances are 0.25 and 0.04
+    inverse = matrix.inverse()
+    pair = (lambda x: x @ inverse.T, lambda z: z @ matrix.T)
+    found = components(*pair, x[:3], tikhonov=alpha, k=2)
+    assert found.axes.shape == (3, 2, 5)
+    torch.testing.assert_close(found.variances[0], SCALES[:2].square() - 2 * alpha)
+    assert found.dimension.tolist() == [3, 3, 3]  # counted among all, not among the k returned
+    assert components(*pair, x[:1], tikhonov=alpha, threshold=1.0).dimension.item() == 4
+    assert components(*pair, x[:1]).dimension.item() == 5
+    assert components(*pair, x[:1], relative=0.1).dimension.item() == 3
+
+
+def test_both_routes_agree_and_match_autograd() -> None:
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    by_decoder = components(warp, unwarp, x)
+    by_encoder = components(warp, unwarp, x, through="encode")
+    for name in ("axes", "scales", "coordinates", "variances", "dimension"):
+        torch.testing.assert_close(getattr(by_decoder, name), getattr(by_encoder, name))
+    for index, z in enumerate(warp(x)):
+        matrix = torch.autograd.functional.jacobian(lambda z: unwarp(z[None])[0], z)
+        u, s, vh = torch.linalg.svd(matrix)
+        torch.testing.assert_close(by_decoder.scales[index], s)
+        projector = by_decoder.axes[index].T @ torch.diag(s) @ by_decoder.axes[index]
+        torch.testing.assert_close(projector, u @ torch.diag(s) @ u.T)
+        torch.testing.assert_close(by_decoder.coordinates[index].abs(), (s * (vh @ z)).abs())
+
+
+def test_an_injective_decoder_with_a_collapsed_direction() -> None:
+    matrix = torch.zeros(4, 3)
+    matrix[0, 0], matrix[2, 1] = 2.0, 0.5  # the third latent does nothing
+    found = components(lambda x: x @ matrix, lambda z: z @ matrix.T, torch.ones(2, 4))
+    torch.testing.assert_close(found.scales[0], torch.tensor([2.0, 0.5, 0.0]))
+    gram = found.axes[0] @ found.axes[0].T
+    torch.testing.assert_close(gram, torch.eye(3))
+    assert found.dimension.tolist() == [2, 2]
+    with pytest.raises(ShapeError, match="needs a bijection; the encoder takes 4 dimensions to 3"):
+        components(lambda x: x @ matrix, lambda z: z, torch.ones(2, 4), through="encode")
+
+
+def test_one_bad_point_does_not_spoil_the_others() -> None:
+    def decode(z: Tensor) -> Tensor:
+        return torch.where(z[:, :1] > 5, z * torch.inf, 2 * z)
+
+    x = torch.tensor([[1.0, 2.0], [9.0, 0.0], [0.5, 0.5]])
+    found = components(lambda x: x, decode, x)
+    assert found.scales[1].isnan().all()
+    assert found.axes[1].isnan().all()
+    assert found.dimension[1].isnan()
+    assert found.scales[[0, 2]].tolist() == [[2.0, 2.0], [2.0, 2.0]]
+
+
+def test_events_keep_their_shape_and_a_graph_is_not_needed() -> None:
+    x = torch.randn(3, 1, 2, 4)
+    with torch.inference_mode():
+        found = components(lambda x: x.flatten(1), lambda z: 2 * z.view(-1, 1, 2, 4), x, k=5)
+    assert found.axes.shape == (3, 5, 1, 2, 4)
+    assert found.latents.shape == (3, 8)
+    assert found.axes.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"k": 0}, "k is 0"), ({"tikhonov": -1.0}, "tikhonov is -1"), ({"through": "x"}, "through")],
+)
+def test_options_out_of_range_are_named(option: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        components(lambda x: x, lambda z: z, torch.ones(1, 2), **option)

@@ -1,0 +1,107 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from lightning_flows import plots
+from lightning_flows.errors import ShapeError
+
+POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+AXES = torch.eye(3).expand(4, 3, 3)
+SCALES = torch.tensor([[2.0, 1.0, 0.1]]).expand(4, 3)
+
+
+def figures() -> dict[str, Figure]:
+    images, broken = torch.rand(5, 1, 4, 4), POINTS.clone()
+    broken[0, 0], broken[1] = torch.nan, 1e9
+    return {
+        "grid": plots.image_grid(images),
+        "colour grid": plots.image_grid(images.expand(-1, 3, -1, -1), columns=2),
+        "pairs": plots.image_pairs(images, images),
+        "components": plots.component_images(
+            images, torch.randn(5, 2, 1, 4, 4), torch.ones(5, 2), reconstructions=images
+        ),
+        "colour components": plots.component_images(
+            images.expand(-1, 3, -1, -1), torch.randn(5, 2, 3, 4, 4), torch.ones(5, 2)
+        ),
+        **{f"scatter {d}": plots.scatter(broken[:, :d], POINTS[:, :d]) for d in (1, 2, 3)},
+        "constant": plots.scatter(torch.zeros(3, 2)),
+        **{f"lines {d}": plots.error_lines(POINTS[:, :d], broken[:, :d]) for d in (2, 3)},
+        **{
+            f"arrows {d}": plots.component_arrows(
+                POINTS[:4, :d], AXES[:, :d, :d], SCALES[:, :d], data=POINTS[:, :d]
+            )
+            for d in (2, 3)
+        },
+        "matrix": plots.component_matrix(AXES, SCALES),
+        "density": plots.density(torch.full((4, 4), -torch.inf), (0, 1, 0, 1)),
+        "spectrum": plots.spectrum(SCALES, tikhonov=0.1),
+        "collapsed spectrum": plots.spectrum(torch.tensor([[1.0, 0.0], [torch.nan, 0.0]])),
+        "dimension": plots.dimension_histogram(torch.tensor([1.0, 2.0, torch.nan])),
+    }
+
+
+def test_every_figure_renders_whatever_the_numbers(tmp_path: Path) -> None:
+    """Warnings of matplotlib (layout, empty axes, NaN) are errors here."""
+    for name, figure in figures().items():
+        picture = plots.pixels(figure)
+        assert picture.std() > 0, name
+        plots.save_png(figure, tmp_path / "new" / f"{name}.png")
+        assert (tmp_path / "new" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_grid_shows_every_pixel_of_every_image_in_order() -> None:
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, 1, 64, 64) / 3
+    picture = plots.pixels(plots.image_grid(images))
+    height, width, _ = picture.shape
+    middles = [picture[height * r // 4, width * c // 4, 0] for r in (1, 3) for c in (1, 3)]
+    assert middles == [0, 85, 170, 255]
+    assert (picture[0] == 255).all()  # the margin is white
+
+
+def test_outliers_are_counted_and_do_not_shrink_the_data() -> None:
+    samples = torch.cat([POINTS[:, :2], torch.full((2, 2), 1e6)])
+    left, right = plots.scatter(samples, POINTS[:, :2]).axes
+    assert right.get_title() == "samples (2 outside)"
+    assert left.get_xlim() == right.get_xlim()
+    assert right.get_xlim()[1] < 10
+
+
+def test_the_heat_map_is_the_right_way_up() -> None:
+    log_prob = np.log(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    axes, bar = plots.density(log_prob, (0.0, 2.0, 5.0, 7.0)).axes
+    image = axes.get_images()[0]
+    assert image.origin == "lower"
+    assert list(image.get_extent()) == [0.0, 2.0, 5.0, 7.0]
+    np.testing.assert_allclose(image.get_array(), [[1, 2], [3, 4]])
+    assert bar.get_ylabel() == "density"
+
+
+def test_the_colours_of_a_component_are_centred_at_zero() -> None:
+    direction = torch.tensor([0.0, 0.1, -0.5, 0.2]).view(1, 1, 1, 2, 2)
+    figure = plots.component_images(torch.zeros(1, 1, 2, 2), direction, torch.tensor([[0.25]]))
+    _, cell = figure.axes
+    assert cell.get_images()[0].get_clim() == (-0.5, 0.5)
+    assert cell.get_title() == "0.25"
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"Images have shape \(2, 5, 4, 4\)"):
+        plots.image_grid(torch.zeros(2, 5, 4, 4))
+    with pytest.raises(ShapeError, match=r"Points have shape \(2, 4\)"):
+        plots.scatter(torch.zeros(2, 4))
+
+
+def test_neither_pyplot_nor_lightning_is_imported() -> None:
+    code = (
+        "import sys, torch; from lightning_flows import plots; "
+        "assert not any(m.split('.')[0] == 'matplotlib' for m in sys.modules); "
+        "plots.pixels(plots.spectrum(torch.ones(2, 2))); "
+        "print([m for m in ('lightning', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
