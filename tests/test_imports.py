@@ -24,10 +24,10 @@ MAY_IMPORT = {
     "families": {"metrics", "flows", "jacobians", "transforms", "bases", "nets"} | GROUND,
     "callbacks": {"jacobians", "metrics", "plots"} | GROUND,
     "datamodules": {"transforms"} | GROUND,
-    "cli": {"families", "datamodules", "callbacks", "flows", "transforms", "errors", "recipe"},
     "__main__": {"cli"},
     "configs": set(),
 }
+MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"__main__"}
 NEVER_LIGHTNING = {
     "errors", "shapes", "recipe", "nets", "bases", "transforms", "jacobians", "flows", "metrics",
     "plots",

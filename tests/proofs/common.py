@@ -134,18 +134,42 @@ def near(actual: Any, expected: Any, tolerance: float = 1e-8) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def check_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """Every parameter gets a finite gradient, zero only where the loss does not depend on it."""
+def check_gradients(module: nn.Module, loss: Callable[[], Tensor], *, smooth: bool = True) -> None:
+    """Every parameter gets a finite gradient, and it is the slope of the loss.
+
+    A gradient may be zero only where the loss does not depend on the parameter. `smooth` is false
+    where derivatives are not meant to be slopes (rounding).
+    """
     module.zero_grad()
     value = loss()
     if value.requires_grad:
         value.backward()
-    for name, parameter in module.named_parameters():
+    parameters = dict(module.named_parameters())
+    for name, parameter in parameters.items():
         assert parameter.grad is not None, f"no gradient for {name}"
         assert parameter.grad.isfinite().all(), f"{name} has gradient {parameter.grad}"
         if not parameter.grad.any():  # a masked layer that sees nothing
-            before = parameter.detach().clone()
             with torch.no_grad():
+                before = parameter.clone()
                 parameter += 0.1
                 assert torch.equal(loss(), value), f"the gradient of {name} is wrongly zero"
                 parameter.copy_(before)
+    if parameters and smooth:
+        _check_slope(list(parameters.values()), loss)
+
+
+@torch.no_grad()
+def _check_slope(parameters: list[nn.Parameter], loss: Callable[[], Tensor]) -> None:
+    step = 1e-6
+    generator = torch.Generator().manual_seed(9)
+    moves = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+    before = [p.clone() for p in parameters]
+    ends = []
+    for sign in (1, -1):
+        for parameter, start, move in zip(parameters, before, moves, strict=True):
+            parameter.copy_(start + sign * step * move)
+        ends.append(loss())
+    for parameter, start in zip(parameters, before, strict=True):
+        parameter.copy_(start)
+    slope = sum((p.grad * m).sum() for p, m in zip(parameters, moves, strict=True))  # type: ignore[operator, misc]
+    near((ends[0] - ends[1]) / (2 * step), slope, 1e-4)

@@ -171,7 +171,7 @@ def gradients_reach_every_parameter(build: Build) -> None:
             y, contribution = repeatable(t, direction, x, context)
             return y.sin().sum() + contribution.sum()
 
-        check_gradients(t, loss)
+        check_gradients(t, loss, smooth=bijective(t))
 
 
 @PROOFS.add()
@@ -326,11 +326,13 @@ def far_inputs_stay_finite(build: Build) -> None:
     for dtype in (torch.float32, torch.float64):
         t = make(build, dtype)
         for direction, support in (("encode", t.domain), ("decode", codomain(t))):
-            if support is not None and (support.low, support.high) != (-torch.inf, torch.inf):
+            low, high = (-math.inf, math.inf) if support is None else (support.low, support.high)
+            if high < math.inf:
                 continue
             shape = t.event_shape if direction == "encode" else t.latent_shape
-            x = draw((-50.0, 50.0), (32, *shape), dtype)
-            x[0], x[1], x[2] = 50.0, -50.0, 0.0
+            low, high = (-50.0, 50.0) if low == -math.inf else (low + 1e-2, low + 100.0)
+            x = draw((low, high), (32, *shape), dtype)
+            x[0], x[1], x[2] = low, high, (low + high) / 2
             x.requires_grad_()
             y, contribution = getattr(t, direction)(x, draw_context(t, 32, dtype))
             assert y.isfinite().all(), direction
