@@ -1,0 +1,46 @@
+# `make demo` and `make test` do all the set-up on a fresh machine with Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+.venv/pip: # the environment itself
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+.venv/demo: .venv/pip pyproject.toml setup.py
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/test: .venv/pip pyproject.toml setup.py
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/dev: .venv/pip pyproject.toml setup.py
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/bench: .venv/pip pyproject.toml setup.py
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+demo: .venv/demo
+	$(BIN)/python examples/demo.py
+
+test: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf build/types && mkdir -p build/types/lightning_flows
+	cd build/types/lightning_flows && ln -s ../../../lightning_flows/* ../../../datamodules ../../../callbacks .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p lightning_flows
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: .venv/bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info
