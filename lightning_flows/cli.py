@@ -42,7 +42,7 @@ class FlowCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add a progress bar that redraws once a second, and for `predict` the writer of predictions."""
+        """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
         configured = list(config.trainer.get("callbacks") or [])
         has_bar = any(isinstance(callback, ProgressBar) for callback in configured)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import torch
 from torch import nn
@@ -88,7 +88,7 @@ def build_part(recipe: dict[str, Any]) -> Any:
     return target(**{key: _nested(item, build_part) for key, item in _arguments(recipe).items()})
 
 
-def is_recipe(value: Any) -> bool:
+def is_recipe(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value has the form of a recipe."""
     return isinstance(value, dict) and "class_path" in value
 

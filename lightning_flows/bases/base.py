@@ -73,7 +73,8 @@ class Density(nn.Module):
         if context is None:
             return self.draw(n, None, temperature)
         rows = context.repeat_interleave(n, 0)
-        return self.draw(len(rows), rows, temperature).unflatten(0, (len(context), n))
+        draws: Tensor = self.draw(len(rows), rows, temperature).unflatten(0, (len(context), n))
+        return draws
 
     def distribution(self, context: Tensor | None = None) -> DensityDistribution:
         """The density as a `torch.distributions.Distribution`, for one batch of contexts."""
@@ -136,7 +137,7 @@ class DensityDistribution(Distribution):
         flat = value.expand(*outer, *self.event_shape).reshape(-1, *self.event_shape)
         return self.density.log_prob(flat, context).reshape(outer)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008, torch's own
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw with gradients: (*sample_shape, *batch, *event)."""
         n = int(torch.Size(sample_shape).numel())
         draws = self.density.sample(n, self.context)

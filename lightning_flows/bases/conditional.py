@@ -46,7 +46,7 @@ class ConditionalNormal(Density):
     def _loc_and_log_scale(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         check_context(self.context_shape, context)
         assert context is not None
-        weight = self.net.layers[-1].weight
-        out: Tensor = self.net(context.flatten(1).to(weight.dtype)).to(weight.dtype)
+        dtype = next(self.net.parameters()).dtype
+        out: Tensor = self.net(context.flatten(1).to(dtype)).to(dtype)
         loc, log_scale = out.unflatten(1, (2, *self.event_shape)).unbind(1)
         return loc, log_scale

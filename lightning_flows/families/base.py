@@ -116,7 +116,7 @@ class FlowModule(Recorded, L.LightningModule):
         """Preprocess data; returns what the flow sees and the contribution (batch,) in nats."""
         check_batch(x, self.event_shape, "x")
         if self.preprocess is None:
-            return x, torch.zeros(len(x), dtype=self.dtype, device=x.device)
+            return x, torch.zeros(len(x), device=x.device)
         y, contribution = self.preprocess.encode(x)
         return y, contribution
 
@@ -170,7 +170,8 @@ class FlowModule(Recorded, L.LightningModule):
         losses, parts = self.training_loss(x, context)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
-        if parts and (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by a connector
+        if parts and (self.trainer.global_step + 1) % every == 0:
             logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
             self.log_dict(logged, batch_size=len(x))
         return loss

@@ -51,7 +51,7 @@ class ExactVolume(Volume):
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
         x, j = value_and_jacobian(decode, z, chunk_size=self.chunk_size)
-        return x, _HalfLogDet.apply(j)  # type: ignore[no-untyped-call]
+        return x, _HalfLogDet.apply(j)
 
 
 class StochasticVolume(Volume):
@@ -102,15 +102,15 @@ class _HalfLogDet(torch.autograd.Function):
     """½ log det JᵀJ = Σ log|R_ii| with J = QR; its gradient is J (JᵀJ)⁻¹ = Q R⁻ᵀ."""
 
     @staticmethod
-    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # torch types no ctx
         q, r = torch.linalg.qr(j)
         ctx.save_for_backward(q, r)
         return _log_diagonal(r)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # as above
         q, r = ctx.saved_tensors
-        pseudo_inverse = torch.linalg.solve_triangular(r, q.mT, upper=True)
+        pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
         return pseudo_inverse.mT * grad[:, None, None]
 
 
@@ -121,4 +121,5 @@ def _log_diagonal(r: Tensor) -> Tensor:
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
     """(RᵀR)⁻¹ v for probes (K, batch, d)."""
     half = torch.linalg.solve_triangular(r.mT, v.permute(1, 2, 0), upper=False)
-    return torch.linalg.solve_triangular(r, half, upper=True).permute(2, 0, 1)
+    solution: Tensor = torch.linalg.solve_triangular(r, half, upper=True)
+    return solution.permute(2, 0, 1)

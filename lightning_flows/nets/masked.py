@@ -1,6 +1,7 @@
 """Masked networks: output j depends on inputs before j only (MADE, Germain et al. 2015)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +87,8 @@ class MaskedMLP(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
-        out: Tensor = last(x)
-        return out.unflatten(1, (self.outputs_per_feature, self.features))
+        out: Tensor = last(x).unflatten(1, (self.outputs_per_feature, self.features))
+        return out
 
     def steps(self, batch: int, context: Tensor | None) -> "MaskedSteps":
         """Start a sequential pass over the dimensions for a batch of this size."""
@@ -99,8 +100,9 @@ class MaskedSteps:
 
     def __init__(self, net: MaskedMLP, batch: int, context: Tensor | None) -> None:
         self.net = net
-        self.weights = [layer.masked_weight for layer in net.layers]
-        self.biases = [layer.bias for layer in net.layers]
+        layers = cast("list[MaskedLinear]", list(net.layers))
+        self.weights = [layer.masked_weight for layer in layers]
+        self.biases = [layer.bias for layer in layers]
         empty = self.weights[0].new_zeros(batch, 0)
         self.units = [empty if context is None else context, *[empty] * (len(self.weights) - 1)]
         self.j = 0

@@ -45,6 +45,8 @@ class MLP(nn.Module):
         zero_last: start with an output of zero, so that a transform starts as the identity.
     """
 
+    constant: nn.Parameter | None
+
     def __init__(
         self,
         in_features: int,

@@ -137,7 +137,7 @@ class Orthogonal(Transform):
         v = F.normalize(self.vectors, dim=1)
         gram = v @ v.T
         eye = torch.eye(len(v), dtype=v.dtype, device=v.device)
-        t = torch.linalg.solve_triangular(0.5 * eye + gram.triu(1), v, upper=True)
+        t: Tensor = torch.linalg.solve_triangular(0.5 * eye + gram.triu(1), v, upper=True)
         return torch.eye(v.shape[1], dtype=v.dtype, device=v.device) - v.T @ t
 
 

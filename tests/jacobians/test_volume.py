@@ -1,0 +1,144 @@
+"""Volume strategies against autograd through torch.logdet."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, jacrev, vmap
+
+from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.volume import ExactVolume, StochasticVolume, log_volume
+
+D, LATENT, BATCH = 6, 3, 4
+
+
+class Decoder(nn.Module):
+    """A smooth curved map from 3 to 2 x 3 dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(LATENT, 5), nn.Tanh(), nn.Linear(5, D))
+        self.skip = nn.Linear(LATENT, D, bias=False)
+
+    def forward(self, z):
+        return (self.net(z) + self.skip(z)).reshape(-1, 2, 3)
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(1)
+    return Decoder().double()
+
+
+@pytest.fixture
+def z():
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(BATCH, LATENT, dtype=torch.float64, generator=generator)
+
+
+def reference(decoder, z):
+    """½ log det JᵀJ of each row, by reverse mode and torch.logdet."""
+
+    def flat(point, parameters):
+        return functional_call(decoder, parameters, (point[None],)).flatten()
+
+    j = vmap(jacrev(flat), (0, None))(z, dict(decoder.named_parameters()))
+    return 0.5 * torch.logdet(j.mT @ j)
+
+
+def gradients(value, decoder, z):
+    """Of a weighted sum over the batch, with respect to all parameters and z, in one vector."""
+    weights = torch.linspace(0.5, 2.0, len(z), dtype=z.dtype)
+    inputs = [*decoder.parameters(), z]
+    found = torch.autograd.grad((value * weights).sum(), inputs, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 2, 7])
+def test_exact_volume_is_autograds(decoder, z, chunk_size):
+    z.requires_grad_()
+    x, volume = ExactVolume(chunk_size)(decoder, z)
+    expected = reference(decoder, z)
+    torch.testing.assert_close(x, decoder(z))
+    torch.testing.assert_close(volume, expected, rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        gradients(volume, decoder, z), gradients(expected, decoder, z), rtol=0, atol=1e-8
+    )
+
+
+def test_reconstructions_carry_gradients_beside_the_volume(decoder, z):
+    z.requires_grad_()
+    target = torch.ones(BATCH, 2, 3, dtype=z.dtype)
+    direct = (decoder(z) - target).square().flatten(1).sum(1) + reference(decoder, z)
+    torch.manual_seed(0)
+    for strategy in (ExactVolume(), ExactVolume(2)):
+        x, volume = strategy(decoder, z)
+        loss = (x - target).square().flatten(1).sum(1) + volume
+        torch.testing.assert_close(gradients(loss, decoder, z), gradients(direct, decoder, z))
+    x, _ = StochasticVolume()(decoder, z)
+    torch.testing.assert_close(
+        gradients(x.flatten(1).sum(1), decoder, z),
+        gradients(decoder(z).flatten(1).sum(1), decoder, z),
+    )
+
+
+@pytest.mark.parametrize("strategy", [ExactVolume(), StochasticVolume(2)])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_the_value_is_the_true_volume(decoder, z, strategy, mode):
+    expected = reference(decoder, z).detach()
+    with mode():
+        x, volume = strategy(decoder, z)
+        measured = log_volume(decoder, z, chunk_size=2)
+    torch.testing.assert_close(volume.detach(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(measured.detach(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(x.detach(), decoder(z).detach())
+
+
+@pytest.mark.parametrize(("probes", "calls"), [(1, 1500), (16, 300)])
+def test_the_stochastic_gradient_is_unbiased(decoder, z, probes, calls):
+    z.requires_grad_()
+    exact = gradients(reference(decoder, z), decoder, z)
+    torch.manual_seed(3)
+    strategy = StochasticVolume(probes)
+    draws = torch.stack([gradients(strategy(decoder, z)[1], decoder, z) for _ in range(calls)])
+    error = draws.std(0) / calls**0.5
+    moved = error > 0  # the bias of the last layer has no say in the volume
+    assert moved.sum() > 0.8 * len(exact)
+    torch.testing.assert_close(draws.mean(0)[~moved], exact[~moved])
+    z_scores = (draws.mean(0) - exact)[moved] / error[moved]
+    assert z_scores.abs().max() < 3.5  # of about 80 correlated entries
+    assert z_scores.square().mean() < 2
+    # sharp enough to notice a bias of some percent along the gradient as a whole
+    along = draws @ exact / exact.square().sum()
+    assert along.std() / calls**0.5 < 0.02
+    assert abs(along.mean() - 1) < 3 * along.std() / calls**0.5
+
+
+def test_more_probes_scatter_less(decoder, z):
+    z.requires_grad_()
+    torch.manual_seed(4)
+
+    def scatter(probes):
+        strategy = StochasticVolume(probes)
+        draws = [gradients(strategy(decoder, z)[1], decoder, z) for _ in range(200)]
+        return torch.stack(draws).var(0).sum()
+
+    assert 8 < scatter(1) / scatter(16) < 32
+
+
+def test_one_latent_one_sample_and_full_dimension(z):
+    torch.manual_seed(5)
+    for latent, data in ((1, 4), (3, 3)):
+        net = nn.Sequential(nn.Linear(latent, 8), nn.Tanh(), nn.Linear(8, data)).double()
+        point = z[:1, :latent]
+        expected = reference(net, point).detach()
+        for strategy in (ExactVolume(), StochasticVolume()):
+            torch.testing.assert_close(strategy(net, point)[1].detach(), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda: StochasticVolume(0), lambda: ExactVolume(0), lambda: StochasticVolume(1, 0)],
+)
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="accepted are"):
+        wrong()
