@@ -3,7 +3,17 @@
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
-from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 
-__all__ = ["MAF", "NICE", "Flow", "NeuralSplineFlow", "PaddedFlow", "RealNVP"]
+__all__ = [
+    "MAF",
+    "NICE",
+    "Flow",
+    "FreeFormFlow",
+    "InjectiveFlow",
+    "NeuralSplineFlow",
+    "PaddedFlow",
+    "RealNVP",
+]

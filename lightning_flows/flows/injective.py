@@ -1,5 +1,6 @@
 """Injective flows: fewer latents than data dimensions."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,19 +13,141 @@ from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
-from lightning_flows.jacobians.volume import log_volume
-from lightning_flows.shapes import Shape, as_shape, check_batch, size
+from lightning_flows.jacobians.products import cotangents
+from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 
-__all__ = ["PaddedFlow"]
+__all__ = ["InjectiveFlow", "PaddedFlow"]
 
 
-class PaddedFlow(Density):
-    """A manifold in data space with a density on it: ambient bijection ∘ pad ∘ latent flow.
+class InjectiveFlow(Density):
+    """A d-dimensional manifold in data space with a density on it.
 
-    The map of rectangular flows (Caterini et al. 2021, section 2). A point z of the latent becomes
-    coordinates u = h(z) of dimension d, is padded with zeros to dimension D, and goes through
-    the inverse of a bijection g of data space. `project` undoes that: it takes d entries of
-    g(x). It is a left inverse, not the orthogonal projection.
+    `project` takes data to coordinates u on the manifold, `embed` takes them back, and `prior` is
+    the density of u; where the prior is a flow itself, `encode` and `decode` go through it to its
+    latent. Subclasses implement `project` and `embed`.
+
+    Args:
+        event_shape: shape of one data point; D is its number of entries.
+        latent_features: dimension d of the manifold; half of D unless given.
+        prior: makes the density of the coordinates u; a small RealNVP unless given.
+        context_shape: shape of what the density on the manifold is conditioned on.
+
+    Raises:
+        ConfigError: d is not between 1 and D - 1, or D where `full` dimension is possible.
+    """
+
+    full = False
+    """Whether d = D is possible."""
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        latent_features: int | None = None,
+        prior: BaseFactory | None = None,
+        context_shape: Sequence[int] | int | None = None,
+    ) -> None:
+        super().__init__(event_shape, context_shape)
+        n = size(self.event_shape)
+        d = max(n // 2, 1) if latent_features is None else latent_features
+        largest = n if self.full else n - 1
+        if not 1 <= d <= largest:
+            raise ConfigError(
+                f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
+            )
+        prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
+        self.prior = (
+            prior((d,))
+            if context_shape is None
+            else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
+        )
+        self.manifold_shape: Shape = (d,)
+        self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` is the log-density on the manifold itself."""
+        return bool(getattr(self.prior, "exact", True))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Coordinates on the manifold: (batch, *event_shape) -> (batch, d)."""
+        raise NotImplementedError
+
+    def embed(self, u: Tensor) -> Tensor:
+        """Points of the manifold: (batch, d) -> (batch, *event_shape)."""
+        raise NotImplementedError
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Latents of the projections of data: (batch, *event_shape) -> (batch, *latent_shape)."""
+        self.check(x, context)
+        u = self.project(x)
+        return self.prior.encode(u, context) if isinstance(self.prior, Flow) else u
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
+        check_batch(z, self.latent_shape, "z")
+        u = self.prior.decode(z, context) if isinstance(self.prior, Flow) else z
+        return self.embed(u)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density at the projection of x with respect to d-dimensional volume.
+
+        The volume is exact, and so is its gradient; the strategies of `jacobians.volume` are
+        cheaper in training.
+
+        Returns:
+            (batch,), nats. It says nothing about how far x lies from the manifold.
+        """
+        self.check(x, context)
+        u = self.project(x)
+        return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+
+    def ambient_log_prob(self, x: Tensor, context: Tensor | None = None, *, beta: float) -> Tensor:
+        """Log-density of x in data space itself, to be compared with flows of full dimension.
+
+        log p_prior(u) + ½ log det P Pᵀ + (D - d)/2 log(β/π) - β‖x - embed(u)‖², with P the
+        Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where the fibres
+        of `project` are flat and orthogonal to the manifold, it integrates to at most 1; curved
+        fibres can exceed that.
+
+        Args:
+            x: data, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+            beta: weight of the reconstruction that the flow was trained with.
+
+        Returns:
+            (batch,), nats.
+        """
+        self.check(x, context)
+        d, n = self.manifold_shape[0], size(self.event_shape)
+        basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+        u, rows = cotangents(self.project, x, basis)
+        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R)
+        residual = sum_event((x - self.embed(u)).square())
+        return (
+            self.prior.log_prob(u, context)
+            + volume
+            + 0.5 * (n - d) * math.log(beta / math.pi)
+            - beta * residual
+        )
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return self.embed(self.prior.draw(n, context, temperature))
+
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
+        self.check(x, context)
+        if isinstance(self.prior, Flow):
+            self.prior.initialise(self.project(x), context)
+
+
+class PaddedFlow(InjectiveFlow):
+    """Ambient bijection ∘ pad ∘ latent flow (rectangular flows, Caterini et al. 2021, section 2).
+
+    A point z of the latent becomes coordinates u = h(z) of dimension d, is padded with zeros to
+    dimension D, and goes through the inverse of a bijection g of data space. `project` undoes
+    that: it takes d entries of g(x). It is a left inverse, not the orthogonal projection.
 
     Args:
         event_shape: shape of one data point; D is its number of entries.
@@ -52,78 +175,28 @@ class PaddedFlow(Density):
         seed: int = 0,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        super().__init__(event_shape, context_shape)
-        n = size(self.event_shape)
-        d = n // 2 if latent_features is None else latent_features
-        if not 1 <= d < n:
-            raise ConfigError(
-                f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {n - 1}."
-            )
-        ambient = RealNVP if ambient is None else ambient
-        prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
-        self.ambient = ambient(self.event_shape).transform
+        super().__init__(
+            event_shape, latent_features=latent_features, prior=prior, context_shape=context_shape
+        )
+        n, d = size(self.event_shape), self.manifold_shape[0]
+        self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
-        self.prior = (
-            prior((d,))
-            if context_shape is None
-            else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
-        )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("slots", order[:d])
         self.register_buffer("order", order.argsort())
-        self.manifold_shape: Shape = (d,)
-        self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
-
-    @property
-    def exact(self) -> bool:
-        """Whether `log_prob` is the log-density on the manifold itself."""
-        return bool(getattr(self.prior, "exact", True))
 
     def project(self, x: Tensor) -> Tensor:
-        """Coordinates on the manifold: (batch, *event_shape) -> (batch, d)."""
         check_batch(x, self.event_shape, "x")
         u: Tensor = self.ambient(x)[0].flatten(1)
         return u.index_select(1, self.slots)
 
     def embed(self, u: Tensor) -> Tensor:
-        """Points of the manifold: (batch, d) -> (batch, *event_shape)."""
         check_batch(u, self.manifold_shape, "u")
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
         x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
         return x
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Latents of the projections of data: (batch, *event_shape) -> (batch, *latent_shape)."""
-        self.check(x, context)
-        u = self.project(x)
-        return self.prior.encode(u, context) if isinstance(self.prior, Flow) else u
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
-        check_batch(z, self.latent_shape, "z")
-        u = self.prior.decode(z, context) if isinstance(self.prior, Flow) else z
-        return self.embed(u)
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density at the projection of x with respect to d-dimensional volume.
-
-        The volume is exact, and so is its gradient; the strategies of `jacobians.volume` are
-        cheaper in training.
-
-        Returns:
-            (batch,), nats. It says nothing about how far x lies from the manifold.
-        """
-        self.check(x, context)
-        u = self.project(x)
-        return self.prior.log_prob(u, context) - log_volume(self.embed, u)
-
-    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return self.embed(self.prior.draw(n, context, temperature))
-
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
-        self.check(x, context)
         self.ambient.initialise(x)
-        if isinstance(self.prior, Flow):
-            self.prior.initialise(self.project(x), context)
+        super().initialise(x, context)

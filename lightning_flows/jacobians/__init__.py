@@ -1,15 +1,46 @@
-"""Everything that differentiates a map: products, volumes, components."""
+"""Everything that differentiates a map: products, volumes, penalties, components."""
 
 from lightning_flows.jacobians.components import Components, components
-from lightning_flows.jacobians.products import jacobian, tangents, value_and_jacobian
-from lightning_flows.jacobians.volume import ExactVolume, StochasticVolume, Volume, log_volume
+from lightning_flows.jacobians.free_form import FreeFormVolume
+from lightning_flows.jacobians.penalties import (
+    Isometry,
+    OffDiagonal,
+    Penalty,
+    PrincipalFlow,
+    Tikhonov,
+)
+from lightning_flows.jacobians.products import (
+    cotangents,
+    jacobian,
+    tangents,
+    value_and_jacobian,
+)
+from lightning_flows.jacobians.stochastic import StochasticVolume
+from lightning_flows.jacobians.volume import (
+    Embedded,
+    ExactVolume,
+    NoVolume,
+    PrincipalVolume,
+    Volume,
+    log_volume,
+)
 
 __all__ = [
     "Components",
+    "Embedded",
     "ExactVolume",
+    "FreeFormVolume",
+    "Isometry",
+    "NoVolume",
+    "OffDiagonal",
+    "Penalty",
+    "PrincipalFlow",
+    "PrincipalVolume",
     "StochasticVolume",
+    "Tikhonov",
     "Volume",
     "components",
+    "cotangents",
     "jacobian",
     "log_volume",
     "tangents",

@@ -1,4 +1,4 @@
-"""Derivatives of a map along directions, and its whole Jacobian, by forward mode.
+"""Derivatives of a map along directions, its whole Jacobian, and products from the left.
 
 All directions share one evaluation of the map: what does not depend on the direction is computed
 once. Works under `no_grad`, under `inference_mode`, and with a graph for training losses.
@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import jvp, vjp, vmap
+from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import ConfigError, ShapeError
 
-__all__ = ["jacobian", "tangents", "value_and_jacobian"]
+__all__ = ["cotangents", "jacobian", "tangents", "value_and_jacobian"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -49,7 +50,7 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def value_and_jacobian(
-    fn: Map, z: Tensor, *, chunk_size: int | None = None
+    fn: Map, z: Tensor, *, chunk_size: int | None = None, columns: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Value of a map and its Jacobian at every point of a batch.
 
@@ -57,10 +58,12 @@ def value_and_jacobian(
         fn: map of batches, (batch, *in) to (batch, *out), that treats every row on its own.
         z: points, (batch, *in).
         chunk_size: number of directions at a time; None takes all at once. Memory grows with it,
-            and the value of `fn` is computed once for each chunk.
+            and the value of `fn` is computed once for each chunk; where there is a graph, each
+            chunk is computed again in the backward pass instead of being kept.
+        columns: which inputs to differentiate by, (k,), among the flattened ones; None takes all.
 
     Returns:
-        `fn(z)`, (batch, *out), and the Jacobian, (batch, out, in), events flattened; entry
+        `fn(z)`, (batch, *out), and the Jacobian, (batch, out, in or k), events flattened; entry
         [b, i, j] is the derivative of output i of point b with respect to its input j.
 
     Raises:
@@ -69,14 +72,40 @@ def value_and_jacobian(
     if chunk_size is not None and chunk_size < 1:
         raise ConfigError(f"chunk_size is {chunk_size}; accepted are None and positive integers.")
     basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
-    chunks = [
-        tangents(fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape))
-        for part in torch.split(basis, chunk_size or len(basis))
-    ]
-    columns = torch.cat([derivatives.flatten(2) for _, derivatives in chunks])
-    return chunks[0][0], columns.permute(1, 2, 0)
+    if columns is not None:
+        basis = basis[columns]
+
+    def chunk(part: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        value, derivatives = tangents(
+            fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape)
+        )
+        return value, derivatives.flatten(2)
+
+    parts = torch.split(basis, chunk_size or len(basis))
+    if len(parts) > 1 and torch.is_grad_enabled():
+        chunks = [checkpoint(chunk, part, z, use_reentrant=False) for part in parts]
+    else:
+        chunks = [chunk(part, z) for part in parts]
+    return chunks[0][0], torch.cat([columns for _, columns in chunks]).permute(1, 2, 0)
 
 
 def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     """The Jacobian alone of `value_and_jacobian`: (batch, out, in)."""
     return value_and_jacobian(fn, z, chunk_size=chunk_size)[1]
+
+
+def cotangents(fn: Map, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Value of a map and k vector-Jacobian products at every point of a batch, by reverse mode.
+
+    Args:
+        fn: map of batches, (batch, *in) to (batch, *out), that treats every row on its own.
+        x: points, (batch, *in).
+        vectors: (k, batch, *out).
+
+    Returns:
+        `fn(x)`, (batch, *out), and the products vᵀJ, (k, batch, *in), both with their graph.
+    """
+    value, pull = vjp(fn, x)
+    if len(vectors) == 1:
+        return value, pull(vectors[0])[0][None]
+    return value, vmap(pull)(vectors)[0]

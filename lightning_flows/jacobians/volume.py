@@ -1,49 +1,55 @@
 """The volume element of an injective map, ½ log det JᵀJ, and ways to descend on it.
 
-A strategy returns a tensor whose *value* is the true log-volume of each sample and whose
-*gradient* is right, or an unbiased estimate. So training curves show what they name.
-
-Here J is the Jacobian of the decoder, latent → data, (D, d) for each sample.
+Here J is the Jacobian of the decoder, latent → data, (D, d) for each sample. A strategy encodes,
+decodes and gives the log-volume with a gradient that is right, or an unbiased estimate. Where
+computing it yields the true log-volume, that is its value, so that training curves show what they
+name; `measures` says whether.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.products import jacobian, tangents, value_and_jacobian
+from lightning_flows.jacobians.products import jacobian, value_and_jacobian
 from lightning_flows.recipe import Recorded
 
-__all__ = ["ExactVolume", "StochasticVolume", "Volume", "log_volume"]
+__all__ = ["Embedded", "ExactVolume", "Map", "NoVolume", "PrincipalVolume", "Volume", "log_volume"]
 
-Decoder = Callable[[Tensor], Tensor]
+Map = Callable[[Tensor], Tensor]
+
+
+class Embedded(NamedTuple):
+    """A batch on its way through encoder and decoder.
+
+    Args:
+        u: latents of the data, (batch, d).
+        x_hat: what they decode to, (batch, *event).
+        log_volume: ½ log det JᵀJ at u, (batch,), nats; or zero with the gradient of it.
+        jacobian: J with its graph, (batch, D, d), where the strategy has built it.
+    """
+
+    u: Tensor
+    x_hat: Tensor
+    log_volume: Tensor
+    jacobian: Tensor | None = None
 
 
 class Volume(Recorded):
-    """Strategy that gives a reconstruction and the log-volume with a gradient.
+    """Strategy that gives reconstructions and the log-volume with a gradient."""
 
-    Args:
-        chunk_size: how many tangents go through the decoder at once; all unless given.
+    measures = True
+    """Whether the value of `log_volume` is the true one, not only its gradient."""
 
-    Raises:
-        ConfigError: `chunk_size` is not positive.
-    """
-
-    def __init__(self, chunk_size: int | None = None) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise ConfigError(f"chunk_size is {chunk_size}; accepted are positive integers.")
-        self.chunk_size = chunk_size
-
-    def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode and measure.
+    def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        """Encode, decode and measure.
 
         Args:
+            encode: map from (batch, *event) to (batch, d).
             decode: map from (batch, d) to (batch, *event).
-            z: where to decode, (batch, d).
-
-        Returns:
-            decode(z), (batch, *event), and ½ log det JᵀJ, (batch,) in nats.
+            x: data, (batch, *event).
         """
         raise NotImplementedError
 
@@ -52,84 +58,106 @@ class ExactVolume(Volume):
     """All d tangents, the gradient of ½ log det JᵀJ itself (RNFs-ML exact, Caterini et al. 2021).
 
     Args:
-        chunk_size: how many tangents go through the decoder at once; all unless given. Smaller
-            chunks need less memory at evaluation; in training the graph holds all of them.
+        chunk_size: how many tangents go through the decoder at once; all unless given. With chunks
+            the decoder is run again for each of them, in the backward pass too, so that no more
+            than one chunk's activations are held at a time.
+
+    Raises:
+        ConfigError: `chunk_size` is not positive.
     """
 
     def __init__(self, chunk_size: int | None = None) -> None:
-        super().__init__(chunk_size)
+        self.chunk_size = check_chunk_size(chunk_size)
 
-    def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, j = value_and_jacobian(decode, z, chunk_size=self.chunk_size)
-        return x, _HalfLogDet.apply(j)
+    def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        u = encode(x)
+        x_hat, j = value_and_jacobian(decode, u, chunk_size=self.chunk_size)
+        return Embedded(u, x_hat, half_log_det(j), j)
 
 
-class StochasticVolume(Volume):
-    """Probes v with E[v vᵀ] = I give an unbiased gradient from two tangents each.
+class PrincipalVolume(Volume):
+    """Σ log‖J_k‖ over the columns of J in place of the log-volume.
 
-    ∇ ½ log det JᵀJ = ½ E[vᵀ (JᵀJ)⁻¹ ∇(JᵀJ) v] (Caterini et al. 2021, eq. 12). J is built without a
-    graph and (JᵀJ)⁻¹ v is solved directly from its QR decomposition, so nothing is left to a
-    tolerance; only J v and J (JᵀJ)⁻¹ v carry gradients.
+    An upper bound (Hadamard), tight where columns are orthogonal. It is the objective of injective
+    principal component flows at α = 1 (Cunningham et al. 2022): their penalty cancels the
+    log-determinant, and what remains pulls the columns apart. A random subset of columns gives an
+    unbiased estimate of the sum.
 
     Args:
-        probes: number of probe vectors for each sample.
-        chunk_size: how many tangents of the graph-free J go through the decoder at once.
+        columns: how many columns are drawn for each batch; all unless given.
 
     Raises:
-        ConfigError: fewer than one probe.
+        ConfigError: `columns` is not positive.
     """
 
-    def __init__(self, probes: int = 1, chunk_size: int | None = None) -> None:
-        if probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are positive integers.")
-        super().__init__(chunk_size)
-        self.probes = probes
+    measures = False
 
-    def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            j = jacobian(decode, z.detach(), chunk_size=self.chunk_size)
-            r = torch.linalg.qr(j, mode="r").R
-            value = _log_diagonal(r)
-        if not torch.is_grad_enabled():
-            return decode(z), value
-        v = torch.randn(self.probes, *z.shape, dtype=z.dtype, device=z.device)
-        w = _solve_gram(r, v)
-        x, products = tangents(decode, z, torch.cat([v, w]))
-        products = products.flatten(2)
-        surrogate = 0.5 * (products[: self.probes] * products[self.probes :]).sum(2).mean(0)
-        return x, value + (surrogate - surrogate.detach())
+    def __init__(self, columns: int | None = None) -> None:
+        if columns is not None and columns < 1:
+            raise ConfigError(f"columns is {columns}; accepted are positive integers.")
+        self.columns = columns
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        u = encode(x)
+        d = u.shape[1]
+        count = d if self.columns is None else min(self.columns, d)
+        chosen = torch.randperm(d, device=u.device)[:count] if count < d else None
+        x_hat, j = value_and_jacobian(decode, u, columns=chosen)
+        log_norms = 0.5 * j.square().sum(1).log()
+        return Embedded(u, x_hat, log_norms.sum(1) * (d / count), j if count == d else None)
 
 
-def log_volume(decode: Decoder, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
+class NoVolume(Volume):
+    """Leaves the volume out: reconstruction and prior only, an autoencoder with a density."""
+
+    measures = False
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        u = encode(x)
+        return Embedded(u, decode(u), torch.zeros_like(u[:, 0]))
+
+
+def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     """True ½ log det JᵀJ of the decoder at z by QR: (batch, d) -> (batch,), nats.
 
     Differentiable in reverse and forward mode; call it under `no_grad` to only measure.
     """
-    return _log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size)).R)
+    return log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size)).R)
+
+
+def half_log_det(j: Tensor) -> Tensor:
+    """½ log det JᵀJ with a gradient that needs no derivative of QR: (batch, D, d) -> (batch,)."""
+    volume: Tensor = _HalfLogDet.apply(j)  # type: ignore[no-untyped-call]
+    return volume
 
 
 class _HalfLogDet(torch.autograd.Function):
     """½ log det JᵀJ = Σ log|R_ii| with J = QR; its gradient is J (JᵀJ)⁻¹ = Q R⁻ᵀ."""
 
     @staticmethod
-    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # torch types no ctx
+    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
         q, r = torch.linalg.qr(j)
         ctx.save_for_backward(q, r)
-        return _log_diagonal(r)
+        return log_diagonal(r)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # as above
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
         q, r = ctx.saved_tensors
-        pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
+        pseudo_inverse = torch.linalg.solve_triangular(r, q.mT, upper=True)
         return pseudo_inverse.mT * grad[:, None, None]
 
 
-def _log_diagonal(r: Tensor) -> Tensor:
+def log_diagonal(r: Tensor) -> Tensor:
+    """Σ log|R_ii| of triangular factors: (batch, d, d) -> (batch,)."""
     return r.diagonal(dim1=1, dim2=2).abs().log().sum(1)
 
 
-def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
-    """(RᵀR)⁻¹ v for probes (K, batch, d)."""
-    half = torch.linalg.solve_triangular(r.mT, v.permute(1, 2, 0), upper=False)
-    solution: Tensor = torch.linalg.solve_triangular(r, half, upper=True)
-    return solution.permute(2, 0, 1)
+def check_chunk_size(chunk_size: int | None) -> int | None:
+    """Refuse a chunk size below 1.
+
+    Raises:
+        ConfigError: says what came.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ConfigError(f"chunk_size is {chunk_size}; accepted are positive integers.")
+    return chunk_size

@@ -1,6 +1,27 @@
-"""Networks that parametrise transforms and densities."""
+"""Networks that parametrise transforms, densities, encoders and decoders."""
 
+from lightning_flows.nets.autoencoder import (
+    MLPDecoder,
+    MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+)
+from lightning_flows.nets.convolutional import Attention, ConvDecoder, ConvEncoder
 from lightning_flows.nets.masked import MaskedLinear, MaskedMLP
 from lightning_flows.nets.mlp import MLP, Net, ResidualMLP, make_net
 
-__all__ = ["MLP", "MaskedLinear", "MaskedMLP", "Net", "ResidualMLP", "make_net"]
+__all__ = [
+    "MLP",
+    "Attention",
+    "ConvDecoder",
+    "ConvEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "MaskedLinear",
+    "MaskedMLP",
+    "Net",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "ResidualMLP",
+    "make_net",
+]

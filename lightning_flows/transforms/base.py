@@ -47,7 +47,7 @@ class Transform(Recorded, nn.Module):
     Subclasses implement `encode` (data to latent) and `decode` (latent to data). Both return the
     *same* contribution at the pair (x, z), so that log p(x) = log p_base(z) + contribution in both
     directions. For a bijection it is log|det ∂z/∂x|; for surjections and stochastic maps it is
-    the V of SurVAE flows (Nielsen et al. 2020, eq. 4). An implementation keeps no hidden state,
+    the V of SurVAE flows (Nielsen et al. 2020). An implementation keeps no hidden state,
     changes no input in place, and returns contributions of shape (batch,).
 
     Args:

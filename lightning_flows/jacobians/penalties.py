@@ -1,0 +1,138 @@
+"""Penalties on the Jacobian, added to the loss of a family.
+
+Two Jacobians are meant: `Tikhonov` acts on that of the encoder, data → latent; the others on
+that of the decoder, latent → data, (D, d).
+"""
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.products import tangents, value_and_jacobian
+from lightning_flows.jacobians.stochastic import probes_like
+from lightning_flows.jacobians.volume import Embedded, Map, half_log_det
+from lightning_flows.recipe import Recorded
+
+__all__ = ["Isometry", "OffDiagonal", "Penalty", "PrincipalFlow", "Tikhonov"]
+
+
+class Penalty(Recorded):
+    """A weight and a non-negative function of the Jacobian of each sample.
+
+    Args:
+        weight: factor in the loss.
+
+    Raises:
+        ConfigError: a negative weight.
+    """
+
+    name: str
+    """Under which the unweighted value is logged: `train/penalty/<name>`."""
+
+    def __init__(self, weight: float) -> None:
+        if not weight >= 0:
+            raise ConfigError(f"weight is {weight}; accepted are numbers from 0 up.")
+        self.weight = weight
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
+        """Unweighted penalty of each sample.
+
+        Args:
+            encode: map from (batch, *event) to (batch, d).
+            decode: map from (batch, d) to (batch, *event).
+            x: data, (batch, *event).
+            embedded: its way through encoder and decoder, with the Jacobian where it was built.
+
+        Returns:
+            (batch,).
+        """
+        raise NotImplementedError
+
+
+class Tikhonov(Penalty):
+    """‖∂z/∂x‖²_F of the encoder (Feinman and Parthasarathy 2019).
+
+    A linear flow with weight α learns WᵀW = (Σ + 2αI)⁻¹, as with Gaussian noise of variance 2α on
+    the data: no direction becomes thinner than √(2α), and the likelihood has a floor.
+
+    Args:
+        weight: α.
+        probes: random directions in data space for each sample; all of them, exactly, unless given.
+    """
+
+    name = "tikhonov"
+
+    def __init__(self, weight: float, probes: int | None = 1) -> None:
+        super().__init__(weight)
+        if probes is not None and probes < 1:
+            raise ConfigError(f"probes is {probes}; accepted are None and positive integers.")
+        self.probes = probes
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
+        if self.probes is None:
+            return value_and_jacobian(encode, x)[1].square().sum((1, 2))
+        v = probes_like(x.flatten(1), self.probes).unflatten(2, x.shape[1:])
+        return tangents(encode, x, v)[1].flatten(2).square().sum(2).mean(0)
+
+
+class OffDiagonal(Penalty):
+    """Σ_{i≠j} |G_ij| with G = JᵀJ (canonical manifold flows, Flouris and Konukoglu 2023).
+
+    Args:
+        weight: γ.
+    """
+
+    name = "off_diagonal"
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
+        gram = _gram(decode, embedded)
+        return gram.abs().sum((1, 2)) - gram.diagonal(dim1=1, dim2=2).sum(1)
+
+
+class PrincipalFlow(Penalty):
+    """Σ log‖J_k‖ - ½ log det JᵀJ, zero where the columns of J are orthogonal.
+
+    The pointwise mutual information of principal component flows (Cunningham et al. 2022).
+
+    Args:
+        weight: α.
+    """
+
+    name = "principal"
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
+        j = _jacobian(decode, embedded)
+        return 0.5 * j.square().sum(1).log().sum(1) - half_log_det(j)
+
+
+class Isometry(Penalty):
+    """E (‖J v‖ - 1)² over unit vectors v (isometric autoencoders, Gropp et al. 2020).
+
+    Args:
+        weight: factor in the loss.
+        probes: unit vectors for each sample.
+    """
+
+    name = "isometry"
+
+    def __init__(self, weight: float, probes: int = 1) -> None:
+        super().__init__(weight)
+        if probes < 1:
+            raise ConfigError(f"probes is {probes}; accepted are positive integers.")
+        self.probes = probes
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
+        v = torch.nn.functional.normalize(probes_like(embedded.u, self.probes), dim=2)
+        lengths = tangents(decode, embedded.u, v)[1].flatten(2).norm(dim=2)
+        return (lengths - 1).square().mean(0)
+
+
+def _jacobian(decode: Map, embedded: Embedded) -> Tensor:
+    if embedded.jacobian is not None:
+        return embedded.jacobian
+    return value_and_jacobian(decode, embedded.u)[1]
+
+
+def _gram(decode: Map, embedded: Embedded) -> Tensor:
+    j = _jacobian(decode, embedded)
+    return j.mT @ j

@@ -1,0 +1,141 @@
+"""Encoder and decoder networks for free-form flows of images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.nets.mlp import activation_named
+from lightning_flows.shapes import Shape
+
+__all__ = ["Attention", "ConvDecoder", "ConvEncoder"]
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions of stride 2, then a linear layer: (batch, C, H, W) -> (batch, features).
+
+    Normalisation is over groups of channels of each image: train-mode batch normalisation would
+    make the Jacobian of one sample depend on the others.
+
+    Args:
+        event_shape: (channels, height, width); sides that are multiples of 2 ** len(channels).
+        features: number of latents d.
+        channels: channels after each halving of the sides.
+        activation: silu, tanh, gelu, elu or softplus.
+        attention: whether self-attention over pixels follows the last convolution.
+
+    Raises:
+        ShapeError: the sides cannot be halved as often.
+    """
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        features: int,
+        *,
+        channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        smallest = _smallest(event_shape, len(channels))
+        layers: list[nn.Module] = []
+        width = event_shape[0]
+        for following in channels:
+            layers += [
+                nn.Conv2d(width, following, 4, stride=2, padding=1),
+                nn.GroupNorm(min(8, following), following),
+                activation_named(activation),
+            ]
+            width = following
+        if attention:
+            layers.append(Attention(width))
+        pixels = width * smallest[0] * smallest[1]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(pixels, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.layers(x)
+        return z
+
+
+class ConvDecoder(nn.Module):
+    """The mirror image of `ConvEncoder`: (batch, features) -> (batch, C, H, W).
+
+    Args:
+        event_shape: (channels, height, width); sides that are multiples of 2 ** len(channels).
+        features: number of latents d.
+        channels: channels of the encoder after each halving of the sides.
+        activation: silu, tanh, gelu, elu or softplus.
+        attention: whether self-attention over pixels precedes the first convolution.
+
+    Raises:
+        ShapeError: the sides cannot be halved as often.
+    """
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        features: int,
+        *,
+        channels: Sequence[int] = (32, 64),
+        activation: str = "silu",
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        smallest = _smallest(event_shape, len(channels))
+        width = channels[-1]
+        layers: list[nn.Module] = [
+            nn.Linear(features, width * smallest[0] * smallest[1]),
+            nn.Unflatten(1, (width, *smallest)),
+        ]
+        if attention:
+            layers.append(Attention(width))
+        for following in (*reversed(channels[:-1]), event_shape[0]):
+            layers += [
+                nn.GroupNorm(min(8, width), width),
+                activation_named(activation),
+                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
+            ]
+            width = following
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = self.layers(z)
+        return x
+
+
+class Attention(nn.Module):
+    """x + self-attention over pixels, zero at the start: (batch, C, H, W) -> the same.
+
+    The softmax is written out: fused attention has neither forward-mode nor second derivatives.
+
+    Args:
+        channels: number of channels C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.queries_keys_values = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.queries_keys_values(self.norm(x)).flatten(2).chunk(3, 1)
+        weights = torch.softmax(q.mT @ k / x.shape[1] ** 0.5, 2)
+        out: Tensor = x + self.out((v @ weights.mT).unflatten(2, x.shape[2:]))
+        return out
+
+
+def _smallest(event_shape: Shape, halvings: int) -> Shape:
+    """Sides after all halvings."""
+    factor = 2**halvings
+    if len(event_shape) != 3 or event_shape[1] % factor or event_shape[2] % factor:
+        raise ShapeError(
+            f"event_shape is {event_shape}; {halvings} halvings take (channels, height, width) "
+            f"with sides that are multiples of {factor}."
+        )
+    return event_shape[1] // factor, event_shape[2] // factor
