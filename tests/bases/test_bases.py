@@ -1,11 +1,15 @@
 """Every base density against every proof. A new base is one line here."""
 
+import math
+
 import pytest
+import torch
 
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
 from lightning_flows.bases.uniform import Uniform
+from lightning_flows.errors import ConfigError
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.coupling import AffineCoupling
 from lightning_flows.transforms.elementwise import Sigmoid
@@ -33,3 +37,23 @@ CASES: dict[str, Build] = {
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
 def test_base(prove, build):
     prove(build)
+
+
+def test_uniform_is_zero_outside_of_its_closed_box():
+    x = torch.tensor([[-1.0, 4.0], [0.0, 0.0], [-1.1, 0.0], [0.0, 4.1]])
+    log_p = Uniform(2, low=-1.0, high=4.0).log_prob(x)
+    expected = -2 * math.log(5.0)
+    assert log_p.tolist() == pytest.approx([expected, expected, -math.inf, -math.inf])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Normal(2, scale=0.0), "scale is 0.0; accepted are positive numbers"),
+        (lambda: NormalMixture(2, components=0), "components is 0; accepted are positive"),
+        (lambda: Uniform(2, low=1.0, high=1.0), "low is 1.0 and high is 1.0; low must be smaller"),
+    ],
+)
+def test_refuses_senseless_options(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()

@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
+import torch
 
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.uniform import Uniform
+from lightning_flows.errors import ConfigError
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
@@ -16,7 +18,7 @@ from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.coupling import AffineCoupling
 from lightning_flows.transforms.elementwise import Logit, Sigmoid
 from proofs import density, flow
-from proofs.common import Build, pairs
+from proofs.common import Build, make, pairs
 
 H = {"hidden": (16,)}
 ARCHITECTURES = {
@@ -80,3 +82,27 @@ def test_flow(prove, build):
 )
 def test_injective_flow(prove, build):
     prove(build)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: RealNVP(2, layers=0), "layers is 0; accepted are positive integers"),
+        (lambda: RealNVP(2, mixing="glow"), "mixing is 'glow'; accepted are"),
+        (lambda: RealNVP(2, activation="step"), "activation is 'step'; accepted are relu"),
+        (lambda: RealNVP(2, bound=0.0), "bound is 0.0; accepted are positive numbers"),
+        (lambda: NeuralSplineFlow(2, autoregressive=True, residual=True), "coupling layers only"),
+        (lambda: PaddedFlow(3, latent_features=3), "latent_features is 3; data has 3 dimensions"),
+    ],
+)
+def test_refuses_senseless_options(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+def test_nice_without_scaling_keeps_the_volume():
+    volume_preserving = make(lambda: NICE(4, layers=4, scaling=False, **H))
+    assert not volume_preserving.transform.encode(torch.randn(5, 4).double())[1].any()
+    assert (
+        make(lambda: NICE(4, layers=4, **H)).transform.encode(torch.randn(5, 4).double())[1].all()
+    )

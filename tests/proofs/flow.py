@@ -79,6 +79,11 @@ def distribution_speaks_torch(build: Build) -> None:
             if context is not None:
                 rows = context.repeat(math.prod(n), *[1] * (context.ndim - 1))
             near(log_p.flatten(), p.log_prob(flat, rows), 1e-11)
+        torch.manual_seed(6)
+        draws = d.sample(torch.Size((4,)))
+        torch.manual_seed(6)
+        expected = p.sample(4, context)
+        same(draws, expected if context is None else expected.transpose(0, 1))
         d.rsample(torch.Size((2,))).square().sum().backward()
         grads = [q.grad for q in p.parameters()]
         assert any(g is not None and g.any() for g in grads)
