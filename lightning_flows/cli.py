@@ -4,10 +4,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -15,8 +13,9 @@ import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import CheckpointError, FlowError
+from lightning_flows.errors import FlowError
 from lightning_flows.families import FlowModule
+from lightning_flows.families.checkpoints import check_checkpoint
 
 __all__ = ["FlowCLI", "main", "run"]
 
@@ -65,25 +64,8 @@ class FlowCLI(LightningCLI):
         """Check the checkpoint early; unlike Lightning, let no checkpoint change the config."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path and path not in ("best", "last", "hpc") and "://" not in str(path):
-            check_checkpoint(Path(path))
-
-
-def check_checkpoint(path: Path) -> None:
-    """Refuse a checkpoint that cannot be read.
-
-    Raises:
-        CheckpointError: no such file, or a damaged one.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"ckpt_path {path} does not exist.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for half a file
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"ckpt_path {path} is damaged or no checkpoint: {reason}") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"ckpt_path {path} holds no checkpoint of a LightningModule.")
+        if path and path not in ("best", "last", "hpc"):
+            check_checkpoint(path)
 
 
 def load_plugins() -> None:
