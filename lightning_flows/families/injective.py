@@ -1,0 +1,220 @@
+"""The joint objective: a manifold and the density on it, learned at once."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+from lightning_flows.families.base import FlowModule
+from lightning_flows.flows.injective import InjectiveFlow
+from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
+from lightning_flows.recipe import build_part, is_recipe
+from lightning_flows.nets import MLP, MaskedMLP, ResidualMLP
+from lightning_flows.shapes import Shape, sum_event
+
+__all__ = ["InjectiveModule"]
+
+LARGEST_BETA = 1e6
+ASCENT = 0.02  # largest relative change of the multiplier in a step
+
+
+class InjectiveModule(FlowModule):
+    """Trains a manifold and the density on it jointly, in one objective with exchangeable parts.
+
+    With y the preprocessed data, u = project(y) and J the Jacobian of `embed` at u, the loss is
+
+        w·(-log p_prior(u) + volume + Σ_k λ_k·penalty_k) + β·‖y - embed(u)‖²,
+
+    constrained maximum likelihood in its Lagrangian form (Caterini et al. 2021, section 3). β is a
+    noise level: residuals of standard deviation σ have β = 1/(2σ²), and the objective is at its
+    safest from there up.
+
+    Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data space,
+    comparable with flows of full dimension), `reconstruction` (squared error summed over the
+    entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
+    training loss leaves the volume out where the strategy supplies its gradient only.
+
+    Args:
+        flow: makes the injective flow from the event shape.
+        event_shape: shape of one data point.
+        context_shape: shape of what the density on the manifold is conditioned on.
+        volume: how the gradient of the volume is computed.
+        beta: weight β of the reconstruction, or its start where `target` is given.
+        residual: standard deviation σ of residuals, in place of `beta`: β = 1/(2σ²).
+        target: mean squared reconstruction error κ that is asked for; β becomes the Lagrange
+            multiplier that keeps it, and is saved in the checkpoint.
+        penalties: on the Jacobian, each with its weight.
+        noise: standard deviation of Gaussian noise on preprocessed training data; equivalent to a
+            Tikhonov penalty of weight noise²/2.
+        warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
+            volume and the penalties are not computed.
+        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
+            unless given.
+        scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
+        compile: whether the networks are compiled with `torch.compile`.
+
+    Raises:
+        ConfigError: an option is out of range, or `residual` and `target` are both given.
+    """
+
+    flow: InjectiveFlow
+    log_beta: Tensor
+
+    def __init__(
+        self,
+        flow: Callable[[Shape], InjectiveFlow],
+        event_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
+        *,
+        volume: Volume | None = None,
+        beta: float = 50.0,
+        residual: float | None = None,
+        target: float | None = None,
+        penalties: Sequence[Penalty] = (),
+        noise: float = 0.0,
+        warmup: tuple[int, int] = (0, 0),
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(
+            flow,
+            event_shape,
+            context_shape,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            compile=compile,
+        )
+        for name, value in (("beta", beta), ("residual", residual), ("target", target)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}; accepted are positive numbers.")
+        if residual is not None and target is not None:
+            raise ConfigError("residual and target are both given; each of them decides about β.")
+        if not noise >= 0:
+            raise ConfigError(f"noise is {noise}; accepted are numbers from 0 up.")
+        start, end = warmup
+        if not 0 <= start <= end:
+            raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
+        self.volume: Volume = build_part(volume) if is_recipe(volume) else volume or ExactVolume()
+        self.penalties: list[Penalty] = [
+            build_part(part) if is_recipe(part) else part for part in penalties
+        ]
+        beta = beta if residual is None else 1 / (2 * residual**2)
+        self.register_buffer("log_beta", torch.tensor(math.log(beta)))
+        self.target = target
+        self.noise = noise
+        self.warmup = (start, end)
+        self._reported = False
+
+    @property
+    def beta(self) -> float:
+        """Weight of the reconstruction at present."""
+        return float(self.log_beta.exp())
+
+    @property
+    def likelihood_weight(self) -> float:
+        """Weight w of the likelihood in the present epoch, between 0 and 1."""
+        start, end = self.warmup
+        if self.current_epoch >= end:
+            return 1.0
+        return max(0.0, (self.current_epoch - start) / (end - start))
+
+    def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        y, _ = self.to_model_space(x)
+        if self.noise:
+            y = y + self.noise * torch.randn_like(y)
+        w = self.likelihood_weight
+        encode, decode = self.flow.project, self.flow.embed
+        volume = self.volume if w > 0 else NoVolume()
+        embedded = volume(encode, decode, y)
+        reconstruction = sum_event((y - embedded.x_hat).square())
+        parts = {"reconstruction": reconstruction}
+        if volume.measures:
+            parts["log_volume"] = embedded.log_volume
+        # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
+        negative = embedded.log_volume - self.flow.prior.log_prob(embedded.u, context)
+        for penalty in self.penalties if w > 0 else ():
+            value = penalty(encode, decode, y, embedded)
+            parts[f"penalty/{penalty.name}"] = value
+            negative = negative + penalty.weight * value
+        beta = self._beta_after(reconstruction) if self.target else self.log_beta.exp()
+        return w * negative + beta * reconstruction, parts
+
+    def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+        y, contribution = self.to_model_space(x)
+        u = self.flow.project(y)
+        volume = log_volume(self._embed_in_data, u)
+        reconstruction = sum_event((y - self.flow.embed(u)).square())
+        nll = volume - self.flow.prior.log_prob(u, context)
+        ambient = self.flow.ambient_log_prob(y, context, beta=self.beta) + contribution
+        return {
+            "nll": nll,
+            "ambient_nll": -ambient,
+            "reconstruction": reconstruction,
+            "log_volume": volume,
+            "loss": nll + self.beta * reconstruction,
+        }
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density at the projection of x with respect to d-dimensional volume of data space.
+
+        Args:
+            x: data in original units, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+
+        Returns:
+            (batch,), nats.
+        """
+        u = self.flow.project(self.to_model_space(x)[0])
+        return self.flow.prior.log_prob(u, context) - log_volume(self._embed_in_data, u)
+
+    def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
+
+        Args:
+            x: data in original units, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+
+        Returns:
+            (batch,), nats.
+        """
+        y, contribution = self.to_model_space(x)
+        return self.flow.ambient_log_prob(y, context, beta=self.beta) + contribution
+
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Projections of data onto the manifold, in original units: (batch, *event_shape)."""
+        return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        if self.target is None:
+            return
+        self.log("train/beta", self.beta)
+        if self.beta >= 0.99 * LARGEST_BETA and not self._reported:
+            if self.current_epoch >= self.warmup[1]:
+                self._reported = True
+                rank_zero_warn(
+                    f"The reconstruction error does not come down to target={self.target}: β has "
+                    f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
+                    "larger target would help."
+                )
+
+    @torch.no_grad()
+    def _beta_after(self, reconstruction: Tensor) -> Tensor:
+        """One step of dual ascent on log β, with the error of all ranks."""
+        assert self.target is not None
+        error = self.trainer.strategy.reduce(reconstruction.detach().mean(), reduce_op="mean")
+        step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
+        self.log_beta.add_(step).clamp_(max=math.log(LARGEST_BETA))
+        return self.log_beta.exp()
+
+    def compile_parts(self) -> None:
+        for module in self.flow.modules():
+            if isinstance(module, MLP | ResidualMLP | MaskedMLP):
+                module.compile()
+
+    def _embed_in_data(self, u: Tensor) -> Tensor:
+        return self.from_model_space(self.flow.embed(u))
