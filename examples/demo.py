@@ -7,7 +7,6 @@ The same as these two commands, with a table at the end:
 """
 
 import time
-import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +25,6 @@ ROWS = {
 
 def demo() -> None:
     """Fit, test and report."""
-    warnings.filterwarnings("ignore", ".*torch.jit.script.*|.*LeafSpec.*|.*num_workers.*")
     start = time.perf_counter()
     cli = main(["fit", "--config", str(CONFIG)])
     folder = Path(cli.trainer.log_dir)

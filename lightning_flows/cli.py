@@ -23,6 +23,9 @@ __all__ = ["FlowCLI", "main", "run"]
 # imported so that their classes can be named shortly and show in the help
 PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
 
+# deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
+UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
+
 
 class FlowCLI(LightningCLI):
     """LightningCLI in which the data decides the shapes of the model."""
@@ -110,6 +113,8 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
         SystemExit: bad input, after one sentence on standard error; status 1, or 2 where an
             option or a class is unknown.
     """
+    for message in UPSTREAM:
+        warnings.filterwarnings("ignore", message, FutureWarning)
     load_plugins()
     try:
         return FlowCLI(

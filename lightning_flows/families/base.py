@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
@@ -196,6 +197,17 @@ class FlowModule(Recorded, L.LightningModule):
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             config["monitor"] = getattr(scheduler, "monitor", "val/nll")
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def on_fit_end(self) -> None:
+        """Give TensorBoard's HPARAMS tab the last validation metrics of the run."""
+        metrics = {
+            f"hp/{name}": float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        for logger in self.loggers if metrics else ():
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(dict(self.hparams), metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.preprocess is not None:

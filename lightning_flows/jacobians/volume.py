@@ -21,7 +21,19 @@ Decoder = Callable[[Tensor], Tensor]
 
 
 class Volume(Recorded):
-    """Strategy that gives a reconstruction and the log-volume with a gradient."""
+    """Strategy that gives a reconstruction and the log-volume with a gradient.
+
+    Args:
+        chunk_size: how many tangents go through the decoder at once; all unless given.
+
+    Raises:
+        ConfigError: `chunk_size` is not positive.
+    """
+
+    def __init__(self, chunk_size: int | None = None) -> None:
+        if chunk_size is not None and chunk_size < 1:
+            raise ConfigError(f"chunk_size is {chunk_size}; accepted are positive integers.")
+        self.chunk_size = chunk_size
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
         """Decode and measure.
@@ -45,9 +57,7 @@ class ExactVolume(Volume):
     """
 
     def __init__(self, chunk_size: int | None = None) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise ConfigError(f"chunk_size is {chunk_size}; accepted are positive integers.")
-        self.chunk_size = chunk_size
+        super().__init__(chunk_size)
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
         x, j = value_and_jacobian(decode, z, chunk_size=self.chunk_size)
@@ -72,8 +82,8 @@ class StochasticVolume(Volume):
     def __init__(self, probes: int = 1, chunk_size: int | None = None) -> None:
         if probes < 1:
             raise ConfigError(f"probes is {probes}; accepted are positive integers.")
+        super().__init__(chunk_size)
         self.probes = probes
-        self.chunk_size = chunk_size
 
     def __call__(self, decode: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

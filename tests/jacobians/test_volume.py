@@ -69,11 +69,11 @@ def test_reconstructions_carry_gradients_beside_the_volume(decoder, z):
     z.requires_grad_()
     target = torch.ones(BATCH, 2, 3, dtype=z.dtype)
     direct = (decoder(z) - target).square().flatten(1).sum(1) + reference(decoder, z)
-    torch.manual_seed(0)
+    expected = gradients(direct, decoder, z)
     for strategy in (ExactVolume(), ExactVolume(2)):
         x, volume = strategy(decoder, z)
         loss = (x - target).square().flatten(1).sum(1) + volume
-        torch.testing.assert_close(gradients(loss, decoder, z), gradients(direct, decoder, z))
+        torch.testing.assert_close(gradients(loss, decoder, z), expected)
     x, _ = StochasticVolume()(decoder, z)
     torch.testing.assert_close(
         gradients(x.flatten(1).sum(1), decoder, z),
@@ -93,7 +93,7 @@ def test_the_value_is_the_true_volume(decoder, z, strategy, mode):
     torch.testing.assert_close(x.detach(), decoder(z).detach())
 
 
-@pytest.mark.parametrize(("probes", "calls"), [(1, 1500), (16, 300)])
+@pytest.mark.parametrize(("probes", "calls"), [(1, 300), (64, 100)])
 def test_the_stochastic_gradient_is_unbiased(decoder, z, probes, calls):
     z.requires_grad_()
     exact = gradients(reference(decoder, z), decoder, z)
@@ -107,9 +107,9 @@ def test_the_stochastic_gradient_is_unbiased(decoder, z, probes, calls):
     z_scores = (draws.mean(0) - exact)[moved] / error[moved]
     assert z_scores.abs().max() < 3.5  # of about 80 correlated entries
     assert z_scores.square().mean() < 2
-    # sharp enough to notice a bias of some percent along the gradient as a whole
+    # sharp enough to notice a bias of a few percent along the gradient as a whole
     along = draws @ exact / exact.square().sum()
-    assert along.std() / calls**0.5 < 0.02
+    assert along.std() / calls**0.5 < 0.04 / probes**0.5
     assert abs(along.mean() - 1) < 3 * along.std() / calls**0.5
 
 
@@ -119,7 +119,7 @@ def test_more_probes_scatter_less(decoder, z):
 
     def scatter(probes):
         strategy = StochasticVolume(probes)
-        draws = [gradients(strategy(decoder, z)[1], decoder, z) for _ in range(200)]
+        draws = [gradients(strategy(decoder, z)[1], decoder, z) for _ in range(100)]
         return torch.stack(draws).var(0).sum()
 
     assert 8 < scatter(1) / scatter(16) < 32
