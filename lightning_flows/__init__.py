@@ -8,25 +8,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_flows.bases import (
-        ConditionalNormal,
-        Density,
-        Normal,
-        NormalMixture,
-        Uniform,
+    from lightning_flows.bases import ConditionalNormal, Density, Normal, NormalMixture, Uniform
+    from lightning_flows.families import (
+        DensityFlow,
+        FlowModule,
+        FreeFormInjectiveFlow,
+        InjectiveModule,
+        RectangularFlow,
+        TwoStepFlow,
     )
-    from lightning_flows.families import DensityFlow, FlowModule, RectangularFlow
-    from lightning_flows.flows import MAF, NICE, Flow, NeuralSplineFlow, PaddedFlow, RealNVP
-    from lightning_flows.jacobians import ExactVolume, StochasticVolume
+    from lightning_flows.flows import (
+        MAF,
+        NICE,
+        Flow,
+        FreeFormFlow,
+        InjectiveFlow,
+        NeuralSplineFlow,
+        PaddedFlow,
+        RealNVP,
+    )
+    from lightning_flows.jacobians import (
+        ExactVolume,
+        FreeFormVolume,
+        Isometry,
+        NoVolume,
+        OffDiagonal,
+        PrincipalFlow,
+        PrincipalVolume,
+        StochasticVolume,
+        Tikhonov,
+    )
     from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "bases": ("ConditionalNormal", "Density", "Normal", "NormalMixture", "Uniform"),
-    "families": ("DensityFlow", "FlowModule", "RectangularFlow"),
-    "flows": ("MAF", "NICE", "Flow", "NeuralSplineFlow", "PaddedFlow", "RealNVP"),
-    "jacobians": ("ExactVolume", "StochasticVolume"),
+    "families": (
+        "DensityFlow",
+        "FlowModule",
+        "FreeFormInjectiveFlow",
+        "InjectiveModule",
+        "RectangularFlow",
+        "TwoStepFlow",
+    ),
+    "flows": (
+        "MAF",
+        "NICE",
+        "Flow",
+        "FreeFormFlow",
+        "InjectiveFlow",
+        "NeuralSplineFlow",
+        "PaddedFlow",
+        "RealNVP",
+    ),
+    "jacobians": (
+        "ExactVolume",
+        "FreeFormVolume",
+        "Isometry",
+        "NoVolume",
+        "OffDiagonal",
+        "PrincipalFlow",
+        "PrincipalVolume",
+        "StochasticVolume",
+        "Tikhonov",
+    ),
     "transforms": ("Chain", "Inverse", "Multiscale", "Transform"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -41,16 +87,28 @@ __all__ = [
     "ExactVolume",
     "Flow",
     "FlowModule",
+    "FreeFormFlow",
+    "FreeFormInjectiveFlow",
+    "FreeFormVolume",
+    "InjectiveFlow",
+    "InjectiveModule",
     "Inverse",
+    "Isometry",
     "Multiscale",
     "NeuralSplineFlow",
+    "NoVolume",
     "Normal",
     "NormalMixture",
+    "OffDiagonal",
     "PaddedFlow",
+    "PrincipalFlow",
+    "PrincipalVolume",
     "RealNVP",
     "RectangularFlow",
     "StochasticVolume",
+    "Tikhonov",
     "Transform",
+    "TwoStepFlow",
     "Uniform",
     "__version__",
 ]

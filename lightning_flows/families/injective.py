@@ -12,8 +12,8 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
-from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.nets import MLP, MaskedMLP, ResidualMLP
+from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, sum_event
 
 __all__ = ["InjectiveModule"]
@@ -33,9 +33,9 @@ class InjectiveModule(FlowModule):
     noise level: residuals of standard deviation σ have β = 1/(2σ²), and the objective is at its
     safest from there up.
 
-    Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data space,
-    comparable with flows of full dimension), `reconstruction` (squared error summed over the
-    entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
+    Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
+    space, comparable with flows of full dimension), `reconstruction` (squared error summed over
+    the entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
     training loss leaves the volume out where the strategy supplies its gradient only.
 
     Args:
@@ -193,14 +193,14 @@ class InjectiveModule(FlowModule):
         if self.target is None:
             return
         self.log("train/beta", self.beta)
-        if self.beta >= 0.99 * LARGEST_BETA and not self._reported:
-            if self.current_epoch >= self.warmup[1]:
-                self._reported = True
-                rank_zero_warn(
-                    f"The reconstruction error does not come down to target={self.target}: β has "
-                    f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
-                    "larger target would help."
-                )
+        stuck = self.beta >= 0.99 * LARGEST_BETA and self.current_epoch >= self.warmup[1]
+        if stuck and not self._reported:
+            self._reported = True
+            rank_zero_warn(
+                f"The reconstruction error does not come down to target={self.target}: β has "
+                f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
+                "larger target would help."
+            )
 
     @torch.no_grad()
     def _beta_after(self, reconstruction: Tensor) -> Tensor:

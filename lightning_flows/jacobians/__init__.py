@@ -8,6 +8,7 @@ from lightning_flows.jacobians.penalties import (
     Penalty,
     PrincipalFlow,
     Tikhonov,
+    squared_norm,
 )
 from lightning_flows.jacobians.products import (
     cotangents,
@@ -43,6 +44,7 @@ __all__ = [
     "cotangents",
     "jacobian",
     "log_volume",
+    "squared_norm",
     "tangents",
     "value_and_jacobian",
 ]

@@ -13,7 +13,7 @@ from lightning_flows.jacobians.stochastic import probes_like
 from lightning_flows.jacobians.volume import Embedded, Map, half_log_det
 from lightning_flows.recipe import Recorded
 
-__all__ = ["Isometry", "OffDiagonal", "Penalty", "PrincipalFlow", "Tikhonov"]
+__all__ = ["Isometry", "OffDiagonal", "Penalty", "PrincipalFlow", "Tikhonov", "squared_norm"]
 
 
 class Penalty(Recorded):
@@ -69,10 +69,7 @@ class Tikhonov(Penalty):
         self.probes = probes
 
     def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
-        if self.probes is None:
-            return value_and_jacobian(encode, x)[1].square().sum((1, 2))
-        v = probes_like(x.flatten(1), self.probes).unflatten(2, x.shape[1:])
-        return tangents(encode, x, v)[1].flatten(2).square().sum(2).mean(0)
+        return squared_norm(encode, x, probes=self.probes)
 
 
 class OffDiagonal(Penalty):
@@ -125,6 +122,23 @@ class Isometry(Penalty):
         v = torch.nn.functional.normalize(probes_like(embedded.u, self.probes), dim=2)
         lengths = tangents(decode, embedded.u, v)[1].flatten(2).norm(dim=2)
         return (lengths - 1).square().mean(0)
+
+
+def squared_norm(fn: Map, x: Tensor, *, probes: int | None = None) -> Tensor:
+    """‖∂fn/∂x‖²_F of each sample, exactly or by an unbiased estimate.
+
+    Args:
+        fn: map from (batch, *in) to (batch, *out).
+        x: points, (batch, *in).
+        probes: random directions for each sample; all of them, exactly, unless given.
+
+    Returns:
+        (batch,).
+    """
+    if probes is None:
+        return value_and_jacobian(fn, x)[1].square().sum((1, 2))
+    v = probes_like(x.flatten(1), probes).unflatten(2, x.shape[1:])
+    return tangents(fn, x, v)[1].flatten(2).square().sum(2).mean(0)
 
 
 def _jacobian(decode: Map, embedded: Embedded) -> Tensor:

@@ -1,0 +1,39 @@
+"""Free-form injective flows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning_flows.families.injective import InjectiveModule
+from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.jacobians import FreeFormVolume, Volume
+from lightning_flows.shapes import Shape
+
+__all__ = ["FreeFormInjectiveFlow"]
+
+
+class FreeFormInjectiveFlow(InjectiveModule):
+    """Joint learning with any encoder and any decoder (Sorrenson et al. 2024).
+
+    The volume's gradient comes from the encoder's Jacobian at the data point unless another
+    strategy is given; that variant is bounded below. Choose β from the noise of the data: with
+    β < 1/(2σ²) joint training of free networks can collapse.
+
+    Args:
+        flow: makes the flow from the event shape.
+        event_shape: shape of one data point.
+        context_shape: shape of what the density on the manifold is conditioned on.
+        volume: how the gradient of the volume is computed; `FreeFormVolume` unless given.
+        options: those of `InjectiveModule`.
+    """
+
+    def __init__(
+        self,
+        flow: Callable[[Shape], FreeFormFlow],
+        event_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
+        *,
+        volume: Volume | None = None,
+        **options: Any,
+    ) -> None:
+        volume = FreeFormVolume() if volume is None else volume
+        super().__init__(flow, event_shape, context_shape, volume=volume, **options)
