@@ -23,10 +23,11 @@ class StochasticVolume(Volume):
     """Probes v with E[v vᵀ] = I give an unbiased gradient from two tangents each.
 
     ∇ ½ log det JᵀJ = ½ E[vᵀ (JᵀJ)⁻¹ ∇(JᵀJ) v] (RNFs-ML (K), Caterini et al. 2021). Only J v and
-    J (JᵀJ)⁻¹ v carry gradients. Up to 64 latents J is built without a graph and (JᵀJ)⁻¹ v is solved
-    directly from its QR decomposition. Beyond, conjugate gradients run until the residual of *every*
-    sample is below the tolerance; stopping earlier would take the gradient from just the
-    directions that are about to collapse. The value is then zero, and only the gradient counts.
+    J (JᵀJ)⁻¹ v carry gradients. Up to 64 latents J is built without a graph and (JᵀJ)⁻¹ v is
+    solved directly from its QR decomposition. Beyond, conjugate gradients run until the residual
+    of *every* sample is below the tolerance; stopping earlier would take the gradient from just
+    the directions that are about to collapse. The value is then zero, and only the gradient
+    counts.
 
     Args:
         probes: number of probe vectors for each sample.
