@@ -62,7 +62,6 @@ class InjectiveModule(FlowModule):
     """
 
     flow: InjectiveFlow
-    log_beta: Tensor
 
     def __init__(
         self,
@@ -103,9 +102,12 @@ class InjectiveModule(FlowModule):
         self.penalties: list[Penalty] = [
             build_part(part) if is_recipe(part) else part for part in penalties
         ]
-        beta = beta if residual is None else 1 / (2 * residual**2)
-        self.register_buffer("log_beta", torch.tensor(math.log(beta)))
+        self._beta = beta if residual is None else 1 / (2 * residual**2)
         self.target = target
+        self.log_multiplier: Tensor | None
+        self.register_buffer(
+            "log_multiplier", None if target is None else torch.tensor(math.log(beta))
+        )
         self.noise = noise
         self.warmup = (start, end)
         self._reported = False
@@ -113,7 +115,7 @@ class InjectiveModule(FlowModule):
     @property
     def beta(self) -> float:
         """Weight of the reconstruction at present."""
-        return float(self.log_beta.exp())
+        return self._beta if self.log_multiplier is None else float(self.log_multiplier.exp())
 
     @property
     def likelihood_weight(self) -> float:
@@ -141,8 +143,8 @@ class InjectiveModule(FlowModule):
             value = penalty(encode, decode, y, embedded)
             parts[f"penalty/{penalty.name}"] = value
             negative = negative + penalty.weight * value
-        beta = self._beta_after(reconstruction) if self.target else self.log_beta.exp()
-        return w * negative + beta * reconstruction, parts
+        self._ascend(reconstruction)
+        return w * negative + self.beta * reconstruction, parts
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         y, contribution = self.to_model_space(x)
@@ -203,13 +205,13 @@ class InjectiveModule(FlowModule):
             )
 
     @torch.no_grad()
-    def _beta_after(self, reconstruction: Tensor) -> Tensor:
-        """One step of dual ascent on log β, with the error of all ranks."""
-        assert self.target is not None
-        error = self.trainer.strategy.reduce(reconstruction.detach().mean(), reduce_op="mean")
+    def _ascend(self, reconstruction: Tensor) -> None:
+        """One step of dual ascent on the multiplier, with the error of all ranks."""
+        if self.target is None or self.log_multiplier is None:
+            return
+        error = self.trainer.strategy.reduce(reconstruction.mean(), reduce_op="mean")
         step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
-        self.log_beta.add_(step).clamp_(max=math.log(LARGEST_BETA))
-        return self.log_beta.exp()
+        self.log_multiplier.add_(step).clamp_(max=math.log(LARGEST_BETA))
 
     def compile_parts(self) -> None:
         for module in self.flow.modules():

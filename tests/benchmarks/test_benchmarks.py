@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.data import Split, checkerboard, digits
 from benchmarks.peers import ARCHITECTURES, Candidate, Sizes, candidates
 from benchmarks.quality import Setting, fit, verdict
-from benchmarks.rectangular import jvp_loop, step_loss
+from benchmarks.rectangular import LoopOfJvps, step_loss
 from benchmarks.report import Row, markdown, save
 from benchmarks.timing import Timing, interleave
 from lightning_flows.flows import PaddedFlow, RealNVP
@@ -49,7 +49,7 @@ def test_the_loop_of_jvps_computes_what_our_exact_step_does() -> None:
     flow = PaddedFlow(5, latent_features=3, ambient=ambient).double()
     x = torch.randn(4, 5, dtype=torch.float64)
     results = []
-    for volume in (ExactVolume(), jvp_loop):
+    for volume in (ExactVolume(), LoopOfJvps()):
         loss = step_loss(flow, volume, x)
         gradients = torch.autograd.grad(loss, list(flow.parameters()))
         results.append((loss, *gradients))

@@ -131,9 +131,9 @@ class Watch(Callback):
 class Counted(ExactVolume):
     calls = 0
 
-    def __call__(self, decode, z):
+    def __call__(self, encode, decode, x):
         self.calls += 1
-        return super().__call__(decode, z)
+        return super().__call__(encode, decode, x)
 
 
 def test_warm_up(make_trainer):
