@@ -1,13 +1,15 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
@@ -24,6 +26,18 @@ PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
+
+
+class FlowParser(LightningArgumentParser):
+    """Says what is wrong in one sentence, without the usage of some hundred options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Write to standard error and exit with status 2."""
+        if not self.exit_on_error:  # one of several types that are tried
+            super().error(message, ex)
+        prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        sys.stderr.write(f"error: {_sentence(message)} (`{prog} --help` explains all options.)\n")
+        raise SystemExit(2)
 
 
 class FlowCLI(LightningCLI):
@@ -46,7 +60,8 @@ class FlowCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
-        configured = list(config.trainer.get("callbacks") or [])
+        callbacks = config.trainer.get("callbacks") or []
+        configured = [*callbacks] if isinstance(callbacks, list) else [callbacks]
         has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
         if config.trainer.get("enable_progress_bar") is not False and not has_bar:
             configured.append(RichProgressBar(refresh_rate=1))
@@ -106,7 +121,12 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"version": lightning_flows.__version__},
+            parser_class=FlowParser,
+            parser_kwargs={
+                "prog": "lightning-flows",
+                "version": lightning_flows.__version__,
+                "allow_abbrev": False,
+            },
             trainer_defaults={
                 "logger": {
                     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -115,10 +135,10 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             },
             args=None if args is None else list(args),
         )
-    except FlowError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
+    except Exception as error:
+        message = _what_the_user_can_mend(error)
+        if message is None:
+            raise
     sys.stderr.write(f"error: {message}\n")
     raise SystemExit(1)
 
@@ -126,3 +146,30 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
 def run() -> None:
     """Entry point of the console script."""
     main()
+
+
+def _what_the_user_can_mend(error: BaseException) -> str | None:
+    """One sentence about bad input; None where the error is ours."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a constructor raises
+        if isinstance(cause, FlowError | MisconfigurationException):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__
+    return None
+
+
+def _sentence(message: str) -> str:
+    """What matters in a message of jsonargparse, which also lists all types that it tried."""
+    tried = (
+        r"Does not|Subtypes:|Errors:|Given value|Expected a path but|Expected a <class 'NoneType"
+    )
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    text = " ".join(line for line in lines if not re.match(tried, line))
+    text = re.sub(
+        r"Expected a dot import path string: (\S+)", r"\1 is unknown or does not fit", text
+    )
+    text = re.sub(r"Type \S*Callable\[.*?\] expects a function or a callable class: ", "", text)
+    text = re.sub(r"\.? Got value: Namespace\(.*\)$", "", text)
+    return " ".join(text.split()).rstrip(".") + "."
