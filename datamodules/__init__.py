@@ -4,10 +4,16 @@ from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
+from .tables import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, TableDataModule
 from .toy import Toy
 
 __all__ = [
+    "BSDS300",
+    "GAS",
+    "HEPMASS",
+    "MINIBOONE",
     "MNIST",
+    "POWER",
     "Arrays",
     "Digits",
     "FashionMNIST",
@@ -15,6 +21,7 @@ __all__ = [
     "ImageDataModule",
     "InMemoryLoader",
     "Splits",
+    "TableDataModule",
     "Toy",
     "split_indices",
 ]

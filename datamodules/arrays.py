@@ -1,7 +1,7 @@
 """One's own data: arrays in memory, .npy and .npz files, tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from lightning_flows.errors import ConfigError, DataError
 from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits, split_indices
+from .columns import without_redundant
 from .files import Table, as_table, read_tables
 
 __all__ = ["Arrays"]
@@ -31,6 +32,9 @@ class Arrays(FlowDataModule):
         test_path: file of the test data.
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
+        redundant: what happens to columns of a table that are constant or equal an earlier one,
+            so that no density of full dimension exists: refuse them, drop them, or keep them for
+            a flow that learns a manifold (constant ones only if not standardised).
         validation: share of the rows to validate on, where no validation data is given.
         test: share of the rows to test on, where no test data is given.
         standardise: preprocess to zero mean and unit variance.
@@ -42,7 +46,7 @@ class Arrays(FlowDataModule):
 
     Raises:
         ConfigError: none or both of path and data, or shares that leave nothing.
-        DataError: a file or values that cannot be used.
+        DataError: a file or values that cannot be used, or redundant columns.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Arrays(FlowDataModule):
         test_path: str | None = None,
         key: str | None = None,
         columns: list[int | str] | None = None,
+        redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
         standardise: bool = True,
@@ -65,6 +70,8 @@ class Arrays(FlowDataModule):
         for name, share in (("validation", validation), ("test", test)):
             if not 0 <= share < 1:
                 raise ConfigError(f"{name} is {share}; accepted are shares from 0 up to 1.")
+        if redundant not in ("refuse", "drop", "keep"):
+            raise ConfigError(f"redundant is {redundant!r}; accepted are refuse, drop and keep.")
         if path is not None:
             tables = read_tables(path, key=key, columns=columns)
         else:
@@ -72,6 +79,7 @@ class Arrays(FlowDataModule):
         for split, file in (("val", val_path), ("test", test_path)):
             if file is not None:
                 tables[split] = read_tables(file, key=key, columns=columns)["train"]
+        tables = without_redundant(tables, redundant)
         event_shape = tuple(tables["train"].values.shape[1:])
         super().__init__(
             event_shape,
@@ -119,5 +127,5 @@ def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:
     if constant:
         raise DataError(
             f"Arrays cannot standardise constant columns: {', '.join(names[i] for i in constant)}; "
-            "choose others with columns, or set standardise to false."
+            "choose others with columns, set redundant to drop, or standardise to false."
         )

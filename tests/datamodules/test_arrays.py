@@ -149,12 +149,40 @@ def test_bad_input_is_named_at_once(options, error, message):
 def test_what_only_the_splits_show():
     with pytest.raises(ConfigError, match=r"Splits of \[30, 30\] rows leave -10 of 50 rows"):
         Arrays(data=TABLE, validation=0.6, test=0.6).setup()
-    constant = FRAME.assign(b=7.0, c=1.0)
+    constant = {"train": FRAME.assign(b=7.0, c=1.0), "val": FRAME}
     with pytest.raises(DataError, match="constant columns: b, c; choose others"):
-        Arrays(data=constant).setup()
-    Arrays(data=constant, standardise=False).setup()
+        Arrays(data=constant, redundant="keep").setup()
+    Arrays(data=constant, redundant="keep", standardise=False).setup()
     with pytest.raises(DataError, match=r"val split of Arrays has events of shape \(2,\)"):
         Arrays(data={"train": TABLE, "val": TABLE[:, :2]}).setup()
+
+
+REDUNDANT = FRAME.assign(d=7.0, e=FRAME.a, f=7.0, g=FRAME.b, h=FRAME.a)
+
+
+def test_redundant_columns_are_refused_dropped_or_kept():
+    with pytest.raises(DataError, match="d is constant, e equals a, f is constant, g equals b, h"):
+        Arrays(data=REDUNDANT)
+    parts = {"train": REDUNDANT, "test": REDUNDANT.assign(d=FRAME.c)}
+    dropped = Arrays(data=parts, redundant="drop", validation=0.0)
+    assert dropped.event_shape == (3,)
+    assert dropped.column_names == ("a", "b", "c")
+    dropped.setup()
+    for loader in (dropped.train_dataloader(), dropped.test_dataloader()):
+        assert torch.equal(loader.dataset.tensors[0], torch.tensor(TABLE).float())
+    assert Arrays(data=REDUNDANT, redundant="keep").event_shape == (8,)
+    assert Arrays(data=REDUNDANT, columns=["c", "h", "b"]).event_shape == (3,)
+    images = np.zeros((9, 1, 2, 2))  # images have borders
+    assert Arrays(data=images, standardise=False).event_shape == (1, 2, 2)
+
+
+def test_redundant_columns_that_cannot_be_dropped():
+    with pytest.raises(ConfigError, match="redundant is 'maybe'; accepted are refuse, drop and"):
+        Arrays(data=TABLE, redundant="maybe")
+    with pytest.raises(DataError, match="All columns of the training data are constant"):
+        Arrays(data=np.ones((5, 2)), redundant="drop")
+    with pytest.raises(DataError, match="The test data has 3 columns; the training data has 8"):
+        Arrays(data={"train": REDUNDANT, "test": FRAME}, redundant="drop")
 
 
 def test_damaged_files(tmp_path):
