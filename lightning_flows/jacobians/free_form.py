@@ -4,10 +4,9 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.products import tangents
+from lightning_flows.jacobians.products import each, pullback, tangents
 from lightning_flows.jacobians.stochastic import probes_like
 from lightning_flows.jacobians.volume import Embedded, Map, Volume
 
@@ -53,7 +52,7 @@ class FreeFormVolume(Volume):
         self.probes = probes
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
-        u, pull = vjp(encode, x)
+        u, pull = pullback(encode, x)
         v = probes_like(u, self.probes)
         if self.target == "encoder":
             x_hat = decode(u)
@@ -63,8 +62,8 @@ class FreeFormVolume(Volume):
             x_hat, pushed = tangents(decode, u, v)
             pushed = pushed.flatten(2)
         if self.at != "x":
-            _, pull = vjp(encode, x_hat if self.at == "x_hat" else x_hat.detach())
-        pulled = (vmap(pull)(v)[0] if self.probes > 1 else pull(v[0])[0][None]).flatten(2)
+            _, pull = pullback(encode, x_hat if self.at == "x_hat" else x_hat.detach())
+        pulled = each(pull, v).flatten(2)
         through_encoder = -(pulled * pushed.detach()).sum(2)
         through_decoder = (pulled.detach() * pushed).sum(2)
         surrogate = {

@@ -94,6 +94,12 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     return value_and_jacobian(fn, z, chunk_size=chunk_size)[1]
 
 
+def pullback(fn: Map, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Value of a map, (batch, *out), and the function v ↦ vᵀJ, (batch, *out) -> (batch, *in)."""
+    value, pull = vjp(fn, x)[:2]
+    return value, lambda v: pull(v)[0]
+
+
 def cotangents(fn: Map, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Value of a map and k vector-Jacobian products at every point of a batch, by reverse mode.
 
@@ -105,7 +111,10 @@ def cotangents(fn: Map, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         `fn(x)`, (batch, *out), and the products vᵀJ, (k, batch, *in), both with their graph.
     """
-    value, pull = vjp(fn, x)
-    if len(vectors) == 1:
-        return value, pull(vectors[0])[0][None]
-    return value, vmap(pull)(vectors)[0]
+    value, pull = pullback(fn, x)
+    return value, each(pull, vectors)
+
+
+def each(pull: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
+    """Apply a pullback to k vectors: (k, batch, *out) -> (k, batch, *in)."""
+    return pull(vectors[0])[None] if len(vectors) == 1 else vmap(pull)(vectors)

@@ -99,4 +99,5 @@ def probes_like(u: Tensor, count: int) -> Tensor:
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
     """(RᵀR)⁻¹ v for probes (K, batch, d)."""
     half = torch.linalg.solve_triangular(r.mT, v.permute(1, 2, 0), upper=False)
-    return torch.linalg.solve_triangular(r, half, upper=True).permute(2, 0, 1)
+    w: Tensor = torch.linalg.solve_triangular(r, half, upper=True)
+    return w.permute(2, 0, 1)

@@ -127,7 +127,7 @@ def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tens
 
 def half_log_det(j: Tensor) -> Tensor:
     """½ log det JᵀJ with a gradient that needs no derivative of QR: (batch, D, d) -> (batch,)."""
-    volume: Tensor = _HalfLogDet.apply(j)  # type: ignore[no-untyped-call]
+    volume: Tensor = _HalfLogDet.apply(j)  
     return volume
 
 
@@ -135,15 +135,15 @@ class _HalfLogDet(torch.autograd.Function):
     """½ log det JᵀJ = Σ log|R_ii| with J = QR; its gradient is J (JᵀJ)⁻¹ = Q R⁻ᵀ."""
 
     @staticmethod
-    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         q, r = torch.linalg.qr(j)
         ctx.save_for_backward(q, r)
         return log_diagonal(r)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         q, r = ctx.saved_tensors
-        pseudo_inverse = torch.linalg.solve_triangular(r, q.mT, upper=True)
+        pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
         return pseudo_inverse.mT * grad[:, None, None]
 
 
