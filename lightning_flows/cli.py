@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
@@ -136,11 +136,11 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             args=None if args is None else list(args),
         )
     except Exception as error:
-        message = _what_the_user_can_mend(error)
-        if message is None:
+        sentence = _what_the_user_can_mend(error)
+        if sentence is None:
             raise
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(1)
+        sys.stderr.write(f"error: {sentence}\n")
+        raise SystemExit(1) from error
 
 
 def run() -> None:
