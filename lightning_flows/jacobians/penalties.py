@@ -120,7 +120,7 @@ class Isometry(Penalty):
 
     def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
         v = torch.nn.functional.normalize(probes_like(embedded.u, self.probes), dim=2)
-        lengths = tangents(decode, embedded.u, v)[1].flatten(2).norm(dim=2)
+        lengths: Tensor = tangents(decode, embedded.u, v)[1].flatten(2).norm(dim=2)
         return (lengths - 1).square().mean(0)
 
 

@@ -127,7 +127,7 @@ def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tens
 
 def half_log_det(j: Tensor) -> Tensor:
     """½ log det JᵀJ with a gradient that needs no derivative of QR: (batch, D, d) -> (batch,)."""
-    volume: Tensor = _HalfLogDet.apply(j)  
+    volume: Tensor = _HalfLogDet.apply(j)
     return volume
 
 

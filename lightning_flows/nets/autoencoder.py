@@ -72,8 +72,8 @@ class MLPDecoder(nn.Module):
         self.net = MLP(features, n, hidden=hidden, activation=activation, zero_last=True)
 
     def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.skip(z) + self.net(z)
-        return x.unflatten(1, self.event_shape)
+        x: Tensor = (self.skip(z) + self.net(z)).unflatten(1, self.event_shape)
+        return x
 
 
 class ResidualEncoder(nn.Module):

@@ -87,9 +87,7 @@ class Decoder(nn.Linear):
 def test_a_linear_free_form_flow_is_pca(beta):
     x = gaussian([4.0, 2.0, 0.09, 0.09, 0.09, 0.09], n=12)  # the loss knows second moments only
     torch.manual_seed(0)
-    flow = partial(
-        FreeFormFlow, latent_features=2, encoder=Encoder, decoder=Decoder, prior=Normal
-    )
+    flow = partial(FreeFormFlow, latent_features=2, encoder=Encoder, decoder=Decoder, prior=Normal)
     volume = FreeFormVolume(probes=2)
     model = FreeFormInjectiveFlow(flow, 6, volume=volume, beta=beta).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
