@@ -67,7 +67,7 @@ def below_a_file():
 BAD_INPUT = {
     "NaN": (lambda: arrays(rows("x.npy", np.nan)), "NaN or infinite values, first in row 17"),
     "infinite": (lambda: arrays(rows("x.npy", np.inf)), "NaN or infinite values, first in row 17"),
-    "constant": (lambda: arrays(constant()), "constant columns: 1"),
+    "constant": (lambda: arrays(constant()), "redundant columns: 1 is constant"),
     "empty": (lambda: arrays(empty()), "empty.npy is empty"),
     "no file": (lambda: arrays("--data.path=none.csv"), "There is no file none.csv"),
     "shape": (
