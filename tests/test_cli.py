@@ -34,6 +34,7 @@ def few_images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
+    (folder / "FashionMNIST").symlink_to("MNIST")
     random = np.random.default_rng(0)
     for name, n in (("train", 300), ("t10k", 64)):
         images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
