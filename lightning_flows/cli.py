@@ -1,13 +1,13 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -15,8 +15,9 @@ import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import CheckpointError, FlowError
+from lightning_flows.errors import FlowError
 from lightning_flows.families import FlowModule
+from lightning_flows.families.checkpoints import check_checkpoint
 
 __all__ = ["FlowCLI", "main", "run"]
 
@@ -25,6 +26,18 @@ PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
+
+
+class FlowParser(LightningArgumentParser):
+    """Says what is wrong in one sentence, without the usage of some hundred options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Write to standard error and exit with status 2."""
+        if not self.exit_on_error:  # one of several types that are tried
+            super().error(message, ex)
+        prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        sys.stderr.write(f"error: {_sentence(message)} (`{prog} --help` explains all options.)\n")
+        raise SystemExit(2)
 
 
 class FlowCLI(LightningCLI):
@@ -47,7 +60,8 @@ class FlowCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
-        configured = list(config.trainer.get("callbacks") or [])
+        callbacks = config.trainer.get("callbacks") or []
+        configured = [*callbacks] if isinstance(callbacks, list) else [callbacks]
         has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
         if config.trainer.get("enable_progress_bar") is not False and not has_bar:
             configured.append(RichProgressBar(refresh_rate=1))
@@ -65,25 +79,8 @@ class FlowCLI(LightningCLI):
         """Check the checkpoint early; unlike Lightning, let no checkpoint change the config."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path and path not in ("best", "last", "hpc") and "://" not in str(path):
-            check_checkpoint(Path(path))
-
-
-def check_checkpoint(path: Path) -> None:
-    """Refuse a checkpoint that cannot be read.
-
-    Raises:
-        CheckpointError: no such file, or a damaged one.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"ckpt_path {path} does not exist.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for half a file
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"ckpt_path {path} is damaged or no checkpoint: {reason}") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"ckpt_path {path} holds no checkpoint of a LightningModule.")
+        if path and path not in ("best", "last", "hpc"):
+            check_checkpoint(path)
 
 
 def load_plugins() -> None:
@@ -124,7 +121,12 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"version": lightning_flows.__version__},
+            parser_class=FlowParser,
+            parser_kwargs={
+                "prog": "lightning-flows",
+                "version": lightning_flows.__version__,
+                "allow_abbrev": False,
+            },
             trainer_defaults={
                 "logger": {
                     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -133,14 +135,41 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             },
             args=None if args is None else list(args),
         )
-    except FlowError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(1)
+    except Exception as error:
+        sentence = _what_the_user_can_mend(error)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"error: {sentence}\n")
+        raise SystemExit(1) from error
 
 
 def run() -> None:
     """Entry point of the console script."""
     main()
+
+
+def _what_the_user_can_mend(error: BaseException) -> str | None:
+    """One sentence about bad input; None where the error is ours."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a constructor raises
+        if isinstance(cause, FlowError | MisconfigurationException):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__
+    return None
+
+
+def _sentence(message: str) -> str:
+    """What matters in a message of jsonargparse, which also lists all types that it tried."""
+    tried = (
+        r"Does not|Subtypes:|Errors:|Given value|Expected a path but|Expected a <class 'NoneType"
+    )
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    text = " ".join(line for line in lines if not re.match(tried, line))
+    text = re.sub(
+        r"Expected a dot import path string: (\S+)", r"\1 is unknown or does not fit", text
+    )
+    text = re.sub(r"Type \S*Callable\[.*?\] expects a function or a callable class: ", "", text)
+    text = re.sub(r"\.? Got value: Namespace\(.*\)$", "", text)
+    return " ".join(text.split()).rstrip(".") + "."

@@ -136,7 +136,17 @@ class Outer:
         (RealNVP((2,), layers=1), "cannot be stored as plain data"),
         ({"deep": [object()]}, "cannot be stored as plain data"),
     ],
-    ids=str,
+    ids=[
+        "lambda",
+        "partial with positions",
+        "partial of a lambda",
+        "local class",
+        "inner class",
+        "tensor",
+        "module",
+        "flow",
+        "object",
+    ],
 )
 def test_refuses_what_cannot_be_built_again(value, message):
     with pytest.raises(ConfigError, match=message):

@@ -5,7 +5,8 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import lightning.pytorch as L
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from lightning_flows.bases.base import Density
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
+from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -148,7 +150,7 @@ class FlowModule(Recorded, L.LightningModule):
     def setup(self, stage: str) -> None:
         if self.preprocess is None:
             preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
-            if preprocess is not None:
+            if isinstance(preprocess, Transform):  # a foreign one may call anything by this name
                 to_recipe(preprocess)  # refuse now what no checkpoint could hold
                 self.preprocess = copy.deepcopy(preprocess).to(self.device)
         if self._compile:
@@ -195,7 +197,7 @@ class FlowModule(Recorded, L.LightningModule):
         scheduler = self._scheduler(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            config["monitor"] = getattr(scheduler, "monitor", "val/nll")
+            config["monitor"] = getattr(scheduler, "monitor", "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_fit_end(self) -> None:
@@ -214,9 +216,24 @@ class FlowModule(Recorded, L.LightningModule):
             checkpoint["preprocess"] = to_recipe(self.preprocess)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._initialised = True
         if self.preprocess is None and checkpoint.get("preprocess") is not None:
             self.preprocess = build_part(checkpoint["preprocess"]).to(self.device)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
+        """Make the family again from a checkpoint alone, as Lightning does.
+
+        Args:
+            checkpoint_path: file or stream.
+            args: as for Lightning's method.
+            options: as well; arguments of the constructor replace those of the checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        if isinstance(checkpoint_path, str | Path):
+            check_checkpoint(checkpoint_path, weights_only=options.get("weights_only"))
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load weights.
@@ -255,16 +272,19 @@ class FlowModule(Recorded, L.LightningModule):
     def _evaluation_step(self, stage: str, batch: Any) -> None:
         x, context = self.unpack(batch)
         values = self.evaluate(x, context)
-        if "nll" in values and self._is_discrete:
+        if "nll" in values and self._scores_integers:
             values["bits_per_dim"] = values["nll"] / (size(self.event_shape) * math.log(2))
         means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
         # a float: Lightning averages whole numbers over ranks with whole-number division
         self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
 
     @property
-    def _is_discrete(self) -> bool:
-        return self.preprocess is not None and any(
-            isinstance(module, Dequantise) for module in self.preprocess.modules()
+    def _scores_integers(self) -> bool:
+        """Whether log-densities bound log-probabilities of integers: not those on a manifold."""
+        return (
+            self.preprocess is not None
+            and size(self.latent_shape) == size(self.event_shape)
+            and any(isinstance(module, Dequantise) for module in self.preprocess.modules())
         )
 
     def _storable_arguments(self) -> dict[str, Any]:

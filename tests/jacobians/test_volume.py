@@ -109,7 +109,7 @@ def test_the_stochastic_gradient_is_unbiased(decoder, z, probes, calls):
     assert z_scores.square().mean() < 2
     # sharp enough to notice a bias of a few percent along the gradient as a whole
     along = draws @ exact / exact.square().sum()
-    assert along.std() / calls**0.5 < 0.04 / probes**0.5
+    assert along.std() / calls**0.5 < 0.05
     assert abs(along.mean() - 1) < 3 * along.std() / calls**0.5
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -347,3 +348,22 @@ def far_inputs_stay_finite(build: Build) -> None:
 def makes_a_density(build: Build) -> None:
     t = make(build)
     matches_its_samples(Flow(t, base_on(codomain(t), t.latent_shape)).double())
+
+
+@PROOFS.add(when=lambda t: t.domain is not None and t.domain.discrete and states(t) <= 100)
+def probabilities_sum_to_one(build: Build) -> None:
+    """p(x) is the mean of exp(log p_base(z) + V) over the latents that x encodes to."""
+    t = make(build)
+    values = torch.arange(int(t.domain.low), int(t.domain.high), dtype=torch.float64)
+    x = torch.cartesian_prod(*[values] * size(t.event_shape)).reshape(-1, *t.event_shape)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        z, contribution = t.encode(x.repeat_interleave(2000, 0))
+        log_p = base_on(codomain(t), t.latent_shape).double().log_prob(z) + contribution
+    assert log_p.exp().sum().item() / 2000 == pytest.approx(1, abs=0.02)
+
+
+def states(t: Transform) -> float:
+    """Number of values that data can take."""
+    assert t.domain is not None
+    return (t.domain.high - t.domain.low) ** size(t.event_shape)

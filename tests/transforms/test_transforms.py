@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import torch
 
 from lightning_flows.transforms.actnorm import ActNorm
 from lightning_flows.transforms.autoregressive import AffineAutoregressive, SplineAutoregressive
@@ -33,6 +34,14 @@ maf = partial(AffineAutoregressive, **H)
 spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
 image = (4, 2, 2)
 
+
+def standardise(shape):
+    """Fitted: before that it is the identity."""
+    transform = Standardise(shape)
+    transform.fit(2 + 3 * torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)))
+    return transform
+
+
 CASES: dict[str, Build] = {
     "ElementwiseAffine (2,)": lambda: ElementwiseAffine(2),
     "ElementwiseAffine (image)": lambda: ElementwiseAffine(image),
@@ -59,8 +68,8 @@ CASES: dict[str, Build] = {
     "Orthogonal (image)": lambda: Orthogonal(image, reflections=2),
     "ActNorm (2,)": lambda: ActNorm(2),
     "ActNorm (image)": lambda: ActNorm(image),
-    "Standardise (2,)": lambda: Standardise(2),
-    "Standardise (image)": lambda: Standardise(image),
+    "Standardise (2,)": lambda: standardise((2,)),
+    "Standardise (image)": lambda: standardise(image),
     "AffineCoupling (2,)": lambda: affine(2),
     "AffineCoupling (5, swap)": lambda: affine(5, swap=True),
     "AffineCoupling (1,)": lambda: affine(1),
@@ -83,12 +92,15 @@ CASES: dict[str, Build] = {
     "Chain (half conditional)": lambda: Chain([affine(2, **C), Permutation(2), maf(2)]),
     "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
     "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
-    "Chain (dequantised)": lambda: Chain([Dequantise(2, 8), Logit(2), Standardise(2), affine(2)]),
+    "Chain (dequantised)": lambda: Chain(
+        [Dequantise(2, 8), Logit(2), standardise((2,)), affine(2)]
+    ),
     "Multiscale": lambda: Multiscale(
         [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]
     ),
     "Multiscale (vector)": lambda: Multiscale([affine(4), affine(2, swap=True), maf(1)]),
     "Dequantise (1,)": lambda: Dequantise(1, 4),
+    "Dequantise (2,)": lambda: Dequantise(2, 3),
     "Dequantise (image)": lambda: Dequantise((1, 2, 2), 256),
     "Multiscale (conditional)": lambda: Multiscale([affine(4, **C), affine(2)]),
 }

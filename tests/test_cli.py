@@ -1,0 +1,231 @@
+"""The command line, in process: every config, checkpoints, help, plugins."""
+
+import re
+import struct
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning_flows.datamodules import Toy
+
+from command_lines import run_folder, small, train
+from lightning_flows import DensityFlow, RectangularFlow, cli
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+DEBUG = ["--config", str(CONFIGS / "trainer" / "debug.yaml"), "--trainer.accelerator=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Runs write below the working folder unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """Files in MNIST's format with some images in them."""
+    folder = tmp_path_factory.mktemp("data")
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, n in (("train", 300), ("t10k", 64)):
+        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        header = struct.pack(">IIII", 0x803, n, 28, 28)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = random.integers(0, 10, n, dtype=np.uint8)
+        header = struct.pack(">II", 0x801, n)
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    return folder
+
+
+SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "trainer")
+
+
+@pytest.mark.parametrize("config", SETS, ids=[f"{p.parent.name}-{p.stem}" for p in SETS])
+def test_every_config_fits_tests_and_predicts(config, here, few_images):
+    data = (
+        [f"--data.data_dir={few_images}", "--data.validation=64"] if "mnist" in str(config) else []
+    )
+    common = ["--config", str(config), *DEBUG, *data]
+    fitted = cli.main(["fit", *common])
+    folder = run_folder(here)
+    assert fitted.trainer.callback_metrics["val/nll"].isfinite()
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["best-000.ckpt", "last.ckpt"]
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
+    drawn = {path.parent.name for path in folder.glob("images/*/0001.png")}
+    drawing = {callback.name for callback in fitted.trainer.callbacks if hasattr(callback, "name")}
+    assert drawn == drawing
+    assert "samples" in drawn
+
+    last = folder / "checkpoints" / "last.ckpt"
+    common += [f"--ckpt_path={last}", "--trainer.callbacks=null"]  # drawn is drawn
+    tested = cli.main(["test", *common])
+    assert tested.trainer.callback_metrics["test/nll"].isfinite()
+    predicted = cli.main(["predict", *common])
+    model = type(fitted.model).load_from_checkpoint(last).eval()
+    x = predicted.datamodule.test_dataloader().tensors[0]
+    with np.load(run_folder(here, 2) / "predictions.npz") as arrays, torch.no_grad():
+        x = x[: len(arrays["log_prob"])]
+        np.testing.assert_array_equal(arrays["log_prob"], model.log_prob(x))
+        np.testing.assert_array_equal(arrays["latent"], model.encode(x))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("trained"))
+
+
+def test_predictions_of_all_batches_are_in_the_order_of_the_data(trained, here, capsys):
+    _, checkpoint = trained
+    done = cli.main(small("predict", "--data.standardise=true", f"--ckpt_path={checkpoint}"))
+    path = run_folder(here) / "predictions.npz"
+    assert f"Latents and log-densities: {path.relative_to(here)}\n" in capsys.readouterr().out
+    model = DensityFlow.load_from_checkpoint(checkpoint)
+    x = Toy("moons", n_test=100, seed=done.datamodule.seed).load()["test"][0]
+    with np.load(path) as arrays:
+        assert arrays["latent"].shape == (100, 2)
+        np.testing.assert_allclose(arrays["log_prob"], model.log_prob(x).detach(), atol=1e-6)
+        np.testing.assert_allclose(arrays["latent"], model.encode(x).detach(), atol=1e-6)
+
+
+def test_a_checkpoint_reloads_alone_and_to_the_bit(trained):
+    done, checkpoint = trained
+    again = DensityFlow.load_from_checkpoint(checkpoint, weights_only=True)
+    x = torch.randn(50, 2)
+    assert torch.equal(again.log_prob(x), done.model.log_prob(x))
+    assert torch.equal(again.preprocess.mean, done.datamodule.preprocess.mean)
+    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["event_shape"] == [2]
+
+
+def test_resuming(trained):
+    done, checkpoint = trained
+    resumed = cli.main(
+        small(
+            "fit", "--data.standardise=true", f"--ckpt_path={checkpoint}", "--trainer.max_epochs=3"
+        )
+    )
+    assert resumed.trainer.current_epoch == 3
+    assert resumed.trainer.global_step == 3 * done.trainer.global_step
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 5}},
+        {"class_path": "torch.optim.lr_scheduler.ReduceLROnPlateau", "init_args": {"patience": 0}},
+        {
+            "class_path": "lightning.pytorch.cli.ReduceLROnPlateau",
+            "init_args": {"monitor": "val/nll", "factor": 0.5},
+        },
+    ],
+    ids=["cosine", "plateau", "plateau of Lightning"],
+)
+def test_optimizer_and_scheduler_from_yaml(scheduler, here):
+    optimizer = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01, "fused": True}}
+    config = {"model": {"init_args": {"optimizer": optimizer, "scheduler": scheduler}}}
+    Path("own.yaml").write_text(yaml.safe_dump(config))
+    done = cli.main(small("fit", "--config=own.yaml", "--trainer.max_epochs=2"))
+    (made,) = done.trainer.optimizers
+    assert isinstance(made, torch.optim.AdamW)
+    assert made.defaults["lr"] == 0.01
+    (plan,) = done.trainer.lr_scheduler_configs
+    name = scheduler["class_path"].rpartition(".")[2]
+    assert type(plan.scheduler).__name__ == name
+    if name == "ReduceLROnPlateau":
+        assert plan.monitor == scheduler["init_args"].get("monitor", "val/loss")
+    again = DensityFlow.load_from_checkpoint(run_folder(here) / "checkpoints" / "last.ckpt")
+    assert type(again.configure_optimizers()["lr_scheduler"]["scheduler"]).__name__ == name
+
+
+def test_one_callback_without_a_list(here):
+    done = cli.main(small("fit", "--trainer.callbacks=NonFiniteGuard"))
+    assert "NonFiniteGuard" in {type(callback).__name__ for callback in done.trainer.callbacks}
+
+
+# -- help ------------------------------------------------------------------------------------------
+
+
+def printed(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_print_config_shows_every_option_and_can_be_read_again(capsys):
+    config = CONFIGS / "digits" / "rectangular.yaml"
+    out = printed(["fit", "--config", str(config), "--print_config"], capsys)
+    shown = yaml.safe_load(out)
+    assert set(shown["model"]["init_args"]) >= {"flow", "volume", "beta", "warmup", "optimizer"}
+    assert shown["checkpoint"]["monitor"] == "val/loss"
+    assert shown["data"]["init_args"]["validation"] == 200
+    Path("again.yaml").write_text(out)
+    assert (
+        yaml.safe_load(printed(["fit", "--config=again.yaml", "--print_config"], capsys)) == shown
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "family"),
+    [("model", "DensityFlow", DensityFlow), ("model", "RectangularFlow", RectangularFlow),
+     ("data", "Toy", Toy)],
+)  # fmt: skip
+def test_every_option_is_explained(option, name, family, capsys):
+    import inspect
+
+    out = printed(["fit", f"--{option}.help={name}"], capsys)
+    for argument in inspect.signature(family).parameters:
+        if argument in ("event_shape", "context_shape"):  # the data decides
+            continue
+        block = re.search(rf"--{option}\.{argument}[ \n.](.*?)(?=\n  --|\Z)", out, re.DOTALL)
+        assert block, argument
+        text = re.sub(r"\(.*?(type|default).*", "", block[1], flags=re.DOTALL)
+        assert len(re.findall(r"[a-z]{2,}", text)) > 2, argument
+
+
+def test_help_knows_our_classes_by_name(capsys):
+    out = " ".join(printed(["fit", "--help"], capsys).split())
+    for name in ("DensityFlow", "RectangularFlow", "Digits", "MNIST", "Toy", "Arrays"):
+        assert name in out, name
+    flows = " ".join(printed(["fit", "--model.help=DensityFlow"], capsys).split())
+    for name in ("RealNVP", "MAF", "NeuralSplineFlow", "NICE"):
+        assert name in flows, name
+
+
+# -- plugins ---------------------------------------------------------------------------------------
+
+PLUGIN = '''
+from lightning_flows import RealNVP
+
+
+class PluggedFlow(RealNVP):
+    """A flow of a plugin."""
+'''
+
+
+def plugins(monkeypatch, *names):
+    found = [EntryPoint(name, name, "lightning_flows.plugins") for name in names]
+    monkeypatch.setattr(cli, "entry_points", lambda group: found)
+
+
+def test_a_plugin_is_named_shortly(here, monkeypatch):
+    (here / "a_plugin_of_flows.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(here))
+    plugins(monkeypatch, "a_plugin_of_flows")
+    done = cli.main(small("fit", "--model.flow=PluggedFlow"))
+    assert type(done.model.flow).__name__ == "PluggedFlow"
+    again = DensityFlow.load_from_checkpoint(run_folder(here) / "checkpoints" / "last.ckpt")
+    assert type(again.flow).__module__ == "a_plugin_of_flows"
+
+
+def test_a_plugin_that_fails_is_a_warning(monkeypatch):
+    plugins(monkeypatch, "no_such_plugin")
+    with pytest.warns(UserWarning, match="The plugin no_such_plugin .* is left out: No module"):
+        cli.main(small("fit"))

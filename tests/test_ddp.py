@@ -1,0 +1,97 @@
+"""Both families under DDP, with all callbacks at once: two processes do what one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_flows import DensityFlow, RectangularFlow
+
+SCRIPT = Path(__file__).parent / "two_ranks.py"
+FAMILIES = {"rectangular": RectangularFlow, "density": DensityFlow}
+family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder of all runs of the script: forking from pytest is fragile. A deadlock times out."""
+    root = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return root
+
+
+@family
+def test_both_ranks_end_with_the_same_weights(runs, family):
+    first, second = (torch.load(runs / family / f"rank{rank}.pt") for rank in (0, 1))
+    assert first["steps"] == second["steps"] == 12
+    assert first["skipped"] == second["skipped"] == [0]
+    assert list(first["weights"]) == list(second["weights"])
+    for key, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][key]), key
+        assert value.isfinite().all(), key
+    flags = [value for key, value in first["weights"].items() if "initialised" in key]
+    assert len(flags) >= 2
+    assert all(flags)
+
+
+@family
+def test_the_checkpoint_of_two_ranks_serves_one_process(runs, family):
+    again = FAMILIES[family].load_from_checkpoint(runs / family / "last.ckpt", weights_only=True)
+    weights = torch.load(runs / family / "rank0.pt")["weights"]
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+
+
+@family
+def test_rank_0_alone_writes_and_everything_once(runs, family):
+    names = ["components", "reconstructions", "samples", *["density"] * (family == "density")]
+    for folder, stems in ((family, ("0001", "0002", "0003")), (f"{family}2", ("test", "validate"))):
+        lines = (runs / folder / "written.txt").read_text().splitlines()
+        assert sorted(lines) == sorted(f"0 {name} {stem}" for name in names for stem in stems)
+
+
+@family
+def test_two_ranks_draw_what_one_draws(runs, family):
+    one, two = (runs / f"{family}{n}" / "images" for n in (1, 2))
+    files = [path.relative_to(one) for path in sorted(one.rglob("*.*"))]
+    assert files == [path.relative_to(two) for path in sorted(two.rglob("*.*"))]
+    assert len(files) == {"rectangular": 16, "density": 20}[family]
+    for path in files:
+        if path.suffix == ".png":
+            assert (one / path).read_bytes() == (two / path).read_bytes(), path
+        else:
+            with np.load(one / path) as left, np.load(two / path) as right:
+                assert sorted(left) == sorted(right)
+                for key in left:
+                    np.testing.assert_array_equal(left[key], right[key], err_msg=f"{path} {key}")
+
+
+@family
+@pytest.mark.parametrize("action", ["test", "validate"])
+def test_metrics_of_uneven_shares_are_those_of_one_process(runs, family, action):
+    one, two = (torch.load(runs / f"{family}{n}" / f"{action}.pt") for n in (1, 2))
+    assert list(one) == list(two)
+    assert f"{action[:3] if action == 'validate' else action}/nll" in one
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5, msg=name)
+
+
+@family
+def test_predictions_are_those_of_one_process_in_the_order_of_the_data(runs, family):
+    paths = [runs / f"{family}{n}" / "predictions.npz" for n in (1, 2)]
+    with np.load(paths[0]) as one, np.load(paths[1]) as two:
+        assert len(one["log_prob"]) == 97
+        for key in ("latent", "log_prob"):
+            np.testing.assert_allclose(one[key], two[key], rtol=1e-5, atol=1e-5)
