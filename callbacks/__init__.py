@@ -4,6 +4,7 @@ from .base import FlowCallback
 from .components import ComponentExtraction
 from .density_plot import DensityPlot
 from .guards import NonFiniteGuard
+from .out_of_distribution import OutOfDistribution
 from .predictions import PredictionWriter
 from .reconstructions import ReconstructionGrid
 from .samples import SampleGrid
@@ -13,6 +14,7 @@ __all__ = [
     "DensityPlot",
     "FlowCallback",
     "NonFiniteGuard",
+    "OutOfDistribution",
     "PredictionWriter",
     "ReconstructionGrid",
     "SampleGrid",

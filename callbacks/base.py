@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 
 from .isolation import evaluation, seeded
-from .points import Points, fixed_points, image_scale
+from .points import Points, fixed_points, image_scale, training_points
 from .protocols import context_shape, require
 from .writer import Drawing, write
 
@@ -38,6 +38,7 @@ class Scene:
         to_image: turns events into images in [0, 1]; None where they are none.
         move: brings points to the device and the precision of the module.
         more: takes another number of points from the same data set.
+        train: takes points from the training set; None where it cannot be reached.
     """
 
     module: Any
@@ -45,6 +46,7 @@ class Scene:
     to_image: Callable[[Tensor], Tensor] | None
     move: Callable[[Tensor], Tensor]
     more: Callable[[int], Points]
+    train: Callable[[int], Points | None]
 
     def batch(self, start: int, stop: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Points where the module is, and the further arguments of its methods (context)."""
@@ -195,7 +197,8 @@ class FlowCallback(Callback):
         return [results[index] for index in sorted(results)]
 
     def _scene(self, trainer: Trainer, module: LightningModule) -> Scene:
-        more = partial(fixed_points, trainer, conditional=context_shape(module) is not None)
+        conditional = context_shape(module) is not None
+        more = partial(fixed_points, trainer, conditional=conditional)
         if self._fixed is None:
             self._fixed = more(self.points)
         plugin = trainer.precision_plugin
@@ -205,6 +208,7 @@ class FlowCallback(Callback):
             image_scale(trainer, self._fixed.x),
             lambda x: plugin.convert_input(x.to(module.device)),
             more,
+            partial(training_points, trainer, conditional=conditional),
         )
 
     def _warn(self, message: str) -> None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lightning_flows.errors import DataError
 
-__all__ = ["Points", "fixed_points", "image_scale"]
+__all__ = ["Points", "fixed_points", "image_scale", "points_of", "split_of", "training_points"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,33 @@ def fixed_points(trainer: Trainer, n: int, *, conditional: bool) -> Points:
     Raises:
         DataError: there is no data set that can be indexed.
     """
-    dataset = _dataset(trainer)
+    return points_of(_dataset(trainer), n, conditional=conditional)
+
+
+def training_points(trainer: Trainer, n: int, *, conditional: bool) -> Points | None:
+    """Take points from the training set, also in `validate` and `test`.
+
+    There they come from the data module; None where there is none, or no training set in it.
+
+    Args:
+        trainer: a trainer that is running.
+        n: number of points; fewer come where the data set is smaller.
+        conditional: keep what stands beside x as context.
+    """
+    datamodule = getattr(trainer, "datamodule", None)
+    dataset = _first(trainer.train_dataloader)
+    if dataset is None and datamodule is not None:
+        datamodule.setup("fit")  # another stage may be all that was set up so far
+        dataset = split_of(datamodule, "train")
+    return None if dataset is None else points_of(dataset, n, conditional=conditional)
+
+
+def points_of(dataset: Any, n: int, *, conditional: bool) -> Points:
+    """Take points from a data set that can be indexed, as `fixed_points` does.
+
+    Raises:
+        DataError: the data set is empty, or has no context where some is asked for.
+    """
     items = [_item(dataset[index]) for index in range(min(4 * n, len(dataset)))]
     if not items:
         raise DataError("The data set is empty; there is no point to draw.")
@@ -77,15 +104,30 @@ def _dataset(trainer: Trainer) -> Any:
     else:
         loaders = [trainer.val_dataloaders, trainer.train_dataloader]
     for loader in loaders:
-        while isinstance(loader, Mapping | Sequence) and loader:
-            loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
-        dataset = getattr(loader, "dataset", None)
-        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        dataset = _first(loader)
+        if dataset is not None:
             return dataset
     raise DataError(
         "Fixed points are taken as loader.dataset[i] of the validation loader, else of the "
         "training loader; neither has a data set that can be indexed."
     )
+
+
+def split_of(datamodule: LightningDataModule, split: str) -> Any:
+    """The "train", "val" or "test" data set of a data module; None where it has none."""
+    name = f"{split}_dataloader"
+    if not is_overridden(name, datamodule, LightningDataModule):
+        return None
+    return _first(getattr(datamodule, name)())
+
+
+def _first(loader: Any) -> Any:
+    """The data set behind a loader, or behind the first of several; None where there is none."""
+    while isinstance(loader, Mapping | Sequence) and loader:
+        loader = next(iter(loader.values() if isinstance(loader, Mapping) else loader))
+    dataset = getattr(loader, "dataset", None)
+    indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    return dataset if indexed else None
 
 
 def _item(item: Any) -> tuple[Tensor, Any]:

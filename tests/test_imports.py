@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "transforms": {"bases", "nets"} | GROUND,
     "jacobians": {"transforms", "bases", "nets"} | GROUND,
     "flows": {"jacobians", "transforms", "bases", "nets"} | GROUND,
-    "metrics": GROUND,
+    "metrics": {"jacobians"} | GROUND,
     "plots": {"errors"},
     "families": {"metrics", "flows", "jacobians", "transforms", "bases", "nets"} | GROUND,
     "callbacks": {"jacobians", "metrics", "plots"} | GROUND,

@@ -1,4 +1,4 @@
-"""Figures from arrays: samples, reconstructions, densities, components, spectra.
+"""Figures from arrays: samples, reconstructions, densities, components, scores.
 
 Every function takes tensors or arrays and returns a `matplotlib.figure.Figure` that belongs to
 nobody: no pyplot, no state, no Lightning. `pixels` and `save_png` render one. Images are given as
@@ -14,6 +14,7 @@ from lightning_flows.plots.images import (
     image_pairs,
 )
 from lightning_flows.plots.points import component_arrows, density, error_lines, scatter
+from lightning_flows.plots.scores import score_histograms
 from lightning_flows.plots.summaries import dimension_histogram, spectrum
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "pixels",
     "save_png",
     "scatter",
+    "score_histograms",
     "spectrum",
 ]

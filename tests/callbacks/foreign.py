@@ -13,6 +13,7 @@ from lightning_flows.callbacks import (
     ComponentExtraction,
     DensityPlot,
     NonFiniteGuard,
+    OutOfDistribution,
     ReconstructionGrid,
     SampleGrid,
     base,
@@ -81,6 +82,31 @@ def loader(shape: tuple[int, ...] = (1, 4, 4), *, shuffle: bool = False) -> Data
     return DataLoader(Cloud(shape), batch_size=16, shuffle=shuffle)
 
 
+class Elsewhere(pl.LightningDataModule):
+    """The cloud, shifted, as a data set that is out of the distribution; of other sizes."""
+
+    def __init__(self, shape: tuple[int, ...] = (1, 4, 4), shift: float = 1.0) -> None:
+        super().__init__()
+        self.shape, self.shift, self.stages = shape, shift, list[str]()
+
+    def setup(self, stage: str) -> None:
+        self.stages.append(stage)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(40)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(50)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader(60)
+
+    def _loader(self, n: int) -> DataLoader[Any]:
+        cloud = Cloud(self.shape, n)
+        cloud.x += self.shift
+        return DataLoader(cloud, batch_size=16)
+
+
 def drawing(seed: int = 0) -> list[pl.Callback]:
     """All callbacks; those for the plane draw one warning on images."""
     return [
@@ -105,6 +131,10 @@ def trainer(root: Path, **options: Any) -> pl.Trainer:
         "num_sanity_val_steps": 2,
     }
     return pl.Trainer(**{**defaults, **options})
+
+
+def elsewhere() -> OutOfDistribution:
+    return OutOfDistribution(Elsewhere(), points=100, every_n_epochs=1)
 
 
 class Witness(pl.Callback):
@@ -172,13 +202,13 @@ def record_writers() -> None:
 
 def main(root: Path) -> None:
     record_writers()
-    fit(root / "images2", Foreign(lr=0.0), 2, drawing())
+    fit(root / "images2", Foreign(lr=0.0), 2, [*drawing(), elsewhere()])
     fit(root / "plane2", Foreign((2,), lr=0.0), 2, drawing())
     fit(root / "with", Foreign(), 2, drawing())
     fit(root / "without", Foreign(), 2, [])
     fit(root / "fails", FailsOnOneRank(), 2, drawing())
     fit(root / "diverges", DivergesOnOneRank(), 2, [NonFiniteGuard(), SampleGrid(20)])
-    fit(root / "images1", Foreign(lr=0.0), 1, drawing())
+    fit(root / "images1", Foreign(lr=0.0), 1, [*drawing(), elsewhere()])
     fit(root / "plane1", Foreign((2,), lr=0.0), 1, drawing())
 
 

@@ -30,7 +30,7 @@ def witness(root: Path, rank: int) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize(("kind", "number"), [("images", 10), ("plane", 12)])
+@pytest.mark.parametrize(("kind", "number"), [("images", 12), ("plane", 12)])
 def test_two_ranks_draw_what_one_draws(runs: tuple[Path, str], kind: str, number: int) -> None:
     one, two = (runs[0] / f"{kind}{n}" / "images" for n in (1, 2))
     files = [p.relative_to(one) for p in sorted(one.rglob("*")) if p.is_file()]
@@ -50,7 +50,7 @@ def test_rank_0_alone_writes_and_everything_once(runs: tuple[Path, str]) -> None
     lines = (runs[0] / "images2" / "written.txt").read_text().splitlines()
     expected = [
         f"0 {name} {stem}"
-        for name in ("components", "reconstructions", "samples")
+        for name in ("components", "ood", "reconstructions", "samples")
         for stem in ("0001", "0002")
     ]
     assert sorted(lines) == expected

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import lightning_flows.datamodules  # noqa: F401, so that Toy can be named shortly
 import numpy as np
 import pytest
 import torch
@@ -297,7 +298,8 @@ def test_options_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
 def test_the_command_line_knows_and_explains_every_option(name: str) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(getattr(cb, name), "callback")
-    config = parser.parse_string(parser.dump(parser.get_defaults()))
+    required = ["--callback.data=Toy"] if name == "OutOfDistribution" else []
+    config = parser.parse_string(parser.dump(parser.parse_args(required)))
     getattr(cb, name)(**config.callback.as_dict())
     for action in parser._actions:
         if action.dest.startswith("callback."):

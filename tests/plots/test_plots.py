@@ -41,6 +41,15 @@ def figures() -> dict[str, Figure]:
         "density": plots.density(torch.full((4, 4), -torch.inf), (0, 1, 0, 1)),
         "spectrum": plots.spectrum(SCALES, tikhonov=0.1),
         "collapsed spectrum": plots.spectrum(torch.tensor([[1.0, 0.0], [torch.nan, 0.0]])),
+        "scores": plots.score_histograms(
+            {"a": POINTS[:, 0], "b": POINTS[:, 0].exp(), "c": torch.zeros(3)},
+            {"a": broken[:, 0], "b": torch.tensor([0.0, 1e30, torch.inf]), "c": torch.zeros(9)},
+            titles={"a": "title"},
+            logarithmic=["b"],
+        ),
+        "no scores": plots.score_histograms(
+            {"a": torch.tensor([torch.nan])}, {"a": torch.tensor([torch.inf])}
+        ),
         "dimension": plots.dimension_histogram(torch.tensor([1.0, 2.0, torch.nan])),
     }
 
@@ -87,6 +96,15 @@ def test_the_colours_of_a_component_are_centred_at_zero() -> None:
     _, cell = figure.axes
     assert cell.get_images()[0].get_clim() == (-0.5, 0.5)
     assert cell.get_title() == "0.25"
+
+
+def test_every_score_is_in_some_bin_and_data_set_the_axis() -> None:
+    outside = torch.tensor([-1e9, 0.0, 0.5, torch.inf])
+    axes = plots.score_histograms({"a": POINTS[:, 0]}, {"a": outside}).axes[0]
+    totals = [patch.get_data().values.sum() for patch in axes.patches]
+    np.testing.assert_allclose(totals, 1)
+    assert axes.get_xlim()[0] > -30
+    assert [text.get_text() for text in axes.texts] == ["25% further left", "25% further right"]
 
 
 def test_wrong_shapes_are_named() -> None:
