@@ -35,7 +35,7 @@ def skewed(n=4000):
 def fitted(make_trainer):
     torch.manual_seed(0)
     model = DensityFlow(partial(NeuralSplineFlow, layers=2, hidden=(16,)), 2)
-    make_trainer(max_epochs=3).fit(model, Arrays(data=skewed()))
+    make_trainer(max_epochs=6).fit(model, Arrays(data=skewed()))
     return model.eval()
 
 
