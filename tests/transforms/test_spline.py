@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.transforms.spline import RationalQuadratic
+from lightning_flows.transforms.spline import DAMPING, RationalQuadratic
 
 many = settings(max_examples=60, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -68,7 +68,8 @@ def test_same_as_nflows(seed, scale):
     x = torch.linspace(-1.3 * bound, 1.3 * bound, 101, dtype=torch.float64)
     h = parameters(spline, seed, scale, len(x))
     rows = h[:, :, 0]
-    theirs = rows[:, :bins], rows[:, bins : 2 * bins], rows[:, 2 * bins :] + spline.unit_slope
+    widths, heights = (rows[:, : 2 * bins] / DAMPING).split(bins, 1)
+    theirs = widths, heights, rows[:, 2 * bins :] + spline.unit_slope
     for method, inverse, sign in ((spline.encode, False, 1), (spline.decode, True, -1)):
         expected, expected_slope = unconstrained_rational_quadratic_spline(
             x, *theirs, inverse=inverse, tail_bound=bound, min_bin_width=1e-3, min_bin_height=1e-3
