@@ -25,8 +25,9 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
+# one thread: matrices are small, and two threads stall each other where a core is busy otherwise
 demo: .venv/demo
-	$(BIN)/python examples/demo.py
+	OMP_NUM_THREADS=1 $(BIN)/python examples/demo.py
 
 test: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
