@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.injective import InjectiveFlow
+from lightning_flows.jacobians.products import tangents
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.shapes import Shape, check_batch
 
@@ -62,6 +65,8 @@ class FreeFormFlow(InjectiveFlow):
         with torch.no_grad():
             self._check_shape(self.encoder, "encoder", self.event_shape, self.manifold_shape)
             self._check_shape(self.decoder, "decoder", self.manifold_shape, self.event_shape)
+        check_forward_mode(self.encoder, "encoder", self.event_shape)
+        check_forward_mode(self.decoder, "decoder", self.manifold_shape)
 
     def project(self, x: Tensor) -> Tensor:
         check_batch(x, self.event_shape, "x")
@@ -81,6 +86,39 @@ class FreeFormFlow(InjectiveFlow):
             raise ShapeError(f"The {name} refuses inputs of shape {given}: {error}") from error
         if shape != wanted:
             raise ShapeError(f"The {name} gives {shape} for inputs of {given}; wanted is {wanted}.")
+
+
+@torch.no_grad()
+def check_forward_mode(net: nn.Module, name: str, given: Shape) -> None:
+    """Refuse networks that have no derivative along a direction.
+
+    Raises:
+        ConfigError: names the layer and the remedy.
+    """
+    inside = [name]  # modules that are running; where one fails it stays the last
+
+    def enter(module: nn.Module, args: Any, path: str) -> None:
+        inside.append(path)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        inside.pop()
+
+    hooks = []
+    for path, module in net.named_modules():
+        full = f"{name}.{path} ({type(module).__name__})" if path else name
+        hooks.append(module.register_forward_pre_hook(partial(enter, path=full)))
+        hooks.append(module.register_forward_hook(leave))
+    try:
+        tangents(net, torch.zeros(2, *given), torch.ones(1, 2, *given))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"{inside[-1]} has no forward-mode derivative: write it in differentiable operations "
+            f"of torch. ({reason})"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_smooth(net: nn.Module, name: str) -> None:

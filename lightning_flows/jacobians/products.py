@@ -39,6 +39,8 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
             f"vectors have shape {tuple(vectors.shape)}; expected is (k, *{tuple(z.shape)})."
         )
 
+    z = z.contiguous()  # forward mode refuses expanded tensors
+
     def along(vector: Tensor) -> tuple[Tensor, Tensor]:
         result = jvp(fn, (z,), (vector,))
         return result[0], result[1]

@@ -166,12 +166,15 @@ class _Block(nn.Module):
 def orthonormal(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer that starts with orthonormal rows or columns and no bias.
 
-    `orthonormal(n, m)` starts as the transpose of `orthonormal(m, n)`.
+    `orthonormal(n, m)` starts as the transpose of `orthonormal(m, n)`; a square one starts
+    as the identity.
     """
     layer = nn.Linear(inputs, outputs)
     large, small = max(inputs, outputs), min(inputs, outputs)
     generator = torch.Generator().manual_seed(SEED)
     q = torch.linalg.qr(torch.randn(large, small, generator=generator)).Q
+    if large == small:
+        q = torch.eye(large)
     with torch.no_grad():
         layer.weight.copy_(q if outputs == large else q.T)
         layer.bias.zero_()

@@ -1,5 +1,6 @@
 """Encoder and decoder networks for free-form flows of images."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,7 +46,7 @@ class ConvEncoder(nn.Module):
         for following in channels:
             layers += [
                 nn.Conv2d(width, following, 4, stride=2, padding=1),
-                nn.GroupNorm(min(8, following), following),
+                _norm(following),
                 activation_named(activation),
             ]
             width = following
@@ -93,7 +94,7 @@ class ConvDecoder(nn.Module):
             layers.append(Attention(width))
         for following in (*reversed(channels[:-1]), event_shape[0]):
             layers += [
-                nn.GroupNorm(min(8, width), width),
+                _norm(width),
                 activation_named(activation),
                 nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
             ]
@@ -128,6 +129,11 @@ class Attention(nn.Module):
         weights = torch.softmax(q.mT @ k / x.shape[1] ** 0.5, 2)
         out: Tensor = x + self.out((v @ weights.mT).unflatten(2, x.shape[2:]))
         return out
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    """Up to eight groups of four channels or more: alone, one pixel would be normalised to zero."""
+    return nn.GroupNorm(math.gcd(8, channels, max(1, channels // 4)), channels)
 
 
 def _smallest(event_shape: Shape, halvings: int) -> Shape:

@@ -12,8 +12,17 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
+from lightning_flows.nets import (
+    ConvDecoder,
+    ConvEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+)
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.coupling import AffineCoupling
 from lightning_flows.transforms.elementwise import Logit, Sigmoid
@@ -72,6 +81,32 @@ INJECTIVE_CASES: dict[str, Build] = {
 }
 
 
+def free_form(event_shape, d, nets, **options):
+    encoder, decoder = nets
+    return FreeFormFlow(
+        event_shape, latent_features=d, encoder=encoder, decoder=decoder, prior=small, **options
+    )
+
+
+FULLY = partial(MLPEncoder, **H), partial(MLPDecoder, **H)
+BLOCKS = tuple(
+    partial(net, blocks=1, latent_blocks=1, **H) for net in (ResidualEncoder, ResidualDecoder)
+)
+CONVOLUTIONS = tuple(
+    partial(net, channels=(4, 8), attention=True) for net in (ConvEncoder, ConvDecoder)
+)
+# what needs a round trip, or the decoder's last bias to have a say in the density on its manifold
+NOT_FREE = (density.gradients_reach_every_parameter, density.context_goes_with_its_row)
+OF_FREE_FORM = [proof for proof in density.PROOFS if proof.run not in NOT_FREE]
+FREE_FORM_CASES: dict[str, Build] = {
+    "FreeFormFlow (MLP)": lambda: free_form(3, 1, FULLY),
+    "FreeFormFlow (residual)": lambda: free_form((1, 2, 3), 2, BLOCKS),
+    "FreeFormFlow (full dimension)": lambda: free_form(3, 3, BLOCKS),
+    "FreeFormFlow (convolutions, attention)": lambda: free_form((1, 8, 8), 3, CONVOLUTIONS),
+    "FreeFormFlow (conditional)": lambda: free_form(4, 2, FULLY, context_shape=3),
+}
+
+
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, [*density.PROOFS, *flow.PROOFS]))
 def test_flow(prove, build):
     prove(build)
@@ -81,6 +116,13 @@ def test_flow(prove, build):
     ("prove", "build"), pairs(INJECTIVE_CASES, [*density.PROOFS, *flow.INJECTIVE])
 )
 def test_injective_flow(prove, build):
+    prove(build)
+
+
+@pytest.mark.parametrize(
+    ("prove", "build"), pairs(FREE_FORM_CASES, [*OF_FREE_FORM, *flow.FREE_FORM])
+)
+def test_free_form_flow(prove, build):
     prove(build)
 
 

@@ -3,7 +3,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.jacobians.products import jacobian, tangents
+from lightning_flows.jacobians.products import (
+    cotangents,
+    jacobian,
+    tangents,
+    value_and_jacobian,
+)
 
 
 def make_map() -> nn.Module:
@@ -57,6 +62,56 @@ def test_tangents_are_products_with_the_jacobian() -> None:
     expected = torch.einsum("boi,kbi->kbo", jacobian(fn, z), vectors.flatten(2))
     torch.testing.assert_close(value, fn(z))
     torch.testing.assert_close(derivatives.flatten(2), expected)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_cotangents_are_products_from_the_left(count: int) -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randn(count, 3, 5, 1, dtype=torch.float64)
+    value, pulled = cotangents(fn, z, vectors)
+    rows = [torch.autograd.grad((fn(z) * v).sum(), z, create_graph=True)[0] for v in vectors]
+    torch.testing.assert_close(value, fn(z))
+    torch.testing.assert_close(pulled, torch.stack(rows))
+    # with their graph, both in the parameters and in the points
+    inputs = [z, *(p for p in fn.parameters() if p.ndim > 1)]
+    found = torch.autograd.grad(pulled.square().sum() + value.sum(), inputs)
+    expected = torch.autograd.grad(torch.stack(rows).square().sum() + fn(z).sum(), inputs)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_some_columns_alone(chunk_size: int | None) -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64)
+    chosen = torch.tensor([5, 0, 2])
+    value, columns = value_and_jacobian(fn, z, chunk_size=chunk_size, columns=chosen)
+    torch.testing.assert_close(value, fn(z))
+    torch.testing.assert_close(columns, jacobian(fn, z)[:, :, chosen])
+
+
+def test_chunks_are_computed_again_and_have_the_same_gradients() -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    calls: list[int] = []
+
+    def counted(z: Tensor) -> Tensor:
+        calls.append(len(z))
+        value: Tensor = fn(z)
+        return value
+
+    def gradients(chunk_size: int | None) -> tuple[Tensor, ...]:
+        value, columns = value_and_jacobian(counted, z, chunk_size=chunk_size)
+        return torch.autograd.grad(
+            columns.square().sum() + value.square().sum(), [z, *fn.parameters()]
+        )
+
+    whole = gradients(None)
+    assert len(calls) == 1
+    torch.testing.assert_close(gradients(2), whole)
+    assert len(calls) == 1 + 3 + 3  # forward, and once more in the backward pass
+
+
+def test_expanded_points_are_points() -> None:
+    fn, z = make_map(), torch.randn(1, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(jacobian(fn, z.expand(3, 2, 3)), jacobian(fn, z.repeat(3, 1, 1)))
 
 
 def test_the_map_is_evaluated_once_for_all_directions() -> None:

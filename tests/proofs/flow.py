@@ -8,11 +8,12 @@ from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows.base import Flow
-from proofs.common import Build, Proofs, draw, draw_context, make, near, same
-from proofs.density import injective, points
+from proofs.common import Build, Proofs, check_gradients, draw, draw_context, make, near, same
+from proofs.density import injective, no_convolution, points
 
 PROOFS = Proofs()
 INJECTIVE = Proofs()
+FREE_FORM = Proofs()
 
 
 def bijective(p: Flow) -> bool:
@@ -179,3 +180,58 @@ def integrates_to_one_along_the_curve(build: Build) -> None:
         length = (curve[1:] - curve[:-1]).flatten(1).norm(dim=1)
         total = (p.log_prob(middle, rows).exp() * length).sum().item()
     assert total == pytest.approx(1, abs=0.01)
+
+
+@FREE_FORM.add()
+def density_at_what_the_encoder_says(build: Build) -> None:
+    """log p(x) = log p_prior(u) - ½ log det JᵀJ at u = project(x), wherever decoding leads."""
+    p = make(build)
+    x, context = points(p, 4), draw_context(p, 4)
+    u, log_p = p.project(x), p.log_prob(x, context)
+    assert (p.embed(u) - x).abs().max() > 0.1, "the round trip holds by itself"
+    ambient = p.ambient_log_prob(x, context, beta=2.0)
+    n, d = x[0].numel(), u.shape[1]
+    for i in range(4):
+        row = None if context is None else context[i : i + 1]
+        prior = p.prior.log_prob(u[i : i + 1], row)[0]
+        j = torch.autograd.functional.jacobian(lambda v: p.embed(v[None]).flatten(), u[i])
+        near(log_p[i], prior - torch.linalg.slogdet(j.T @ j).logabsdet / 2, 1e-8)
+        f = torch.autograd.functional.jacobian(lambda v: p.project(v[None])[0], x[i]).flatten(1)
+        volume = torch.linalg.slogdet(f @ f.T).logabsdet / 2
+        residual = (x[i] - p.embed(u[i : i + 1])[0]).square().sum()
+        gaussian = (n - d) / 2 * math.log(2.0 / math.pi) - 2.0 * residual
+        near(ambient[i], prior + volume + gaussian, 1e-8)
+
+
+@FREE_FORM.add()
+def losses_reach_every_parameter(build: Build) -> None:
+    p = make(build)
+    x, context = points(p, 16), draw_context(p, 16)
+
+    def loss() -> Tensor:
+        both: Tensor = p.log_prob(x, context) + p.ambient_log_prob(x, context, beta=2.0)
+        return both.sum()
+
+    check_gradients(p, loss)
+
+
+@FREE_FORM.add(when=no_convolution)
+def starts_near_the_identity(build: Build) -> None:
+    """Orthonormal columns, and the encoder is the decoder's pseudo-inverse."""
+    p = build().double()
+    u = draw(None, (5, *p.manifold_shape))
+    near(p.project(p.embed(u)), u, 1e-6)
+    for row in u:
+        j = torch.autograd.functional.jacobian(lambda v: p.embed(v[None]).flatten(), row)
+        near(j.T @ j, torch.eye(len(row), dtype=j.dtype), 1e-6)
+
+
+@FREE_FORM.add()
+def samples_are_decoded_draws_of_the_prior(build: Build) -> None:
+    p = make(build)
+    context = draw_context(p, 2)
+    torch.manual_seed(4)
+    x = p.sample(3, context)
+    torch.manual_seed(4)
+    u = p.prior.sample(3, context).reshape(-1, *p.manifold_shape)
+    near(x.reshape(-1, *p.event_shape), p.embed(u), 1e-12)

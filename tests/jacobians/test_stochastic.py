@@ -1,0 +1,81 @@
+"""The iterative route of the stochastic volume does what the direct one does."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_flows.jacobians import ExactVolume, StochasticVolume, log_volume
+from lightning_flows.jacobians.stochastic import probes_like
+
+D, LATENT, BATCH = 8, 5, 6
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(LATENT, 7), nn.Tanh(), nn.Linear(7, D)).double()
+    skip = torch.randn(D, LATENT, dtype=torch.float64)
+    return nn.ModuleDict({"net": net}), lambda u: net(u) + u @ skip.T
+
+
+def gradient(strategy, parameters, decode, u):
+    torch.manual_seed(3)
+    volume = strategy(lambda x: x, decode, u).log_volume.sum()
+    found = torch.autograd.grad(volume, parameters, materialize_grads=True)
+    return torch.cat([part.flatten() for part in found])
+
+
+@pytest.mark.parametrize("direct", [0, 1])
+def test_with_the_same_probes_both_routes_have_the_same_gradient(decoder, direct):
+    module, decode = decoder
+    u = torch.randn(BATCH, LATENT, dtype=torch.float64, requires_grad=True)
+    parameters = [u, *module.parameters()]
+    iterative = StochasticVolume(3, direct=direct, tolerance=1e-12)
+    torch.testing.assert_close(
+        gradient(iterative, parameters, decode, u),
+        gradient(StochasticVolume(3), parameters, decode, u),
+    )
+
+
+def test_the_iterative_gradient_is_unbiased_at_the_default_tolerance(decoder):
+    module, decode = decoder
+    u = torch.randn(BATCH, LATENT, dtype=torch.float64)
+    parameters = list(module.parameters())
+    exact = gradient(ExactVolume(), parameters, decode, u)
+    torch.manual_seed(0)
+    draws = []
+    for _ in range(120):
+        volume = StochasticVolume(8, direct=0)(lambda x: x, decode, u).log_volume.sum()
+        found = torch.autograd.grad(volume, parameters, materialize_grads=True)
+        draws.append(torch.cat([part.flatten() for part in found]))
+    along = torch.stack(draws) @ exact / exact.square().sum()
+    error = along.std() / len(draws) ** 0.5
+    assert error < 0.03
+    assert abs(along.mean() - 1) < 3 * error
+
+
+def test_what_the_iterations_did_can_be_read(decoder):
+    _, decode = decoder
+    u = torch.randn(BATCH, LATENT, dtype=torch.float64)
+    strategy = StochasticVolume(2, direct=LATENT - 1, tolerance=1e-6)
+    assert strategy.last_solution is None
+    embedded = strategy(lambda x: x, decode, u)
+    assert not embedded.log_volume.any()  # the value is unknown; only the gradient counts
+    solution = strategy.last_solution
+    assert solution.residuals.shape == (2, BATCH)
+    assert solution.residuals.max() < 1e-5
+    assert 2 <= solution.iterations <= 4 * LATENT + 21
+    direct = StochasticVolume(2, direct=LATENT)
+    torch.testing.assert_close(
+        direct(lambda x: x, decode, u).log_volume.detach(), log_volume(decode, u).detach()
+    )
+    assert direct.last_solution is None
+
+
+def test_probes_have_length_root_d_and_unit_covariance():
+    torch.manual_seed(0)
+    v = probes_like(torch.zeros(2000, 5, dtype=torch.float64), 10)
+    assert v.shape == (10, 2000, 5)
+    torch.testing.assert_close(v.square().sum(2), torch.full((10, 2000), 5.0).double())
+    covariance = torch.einsum("kbi,kbj->ij", v, v) / 20000
+    assert (covariance - torch.eye(5)).abs().max() < 0.03
