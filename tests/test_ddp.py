@@ -1,4 +1,4 @@
-"""Both families under DDP, with all callbacks at once: two processes do what one does."""
+"""All families under DDP, two of them with all callbacks: two processes do what one does."""
 
 import os
 import subprocess
@@ -95,3 +95,24 @@ def test_predictions_are_those_of_one_process_in_the_order_of_the_data(runs, fam
         assert len(one["log_prob"]) == 97
         for key in ("latent", "log_prob"):
             np.testing.assert_allclose(one[key], two[key], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["joint", "two_step"])
+def test_two_ranks_learn_what_one_process_learns(runs, name):
+    """Through warm-up, penalties and multiplier, and through both steps, to rounding."""
+    one, first, second = (
+        torch.load(runs / f"{name}{n}" / f"gradients{rank}.pt")
+        for n, rank in ((1, 0), (2, 0), (2, 1))
+    )
+    assert len(one) == 16
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, one, rtol=1e-6, atol=1e-6)
+    assert one.any(1).all()
+    one, first, second = (
+        torch.load(runs / f"{name}{n}" / f"rank{rank}.pt") for n, rank in ((1, 0), (2, 0), (2, 1))
+    )
+    for key, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][key]), key
+        torch.testing.assert_close(value, one["weights"][key], rtol=1e-6, atol=1e-6, msg=key)
+    assert first["steps"] == second["steps"] == one["steps"] == 16
+    assert not torch.equal(first["rng"], second["rng"])  # each rank draws its own noise

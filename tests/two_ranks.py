@@ -1,4 +1,4 @@
-"""Runs of both families in two processes and in one; a script, as `test_ddp.py` says."""
+"""Runs of the families in two processes and in one; a script, as `test_ddp.py` says."""
 
 import sys
 from functools import partial
@@ -10,7 +10,16 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.datamodules import Digits, Toy
 
-from lightning_flows import DensityFlow, PaddedFlow, RealNVP, RectangularFlow
+from lightning_flows import (
+    DensityFlow,
+    FreeFormFlow,
+    FreeFormInjectiveFlow,
+    PaddedFlow,
+    RealNVP,
+    RectangularFlow,
+    TwoStepFlow,
+)
+from lightning_flows.jacobians import Isometry, OffDiagonal, free_form, penalties
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from foreign import Witness, drawing, record_writers, trainer
@@ -30,6 +39,48 @@ def density():
     return DensityFlow(ACTNORM, data.event_shape), data
 
 
+def joint():
+    """With a warm-up, a multiplier and penalties."""
+    flow = partial(FreeFormFlow, latent_features=2, prior=partial(RealNVP, layers=2, hidden=(8,)))
+    parts = [OffDiagonal(0.1), Isometry(0.1)]
+    return FreeFormInjectiveFlow(flow, 3, target=0.1, warmup=(1, 3), penalties=parts)
+
+
+def two_step():
+    flow = partial(PaddedFlow, latent_features=2, prior=partial(RealNVP, layers=2, hidden=(8,)))
+    return TwoStepFlow(flow, 3, manifold_epochs=2)
+
+
+class Gradients(pl.Callback):
+    """Every rank leaves the gradients of every step, as they are after the ranks have agreed."""
+
+    def __init__(self, root):
+        self.root, self.steps = root, []
+
+    def on_after_backward(self, trainer, pl_module):
+        gradients = [parameter.grad.flatten() for parameter in pl_module.parameters()]
+        self.steps.append(torch.cat(gradients).clone())
+
+    def on_train_end(self, trainer, pl_module):
+        self.root.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.stack(self.steps), self.root / f"gradients{trainer.global_rank}.pt")
+
+
+def probes_of(u, count):
+    """In place of random probes: the same for a sample on whatever rank it is."""
+    v = torch.stack([((13.0 + k) * u.detach() + k).sin() + 0.1 for k in range(count)])
+    return v * (u.shape[1] ** 0.5 / v.norm(dim=2, keepdim=True))
+
+
+def fit_in_step(root, family, devices):
+    """The same batches for one process as for both ranks together."""
+    data = Toy("torus", n_train=128, n_val=64, n_test=64, batch_size=32 // devices)
+    free_form.probes_like = penalties.probes_like = probes_of
+    callbacks = [Gradients(root), Witness(root)]
+    run = make(0, root, devices, callbacks, max_epochs=4, precision="64-true")
+    run.fit(family(), data)
+
+
 class Metrics(pl.Callback):
     """Rank 0 leaves what was logged."""
 
@@ -46,8 +97,8 @@ class Metrics(pl.Callback):
             torch.save(dict(trainer.callback_metrics), path)
 
 
-def make(root, devices, callbacks, **options):
-    pl.seed_everything(devices, verbose=False)
+def make(seed, root, devices, callbacks, **options):
+    pl.seed_everything(seed, verbose=False)
     strategy = "ddp_fork" if devices > 1 else "auto"
     return trainer(root, devices=devices, strategy=strategy, callbacks=callbacks, **options)
 
@@ -56,7 +107,7 @@ def fit(root, family):
     model, data = family()
     callbacks = [*drawing(), Witness(root), ModelCheckpoint(root, save_last=True)]
     options = {"enable_checkpointing": True, "max_epochs": 3, "limit_train_batches": 4}
-    make(root, 2, callbacks, **options).fit(model, data)
+    make(2, root, 2, callbacks, **options).fit(model, data)
 
 
 def evaluate(root, checkpoint, family, devices):
@@ -67,7 +118,7 @@ def evaluate(root, checkpoint, family, devices):
     ):
         model, data = family()
         options = {} if action == "predict" else {"verbose": False}
-        run = getattr(make(root, devices, callbacks), action)
+        run = getattr(make(devices, root, devices, callbacks), action)
         run(model, data, ckpt_path=checkpoint, **options)
 
 
@@ -77,6 +128,8 @@ def main(root):
     for name, family in families.items():
         fit(root / name, family)
     for devices in (2, 1):  # forking comes before anything else that may start threads
+        for name, family in {"joint": joint, "two_step": two_step}.items():
+            fit_in_step(root / f"{name}{devices}", family, devices)
         for name, family in families.items():
             evaluate(root / f"{name}{devices}", root / name / "last.ckpt", family, devices)
 

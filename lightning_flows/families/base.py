@@ -161,6 +161,10 @@ class FlowModule(Recorded, L.LightningModule):
         """Compile what is called most; the LightningModule itself stays as it is."""
         self.flow.compile()
 
+    def on_train_start(self) -> None:
+        if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if not self._initialised:
             x, context = self.unpack(batch)

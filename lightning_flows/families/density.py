@@ -35,7 +35,7 @@ class DensityFlow(FlowModule):
         compile: whether the networks are compiled with `torch.compile`.
 
     Raises:
-        ConfigError: a negative option.
+        ConfigError: a negative option, or no probe.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class DensityFlow(FlowModule):
         for name, value in (("tikhonov", tikhonov), ("noise", noise)):
             if not value >= 0:
                 raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
+        if probes is not None and probes < 1:
+            raise ConfigError(f"probes is {probes}; accepted are None and positive integers.")
         self.tikhonov = tikhonov
         self.probes = probes
         self.noise = noise

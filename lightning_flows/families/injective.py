@@ -18,7 +18,7 @@ from lightning_flows.shapes import Shape, sum_event
 
 __all__ = ["InjectiveModule"]
 
-LARGEST_BETA = 1e6
+SMALLEST_BETA, LARGEST_BETA = 1e-6, 1e6
 ASCENT = 0.02  # largest relative change of the multiplier in a step
 
 
@@ -211,7 +211,7 @@ class InjectiveModule(FlowModule):
             return
         error = self.trainer.strategy.reduce(reconstruction.mean(), reduce_op="mean")
         step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
-        self.log_multiplier.add_(step).clamp_(max=math.log(LARGEST_BETA))
+        self.log_multiplier.add_(step).clamp_(math.log(SMALLEST_BETA), math.log(LARGEST_BETA))
 
     def compile_parts(self) -> None:
         for module in self.flow.modules():
