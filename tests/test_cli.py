@@ -152,6 +152,39 @@ def test_one_callback_without_a_list(here):
     assert "NonFiniteGuard" in {type(callback).__name__ for callback in done.trainer.callbacks}
 
 
+JOINT = """
+model:
+  class_path: FreeFormInjectiveFlow
+  init_args:
+    flow:
+      class_path: FreeFormFlow
+      init_args:
+        latent_features: 1
+        encoder: {class_path: lightning_flows.nets.MLPEncoder, init_args: {hidden: [8]}}
+        decoder: {class_path: lightning_flows.nets.MLPDecoder, init_args: {hidden: [8]}}
+    volume: {class_path: FreeFormVolume, init_args: {target: probe, probes: 2}}
+    target: 0.5
+    penalties:
+      - {class_path: Tikhonov, init_args: {weight: 0.1}}
+      - {class_path: Isometry, init_args: {weight: 0.2, probes: 3}}
+"""
+
+
+def test_volume_and_penalties_from_yaml_and_back(here):
+    Path("joint.yaml").write_text(JOINT)
+    options = [option for option in small("fit") if "--model" not in option]
+    done = cli.main([*options, "--config=joint.yaml"])
+    path = run_folder(here) / "checkpoints" / "last.ckpt"
+    again = FreeFormInjectiveFlow.load_from_checkpoint(path, weights_only=True)
+    x = torch.randn(50, 2)
+    assert torch.equal(again.log_prob(x), done.model.log_prob(x))
+    assert again.beta == done.model.beta != 50
+    assert (again.volume.target, again.volume.probes) == ("probe", 2)
+    assert [type(part).__name__ for part in again.penalties] == ["Tikhonov", "Isometry"]
+    assert [part.weight for part in again.penalties] == [0.1, 0.2]
+    assert type(again.flow.encoder).__name__ == "MLPEncoder"
+
+
 # -- help ------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from lightning_flows import (
     TwoStepFlow,
 )
 from lightning_flows.jacobians import Isometry, OffDiagonal, free_form, penalties
+from lightning_flows.nets import MLPDecoder, MLPEncoder
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from foreign import Witness, drawing, record_writers, trainer
@@ -41,13 +42,19 @@ def density():
 
 def joint():
     """With a warm-up, a multiplier and penalties."""
-    flow = partial(FreeFormFlow, latent_features=2, prior=partial(RealNVP, layers=2, hidden=(8,)))
+    nets = {
+        "encoder": partial(MLPEncoder, hidden=(8,)),
+        "decoder": partial(MLPDecoder, hidden=(8,)),
+    }
+    prior = partial(RealNVP, layers=2, hidden=(8,))
+    flow = partial(FreeFormFlow, latent_features=2, prior=prior, **nets)
     parts = [OffDiagonal(0.1), Isometry(0.1)]
-    return FreeFormInjectiveFlow(flow, 3, target=0.1, warmup=(1, 3), penalties=parts)
+    return FreeFormInjectiveFlow(flow, 3, target=1.0, warmup=(1, 3), penalties=parts)
 
 
 def two_step():
-    flow = partial(PaddedFlow, latent_features=2, prior=partial(RealNVP, layers=2, hidden=(8,)))
+    small = partial(RealNVP, layers=2, hidden=(8,))
+    flow = partial(PaddedFlow, latent_features=2, ambient=small, prior=small)
     return TwoStepFlow(flow, 3, manifold_epochs=2)
 
 
