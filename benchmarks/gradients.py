@@ -10,6 +10,7 @@ to either network, so that there only the direction is compared.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -249,7 +250,7 @@ def table(found: Sequence[Agreement], steps: int, draws: int) -> str:
         cells = []
         for state in STATES:
             a = by[flow, name, state]
-            bias = "–" if a.bias != a.bias else f"{a.bias:.2g} ({a.noise:.1g})"
+            bias = "–" if math.isnan(a.bias) else f"{a.bias:.2g} ({a.noise:.1g})"
             cells += [f"{a.cosine:.3f}", bias, f"{a.single:.3f}"]
         lines.append(f"| {flow} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -279,7 +280,8 @@ def picture(found: Sequence[Agreement], path: Path) -> None:
             axes.axvline(1, color="0.7", lw=0.8)
             axes.set_xlim(min(0, *(a.cosine for a in found)) - 0.05, 1.02)
         else:
-            axes.set(xscale="log", xlim=(1e-3, 2 * max(2, *(a.bias for a in found))))
+            highest = max(a.bias for a in found if math.isfinite(a.bias))
+            axes.set(xscale="log", xlim=(1e-3, 2 * max(2, highest)))
         plain(axes)
         axes.set_xlabel("cosine" if quantity == "cosine" else "relative bias", fontsize=SMALL)
         title(axes, flow)
@@ -291,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args(arguments)
