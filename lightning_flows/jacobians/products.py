@@ -20,9 +20,7 @@ __all__ = ["cotangents", "jacobian", "tangents", "value_and_jacobian"]
 Map = Callable[[Tensor], Tensor]
 
 
-def tangents(
-    fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True
-) -> tuple[Tensor, Tensor]:
+def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
     """Value of a map and its derivatives along k directions at every point of a batch.
 
     Args:
