@@ -292,8 +292,8 @@ def picture(found: Sequence[Agreement], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args(arguments)
