@@ -45,14 +45,16 @@ class LeanForward(TorchFunctionMode):
         value, direction = forward_ad.unpack_dual(input)
         with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
             derivative = F.linear(direction, weight)
-        return forward_ad.make_dual(F.linear(value, weight, bias), derivative)
+        dual: Tensor = forward_ad.make_dual(F.linear(value, weight, bias), derivative)
+        return dual
 
     @staticmethod
     def _silu(input: Tensor) -> Tensor:
         value, direction = forward_ad.unpack_dual(input)
         with torch.no_grad():
             derivative = torch.ops.aten.silu_backward(direction, value)
-        return forward_ad.make_dual(F.silu(value), derivative)
+        dual: Tensor = forward_ad.make_dual(F.silu(value), derivative)
+        return dual
 
 
 def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:
