@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from benchmarks.free_form import free_form_rows
+from benchmarks.memory import memory_rows
 from benchmarks.peers import Candidate, Sizes, candidates
 from benchmarks.rectangular import rectangular_rows
 from benchmarks.report import Row, speed_row
@@ -83,9 +85,10 @@ def speed_rows(effort: Effort) -> Iterator[Row]:
         rounds=max(1, effort.rounds // 2),
         warmup=1,
     )
-    yield from rectangular_rows(
-        quick=effort.rounds == 1, rounds=max(1, effort.rounds // 2), warmup=1
-    )
+    quick, rounds = effort.rounds == 1, max(1, effort.rounds // 2)
+    yield from rectangular_rows(quick=quick, rounds=rounds, warmup=1)
+    yield from free_form_rows(quick=quick, rounds=rounds, warmup=2)
+    yield from memory_rows(quick=quick)
 
 
 def _time(

@@ -54,13 +54,8 @@ class FreeFormVolume(Volume):
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         u, pull = pullback(encode, x)
         v = probes_like(u, self.probes)
-        if self.target == "encoder":
-            x_hat = decode(u)
-            with torch.no_grad():
-                pushed = tangents(decode, u, v)[1].flatten(2)
-        else:
-            x_hat, pushed = tangents(decode, u, v)
-            pushed = pushed.flatten(2)
+        x_hat, pushed = tangents(decode, u, v, graph=self.target != "encoder")
+        pushed = pushed.flatten(2)
         if self.at != "x":
             _, pull = pullback(encode, x_hat if self.at == "x_hat" else x_hat.detach())
         pulled = each(pull, v).flatten(2)

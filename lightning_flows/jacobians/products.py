@@ -13,13 +13,14 @@ from torch.func import jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.jacobians.forward import LeanForward
 
 __all__ = ["cotangents", "jacobian", "tangents", "value_and_jacobian"]
 
 Map = Callable[[Tensor], Tensor]
 
 
-def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
     """Value of a map and its derivatives along k directions at every point of a batch.
 
     Args:
@@ -27,6 +28,8 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
             it draws random numbers, all directions see the same ones.
         z: points, (batch, *in).
         vectors: directions, (k, batch, *in), of the dtype of `z`.
+        graph: whether the derivatives will be differentiated again; if not, it may be cheaper to
+            have them. The value keeps its graph in either case.
 
     Returns:
         `fn(z)`, (batch, *out), and the derivatives J v, (k, batch, *out).
@@ -42,9 +45,13 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     z = z.contiguous()  # forward mode refuses expanded tensors
 
     def along(vector: Tensor) -> tuple[Tensor, Tensor]:
-        result = jvp(fn, (z,), (vector,))
-        return result[0], result[1]
+        with LeanForward(graph=graph):
+            result = jvp(fn, (z,), (vector,))
+        return result[0], result[1] if graph else result[1].detach()
 
+    if len(vectors) == 1:
+        value, derivative = along(vectors[0])
+        return value, derivative[None]
     # the value has no direction in it, so vmap may hand it back as it is
     out_dims: tuple[Any, int] = (None, 0)
     value, derivatives = vmap(along, out_dims=out_dims, randomness="same")(vectors)

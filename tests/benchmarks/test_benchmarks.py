@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there
 from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.data import Split, checkerboard, digits
+from benchmarks.memory import STATUS
 from benchmarks.peers import ARCHITECTURES, Candidate, Sizes, candidates
 from benchmarks.quality import Setting, fit, verdict
 from benchmarks.rectangular import LoopOfJvps, step_loss
@@ -136,6 +137,9 @@ def test_quick_run_covers_every_goal_and_judges_none(
         "spline autoregressive",
         "Trainer",
         "rectangular",
+        "rectangular",
+        "free-form",
+        *(["rectangular"] if STATUS.exists() else []),
         "moons",
         "checkerboard",
         "digits",

@@ -1,0 +1,67 @@
+"""The step of free-form flows beside that of a plain autoencoder with the same networks."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.report import Row, speed_row
+from benchmarks.timing import Stopwatch, interleave, stopwatch
+from lightning_flows.bases import Normal
+from lightning_flows.flows import FreeFormFlow
+from lightning_flows.jacobians import FreeFormVolume
+from lightning_flows.nets import MLPDecoder, MLPEncoder
+
+__all__ = ["free_form_rows"]
+
+SIZES = ((43, 21, 256, 512), (784, 64, 512, 256))  # D, d, width of both hidden layers, batch
+
+
+def free_form_rows(*, quick: bool, rounds: int, warmup: int) -> Iterator[Row]:
+    """Time one training step with one probe, gradient through the encoder at x.
+
+    Args:
+        quick: use tiny sizes.
+        rounds: rounds that count.
+        warmup: rounds before those.
+    """
+    for features, latent, width, batch in ((6, 3, 8, 8),) if quick else SIZES:
+        torch.manual_seed(0)
+        x = torch.randn(batch, features)
+        watches: dict[str, Stopwatch] = {}
+        for name, step in (("free-form", _free_form), ("plain autoencoder", _autoencoder)):
+            flow = FreeFormFlow(
+                features,
+                latent_features=latent,
+                encoder=partial(MLPEncoder, hidden=(width, width)),
+                decoder=partial(MLPDecoder, hidden=(width, width)),
+                prior=Normal,
+            )
+            watches[name] = stopwatch(_stepper(flow, step, x), repeats=1 if quick else 5)
+        timing = interleave(watches, rounds=rounds, warmup=warmup)
+        case = f"free-form, D={features} d={latent} width {width} batch {batch}: step"
+        yield speed_row(case, timing, "plain autoencoder", ours="free-form", at_most=2.3)
+
+
+def _free_form(flow: FreeFormFlow, x: Tensor) -> Tensor:
+    embedded = FreeFormVolume()(flow.project, flow.embed, x)
+    log_prob = flow.prior.log_prob(embedded.u) - embedded.log_volume
+    return (50 * (x - embedded.x_hat).square().sum(1) - log_prob).mean()
+
+
+def _autoencoder(flow: FreeFormFlow, x: Tensor) -> Tensor:
+    return (50 * (x - flow.embed(flow.project(x))).square().sum(1)).mean()
+
+
+def _stepper(
+    flow: FreeFormFlow, loss: Callable[[FreeFormFlow, Tensor], Tensor], x: Tensor
+) -> Callable[[], object]:
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(flow, x).backward()
+        optimizer.step()
+
+    return step
