@@ -3,8 +3,8 @@
     python -m benchmarks.stability --out docs/stability.md --figure docs/images/stability.png
 
 The data have noise of standard deviation 0.3 in every direction, so the safe weight of the
-reconstruction is β = 1/(2·0.3²) = 5.6. Below it, likelihood can be gained by bending the curve until
-projected data concentrate; curvature and reconstruction error tell.
+reconstruction is β = 1/(2·0.3²) = 5.6. Below it, likelihood can be gained by bending the curve
+until projected data concentrate; curvature and reconstruction error tell.
 """
 
 import argparse
