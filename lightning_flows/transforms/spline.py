@@ -12,7 +12,7 @@ __all__ = ["RationalQuadratic"]
 
 MIN_BIN = 1e-3  # smallest width and height of a bin, relative to the interval
 MIN_SLOPE = 1e-3
-DAMPING = 2.0  # of the bins' logits: small data sets are fitted better, and large ones as well
+DAMPING = 2.0  # of the bins' logits: small data sets are overfitted later
 
 
 class RationalQuadratic:
