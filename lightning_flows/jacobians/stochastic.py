@@ -92,8 +92,10 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     probes orthogonal hardly adds to that unless they are as many as dimensions.
     """
     v = torch.randn(count, *u.shape, dtype=u.dtype, device=u.device)
-    scaled: Tensor = v * (u.shape[1] ** 0.5 / v.norm(dim=2, keepdim=True))
-    return scaled
+    length = v.norm(dim=2, keepdim=True)
+    # one float32 number in 2^24 is drawn as exactly 0, which has no direction
+    v = torch.where(length > 0, v / length, u.shape[1] ** -0.5)
+    return u.shape[1] ** 0.5 * v
 
 
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
