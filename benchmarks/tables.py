@@ -196,11 +196,11 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
         "",
         f"Mean ± standard error over {seeds} seeds of weights, batches and samples; the split is "
         f"the same for all. {steps} steps of {BATCH} rows, Adam whose rate rises to {RATE:g} and "
-        "falls along a cosine, gradients clipped, no choice of a checkpoint. Joint methods spend the "
-        f"first {WARMUP:.0%} of their steps on the reconstruction alone. Two-step trains the same "
-        f"networks as an autoencoder for {steps} steps, then the prior on its latents for {steps} "
-        "more: twice the budget. The prior is a RealNVP of 4 layers everywhere, standardised on "
-        "latents before it is trained.",
+        "falls along a cosine, gradients clipped, no choice of a checkpoint. Joint methods spend "
+        f"the first {WARMUP:.0%} of their steps on the reconstruction alone. Two-step trains the "
+        f"same networks as an autoencoder for {steps} steps, then the prior on its latents for "
+        f"{steps} more: twice the budget. The prior is a RealNVP of 4 layers everywhere, its "
+        "inputs standardised before it is trained.",
         "",
         "All figures are over test rows, in units of the training rows' standard deviation. "
         f"Fréchet distance: the papers' FID-like one, between Gaussians fitted to {SAMPLES:,} "

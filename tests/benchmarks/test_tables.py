@@ -74,7 +74,7 @@ def test_training_ends_at_a_gradient_that_is_not_finite():
 def test_ambient_nll_of_a_linear_manifold_with_normal_residuals():
     torch.manual_seed(0)
     flow = PaddedFlow(3, latent_features=1, prior=Normal)  # couplings start as the identity
-    scale = torch.full((3,), 0.1).index_fill(0, flow.slots, 1.0)
+    scale = 0.1 + 0.9 * flow.project(torch.eye(3)).detach()[:, 0]  # 1 along the manifold
     rows = {name: torch.randn(2000, 3) * scale for name in ("val", "test")}
     found = tables.measure(flow, rows)
     truth = torch.distributions.Normal(torch.zeros(3), scale).log_prob(rows["test"]).sum(1)
