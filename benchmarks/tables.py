@@ -80,10 +80,10 @@ class Table:
 
 
 TABLES = {
-    "MINIBOONE": Table("miniboone/val.npy", 21, 20.0, "miniboone/test.npy"),
+    "MINIBOONE": Table("miniboone/val.npy", 21, 40.0, "miniboone/test.npy"),
     "protein": Table("uci_small/protein_tertiary_structure.npz", 5, 20.0),
-    "power plant": Table("uci_small/power_plant.npz", 3, 10.0),
-    "naval": Table("uci_small/naval_propulsion_plant.npz", 9, 1000.0),
+    "power plant": Table("uci_small/power_plant.npz", 3, 20.0),
+    "naval": Table("uci_small/naval_propulsion_plant.npz", 9, 3000.0),
 }
 
 
