@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.report import write_section
+from benchmarks.training import BATCH, WARMUP, fit_density, mean_and_error, train_joint
 from lightning_flows.bases import Normal
 from lightning_flows.bases.base import Density
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
@@ -38,8 +39,7 @@ from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, sav
 
 __all__ = ["METHODS", "Outcome", "main", "run"]
 
-BETA, RATE, BATCH, POINTS, GRID = 100.0, 3e-3, 256, 50_000, 20_000
-WARMUP = 0.2  # share of the steps that joint methods spend on the reconstruction alone, at first
+BETA, RATE, POINTS, GRID = 100.0, 3e-3, 50_000, 20_000
 EXACT, STOCHASTIC, FREE = "joint, exact", "joint, stochastic", "joint, free-form"
 NETS = {EXACT: "padded", STOCHASTIC: "padded", FREE: "free"}
 VOLUMES: dict[str, type[Volume]] = {
@@ -83,11 +83,11 @@ def run(seed: int, steps: int) -> dict[str, Outcome]:
     outcomes = {}
     for name, volume in VOLUMES.items():
         flow = make(NETS[name], seed)
-        sound = train_joint(flow, volume(), x, steps)
+        sound = train_joint(flow, volume(), x, steps, beta=BETA, rate=RATE)
         outcomes[name] = measure(flow, flow.prior, data, sound)
     for kind, label in KINDS.items():
         flow = make(kind, seed)
-        sound = train_joint(flow, NoVolume(), x, steps, prior=False)
+        sound = train_joint(flow, NoVolume(), x, steps, beta=BETA, rate=RATE, prior=False)
         with torch.no_grad():
             u = flow.project(x)
         normal = Normal(1, loc=u.mean().item(), scale=u.std().item())
@@ -112,28 +112,6 @@ def make(kind: str, seed: int) -> InjectiveFlow:
     )
 
 
-def train_joint(
-    flow: InjectiveFlow, volume: Volume, x: Tensor, steps: int, *, prior: bool = True
-) -> bool:
-    """Minimise volume - log prior + β·squared error, or the error alone; False if it broke."""
-    optimizer, scheduler = cosine(flow, steps)
-    for step in range(steps):
-        batch = x[torch.randint(len(x), (BATCH,))]
-        whole = prior and step >= WARMUP * steps
-        embedded = (volume if whole else NoVolume())(flow.project, flow.embed, batch)
-        loss = BETA * (batch - embedded.x_hat).square().sum(1)
-        if whole:
-            loss = loss + embedded.log_volume - flow.prior.log_prob(embedded.u)
-        optimizer.zero_grad()
-        loss.mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), 100.0)
-        if not norm.isfinite():
-            return False
-        optimizer.step()
-        scheduler.step()
-    return True
-
-
 def fit_spline(u: Tensor, steps: int) -> Density:
     """The second step with a flexible prior: latents (n, 1), a spline of 16 bins over them."""
     reach, spread = float(u.abs().max()), float(u.std())
@@ -141,26 +119,8 @@ def fit_spline(u: Tensor, steps: int) -> Density:
     prior = NeuralSplineFlow(
         1, layers=1, bins=16, bound=1.2 * reach, hidden=(8,), autoregressive=True, base=base
     )
-    optimizer, scheduler = cosine(prior, steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (-prior.log_prob(u[torch.randint(len(u), (BATCH,))]).mean()).backward()
-        optimizer.step()
-        scheduler.step()
+    fit_density(prior, u, steps, rate=RATE)
     return prior
-
-
-def cosine(
-    model: torch.nn.Module, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Adam whose rate rises over 5 % of the steps and falls to zero along a cosine."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    rise = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        return min(1, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 @torch.no_grad()
@@ -211,14 +171,6 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
         cells = " | ".join(mean_and_error(values) for values in columns)
         lines.append(f"| {name} | {cells} | {len(runs) - len(sound)} |")
     return "\n".join(lines) + "\n"
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """Mean ± standard error; a dash where there is no value."""
-    if not values:
-        return "–"
-    error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-    return f"{mean(values):.3g}{error}"
 
 
 def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
