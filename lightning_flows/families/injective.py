@@ -12,7 +12,7 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
-from lightning_flows.nets import MLP, MaskedMLP, ResidualMLP
+from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, sum_event
 
@@ -215,7 +215,7 @@ class InjectiveModule(FlowModule):
 
     def compile_parts(self) -> None:
         for module in self.flow.modules():
-            if isinstance(module, MLP | ResidualMLP | MaskedMLP):
+            if isinstance(module, MLP | ConvNet | ResidualMLP | MaskedMLP):
                 module.compile()
 
     def _embed_in_data(self, u: Tensor) -> Tensor:
