@@ -36,7 +36,9 @@ class InjectiveModule(FlowModule):
     Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
     space, comparable with flows of full dimension), `reconstruction` (squared error summed over
     the entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
-    training loss leaves the volume out where the strategy supplies its gradient only.
+    training loss leaves the volume out where the strategy supplies its gradient only. Where that
+    takes conjugate gradients, `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest
+    relative one of the batch) say how they fared.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -135,7 +137,10 @@ class InjectiveModule(FlowModule):
         embedded = volume(encode, decode, y)
         reconstruction = sum_event((y - embedded.x_hat).square())
         parts = {"reconstruction": reconstruction}
-        if volume.measures:
+        if volume.last_solution is not None:
+            parts["cg/iterations"] = y.new_tensor(volume.last_solution.iterations)
+            parts["cg/residual"] = volume.last_solution.residuals.max()
+        elif volume.measures:
             parts["log_volume"] = embedded.log_volume
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = embedded.log_volume - self.flow.prior.log_prob(embedded.u, context)

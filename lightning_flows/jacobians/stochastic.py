@@ -35,9 +35,6 @@ class StochasticVolume(Volume):
         direct: number of latents up to which (JᵀJ)⁻¹ v is solved directly.
         tolerance: relative residual at which conjugate gradients stop.
 
-    Attributes:
-        last_solution: residuals and iterations of the last batch that was solved iteratively.
-
     Raises:
         ConfigError: an option is not positive.
     """
@@ -58,7 +55,6 @@ class StochasticVolume(Volume):
         self.chunk_size = check_chunk_size(chunk_size)
         self.direct = direct
         self.tolerance = tolerance
-        self.last_solution: Solution | None = None
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         u = encode(x)

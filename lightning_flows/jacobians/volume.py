@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.conjugate_gradients import Solution
 from lightning_flows.jacobians.products import jacobian, value_and_jacobian
 from lightning_flows.recipe import Recorded
 
@@ -42,6 +43,9 @@ class Volume(Recorded):
 
     measures = True
     """Whether the value of `log_volume` is the true one, not only its gradient."""
+
+    last_solution: Solution | None = None
+    """What conjugate gradients did for the last batch, where it was solved with them."""
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         """Encode, decode and measure.

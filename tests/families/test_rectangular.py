@@ -203,3 +203,16 @@ def test_images_have_no_bits_per_dimension_on_a_manifold(make_trainer):
     trainer.fit(model, data)
     assert not [name for name in trainer.callback_metrics if "bits" in name]
     assert "val/nll" in trainer.callback_metrics
+
+
+def test_conjugate_gradients_report_what_they_did(make_trainer):
+    """66 latents are more than the 64 up to which the Jacobian is built."""
+    flow = partial(PaddedFlow, latent_features=66, ambient=AMBIENT, prior=PRIOR)
+    model = RectangularFlow(flow, 70, volume=StochasticVolume(tolerance=1e-3))
+    x = torch.randn(64, 70, generator=torch.Generator().manual_seed(1))
+    trainer = make_trainer(limit_val_batches=0)
+    trainer.fit(model, Arrays(data=x, standardise=False, batch_size=16))
+    logged, solution = trainer.callback_metrics, model.volume.last_solution
+    assert logged["train/cg/iterations"] == solution.iterations > 1
+    assert logged["train/cg/residual"] == solution.residuals.max() < 1e-2
+    assert "train/log_volume" not in logged  # unknown: only its gradient is
