@@ -10,8 +10,10 @@ from lightning_flows.jacobians.volume import (
     Embedded,
     Map,
     Volume,
+    around_failures,
     check_chunk_size,
     log_diagonal,
+    some_fail,
 )
 
 __all__ = ["StochasticVolume", "probes_like"]
@@ -63,11 +65,22 @@ class StochasticVolume(Volume):
             with torch.no_grad():
                 r = torch.linalg.qr(jacobian(decode, u, chunk_size=self.chunk_size), mode="r").R
                 value, w = log_diagonal(r), _solve_gram(r, v)
+            finite = r.isfinite().flatten(1).all(1)
             self.last_solution = None
         else:
             self.last_solution = self._iterate(decode, u.detach(), v)
-            value, w = torch.zeros_like(u[:, 0]), self.last_solution.solution
-        x_hat, products = tangents(decode, u, torch.cat([v, w]))
+            w = self.last_solution.solution
+            finite = self.last_solution.residuals.isfinite().all(0)
+            value = torch.where(finite, 0.0, torch.nan).to(u.dtype)
+        directions = torch.cat([v, torch.where(value.isnan()[:, None], 0.0, w)])
+
+        def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
+            return tangents(decode, points, directions)
+
+        if some_fail(finite):
+            x_hat, products = around_failures(differentiate, decode, u, finite)
+        else:
+            x_hat, products = differentiate(u)
         products = products.flatten(2)
         surrogate = 0.5 * (products[: self.probes] * products[self.probes :]).sum(2).mean(0)
         return Embedded(u, x_hat, value + (surrogate - surrogate.detach()))
