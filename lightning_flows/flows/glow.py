@@ -32,7 +32,8 @@ class Glow(Flow):
         levels: number of levels.
         steps: number of couplings in each level.
         hidden: channels of each hidden layer of the conditioners.
-        activation: relu, silu, tanh, gelu, elu or softplus.
+        activation: relu, silu, tanh, gelu, elu or softplus. Where there are few images, tanh keeps
+            the likelihood of an outlier finite; networks without bounds lose it there.
         bound: largest absolute log-scale of one coupling.
         actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
         base: makes the base density from the latent shape; standard normal unless given.
@@ -50,8 +51,8 @@ class Glow(Flow):
         levels: int = 2,
         steps: int = 4,
         hidden: Sequence[int] = (64, 64),
-        activation: str = "silu",
-        bound: float = 3.0,
+        activation: str = "tanh",
+        bound: float = 1.0,
         actnorm: bool = True,
         base: BaseFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
