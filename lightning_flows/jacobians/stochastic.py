@@ -29,7 +29,7 @@ class StochasticVolume(Volume):
     solved directly from its QR decomposition. Beyond, conjugate gradients run until the residual
     of *every* sample is below the tolerance; stopping earlier would take the gradient from just
     the directions that are about to collapse. The value is then zero, and only the gradient
-    counts.
+    counts; that J is not of full rank shows in the residuals alone (`last_solution`).
 
     Args:
         probes: number of probe vectors for each sample.
