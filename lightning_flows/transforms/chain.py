@@ -77,6 +77,10 @@ class Multiscale(Transform):
         levels: transforms; the event shape of each is the latent shape of the one before it with
             half of the channels.
 
+    Attributes:
+        sizes: number of latents that leave at each level; those of the last one have passed
+            through all of them.
+
     Raises:
         ShapeError: an odd number of channels at a split, or shapes that do not fit.
     """
@@ -98,18 +102,19 @@ class Multiscale(Transform):
             if not level.codomain == levels[0].codomain:
                 raise ShapeError("All levels of Multiscale must have the same codomain.")
         domain, codomain = _check_supports(levels)
-        event_shape = levels[0].event_shape
-        self_latent = sum(map(size, shapes)) + size(levels[-1].latent_shape)
+        shapes.append(levels[-1].latent_shape)
+        sizes = [size(shape) for shape in shapes]
         super().__init__(
-            event_shape,
-            (self_latent,),
+            levels[0].event_shape,
+            (sum(sizes),),
             context_shape=_common_context(levels),
             kind=_common_kind(levels),
             domain=domain,
             codomain=codomain,
         )
         self.levels = nn.ModuleList(levels)
-        self._shapes = [*shapes, levels[-1].latent_shape]
+        self.sizes = sizes
+        self._shapes = shapes
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         latents, total = [], x.new_zeros(len(x))
@@ -121,7 +126,7 @@ class Multiscale(Transform):
         return torch.cat(latents, 1), total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        pieces = z.split([size(shape) for shape in self._shapes], 1)
+        pieces = z.split(self.sizes, 1)
         total = z.new_zeros(len(z))
         x: Tensor | None = None
         for level, shape, piece in reversed(
