@@ -212,12 +212,12 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mean_and_error(values: Sequence[float]) -> str:
+def mean_and_error(values: Sequence[float], *, digits: int = 3) -> str:
     """Mean ± standard error; a dash where there is no value."""
     if not values:
         return "–"
     error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-    return f"{mean(values):.3g}{error}"
+    return f"{mean(values):.{digits}g}{error}"
 
 
 def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
