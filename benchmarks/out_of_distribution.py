@@ -238,7 +238,7 @@ def table(outcomes: Outcomes, steps: int) -> str:
         f"one thread, {seeds} seeds, mean ± standard error over the runs that did not break. "
         f"{LATENTS} latents, but for the bijective flow; two-step trains the autoencoder for half "
         "of the steps and the prior for the other half. All densities count the contribution of "
-        "the preprocessing (dequantisation, logit, standardisation). Every pixel is standardised by "
+        "the preprocessing (dequantisation, logit, standardisation). Each pixel is standardised by "
         "itself, so ink at a border that is black in all training images is very improbable to "
         "begin with, and easy pairs say little about the models. Of an injective model, "
         f"*{ON_MANIFOLD}* is that of the projection with respect to volume, *{AMBIENT}* that in "
