@@ -83,9 +83,9 @@ def descend(model: nn.Module, loss: Callable[[int], Tensor], steps: int, rate: f
     return True
 
 
-def mean_and_error(values: Sequence[float]) -> str:
+def mean_and_error(values: Sequence[float], *, digits: int = 3) -> str:
     """Mean ± standard error; a dash where there is no value."""
     if not values:
         return "–"
     error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-    return f"{mean(values):.3g}{error}"
+    return f"{mean(values):.{digits}g}{error}"

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import struct
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from lightning_flows.datamodules import Toy
 
 from command_lines import run_folder, small, train
+from image_files import write_images
 from lightning_flows import DensityFlow, FreeFormInjectiveFlow, RectangularFlow, cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
@@ -32,17 +32,9 @@ def here(tmp_path, monkeypatch):
 def few_data(tmp_path_factory):
     """Files of MNIST and of tables in their formats, with some images and rows in them."""
     folder = tmp_path_factory.mktemp("data")
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
+    write_images(folder, "MNIST", train=300, t10k=64)
     (folder / "FashionMNIST").symlink_to("MNIST")
     random = np.random.default_rng(0)
-    for name, n in (("train", 300), ("t10k", 64)):
-        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        header = struct.pack(">IIII", 0x803, n, 28, 28)
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        labels = random.integers(0, 10, n, dtype=np.uint8)
-        header = struct.pack(">II", 0x801, n)
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
     (folder / "miniboone").mkdir()
     np.save(folder / "miniboone" / "data.npy", random.normal(size=(400, 43)))
     np.savez(folder / "power_plant.npz", data=random.normal(size=(400, 5)))
