@@ -12,7 +12,16 @@ from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import POSITIVE, UNIT, Support, Transform
 
-__all__ = ["ElementwiseAffine", "LeakyReLU", "Logit", "Sigmoid", "Softplus", "Tanh"]
+__all__ = [
+    "ElementwiseAffine",
+    "LeakyReLU",
+    "Logit",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "inverse_softplus",
+    "sigmoid_log_slope",
+]
 
 
 class ElementwiseAffine(Transform):
@@ -89,11 +98,11 @@ class Sigmoid(Transform):
         super().__init__(event_shape, codomain=UNIT)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(x), _sigmoid_log_slope(x)
+        return torch.sigmoid(x), sigmoid_log_slope(x)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = torch.logit(z)
-        return x, _sigmoid_log_slope(x)
+        return x, sigmoid_log_slope(x)
 
 
 class Logit(Transform):
@@ -125,7 +134,7 @@ class Logit(Transform):
 
     def _contribution(self, z: Tensor) -> Tensor:
         scale = size(self.event_shape) * math.log(1 - 2 * self.alpha)
-        return scale - _sigmoid_log_slope(z)
+        return scale - sigmoid_log_slope(z)
 
 
 class Tanh(Transform):
@@ -164,10 +173,15 @@ class Softplus(Transform):
         return F.softplus(x), sum_event(F.logsigmoid(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = z + torch.log(-torch.expm1(-z))
+        x = inverse_softplus(z)
         return x, sum_event(F.logsigmoid(x))
 
 
-def _sigmoid_log_slope(x: Tensor) -> Tensor:
+def inverse_softplus(z: Tensor) -> Tensor:
+    """The x with log(1 + exp(x)) = z, for every entry."""
+    return z + torch.log(-torch.expm1(-z))
+
+
+def sigmoid_log_slope(x: Tensor) -> Tensor:
     """Summed log of sigmoid'(x): (batch,)."""
     return sum_event(F.logsigmoid(x) + F.logsigmoid(-x))
