@@ -62,7 +62,7 @@ class Parametrised(Density):
         like = next(self.net.parameters())
         inputs = like.new_zeros(n, 0) if context is None else context.flatten(1).to(like.dtype)
         out: Tensor = self.net(inputs).to(like.dtype)  # autocast must not reach the density
-        return out.unflatten(1, (self.parameters_each, *self.event_shape)).unbind(1)
+        return tuple(out.unflatten(1, (self.parameters_each, *self.event_shape)).unbind(1))
 
 
 class ConditionalNormal(Parametrised):

@@ -43,7 +43,7 @@ class DensityGiven(nn.Module):
 
     def __init__(
         self,
-        density: Density | DensityFactory,
+        density: Density | Callable[..., Density],
         event_shape: Sequence[int],
         given_shape: Sequence[int],
         context_shape: Shape | None = None,

@@ -62,14 +62,16 @@ class Max(Transform):
         )
         self.dim = dim
         self.n = shape[dim]
-        self.place = place and DensityGiven(
-            place,
-            latent_shape,
-            latent_shape,
-            self.context_shape,
-            support=Support(0, self.n, discrete=True),
-            classes=self.n,
-        )
+        self.place: DensityGiven | None = None
+        if place is not None:
+            self.place = DensityGiven(
+                place,
+                latent_shape,
+                latent_shape,
+                self.context_shape,
+                support=Support(0, self.n, discrete=True),
+                classes=self.n,
+            )
         self.gap = DensityGiven(
             gap or HalfNormal,
             (*shape[:dim], self.n - 1, *shape[dim + 1 :]),

@@ -30,7 +30,7 @@ class Sort(Transform):
         super().__init__(event_shape, kind="inference surjection", codomain=SORTED)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _take(x, _key(x).detach().argsort(1, stable=True)), self._contribution(x)
+        return _take(x, _key(x).detach().argsort(stable=True, dim=1)), self._contribution(x)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _take(z, _random_order(z)), self._contribution(z)

@@ -44,14 +44,16 @@ class Abs(Transform):
         super().__init__(
             event_shape, context_shape=context_shape, kind="inference surjection", codomain=POSITIVE
         )
-        self.sign = sign and DensityGiven(
-            sign,
-            self.event_shape,
-            self.event_shape,
-            self.context_shape,
-            support=Support(0, 2, discrete=True),
-            classes=2,
-        )
+        self.sign: DensityGiven | None = None
+        if sign is not None:
+            self.sign = DensityGiven(
+                sign,
+                self.event_shape,
+                self.event_shape,
+                self.context_shape,
+                support=Support(0, 2, discrete=True),
+                classes=2,
+            )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = x.abs()
