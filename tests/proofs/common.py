@@ -64,16 +64,13 @@ def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any
 
 
 def draw(
-    support: Support | tuple[float, float] | None,
+    support: Support | None,
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
 ) -> Tensor:
-    """Random values of a support: normal, uniform, exponential or integer."""
-    if support is None:
-        support = REAL
-    elif isinstance(support, tuple):
-        support = Support(*support)
+    """Random values of a support: normal, uniform, exponential or integer, zeros at an atom."""
+    support = support or REAL
     generator = torch.Generator().manual_seed(seed + 100)
     if support.discrete:
         low, high = int(support.low), int(support.high)
@@ -85,6 +82,10 @@ def draw(
         values = support.low - torch.log(unit)
     else:
         values = 1.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if support.atom:
+        values = values.where(torch.rand(shape, generator=generator) < 0.5, support.low)
+    if support.sorted:
+        values = values.sort(1).values
     return values.to(dtype)
 
 
