@@ -10,10 +10,10 @@ from lightning_flows.bases.base import Density
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import Reproducible, uniform_noise
+from lightning_flows.bases.normal import normal_log_prob
 from lightning_flows.errors import ConfigError
 from lightning_flows.shapes import as_shape, check_batch, size
 from lightning_flows.transforms.base import UNIT, Support, Transform
-from lightning_flows.transforms.elementwise import sigmoid_log_slope
 
 __all__ = ["Dequantise", "VariationalDequantise"]
 
@@ -85,9 +85,11 @@ class Dequantise(Transform):
 class VariationalDequantise(Dequantise):
     """Dequantisation with noise from a learned density given the integers (Ho et al. 2019).
 
-    z = (x + sigmoid(v)) / levels with v ~ q(v | x); the contribution is that of `Dequantise`
-    minus the log-density of the noise. The bound is tight where q follows the density of z in
-    each cell. A narrow q needs the digits of z: beyond some hundred levels use double precision.
+    z = (x + Φ(v)) / levels with v ~ q(v | x) and the normal distribution function Φ; the
+    contribution is that of `Dequantise` minus the log-density of Φ(v). A standard normal q is
+    uniform noise, so by default training starts from there. The bound is tight where q follows
+    the density of z in each cell. In single precision z has few digits for noise close to the
+    ends of a cell, so there `decode` gives the contribution with an error.
 
     Args:
         event_shape: shape of one data point.
@@ -116,15 +118,20 @@ class VariationalDequantise(Dequantise):
         )
 
     def _draw(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        v, log_q = self.noise.draw(self._scaled(x), context)
+        noise = torch.special.ndtr(self.noise.draw(self._scaled(x), context)[0])
         margin = self._margin(x)
-        noise = torch.sigmoid(v).clamp(margin, 1 - margin)
-        return noise, log_q - sigmoid_log_slope(v)
+        noise = noise.clamp(margin, 1 - margin)
+        return noise, self._score(noise, x, context)
 
     def _score(self, noise: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         margin = self._margin(x)
-        v = torch.logit(noise.clamp(margin, 1 - margin))
-        return self.noise.score(v, self._scaled(x), context) - sigmoid_log_slope(v)
+        v = torch.special.ndtri(noise.clamp(margin, 1 - margin))
+        return self.noise.score(v, self._scaled(x), context) - _log_slope(v)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return 2 * x / self.levels - 1
+
+
+def _log_slope(v: Tensor) -> Tensor:
+    """Summed log-derivative of the normal distribution function: (batch,)."""
+    return normal_log_prob(v, torch.zeros_like(v), torch.zeros_like(v))

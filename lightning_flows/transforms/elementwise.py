@@ -20,7 +20,6 @@ __all__ = [
     "Softplus",
     "Tanh",
     "inverse_softplus",
-    "sigmoid_log_slope",
 ]
 
 
@@ -98,11 +97,11 @@ class Sigmoid(Transform):
         super().__init__(event_shape, codomain=UNIT)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(x), sigmoid_log_slope(x)
+        return torch.sigmoid(x), _sigmoid_log_slope(x)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = torch.logit(z)
-        return x, sigmoid_log_slope(x)
+        return x, _sigmoid_log_slope(x)
 
 
 class Logit(Transform):
@@ -134,7 +133,7 @@ class Logit(Transform):
 
     def _contribution(self, z: Tensor) -> Tensor:
         scale = size(self.event_shape) * math.log(1 - 2 * self.alpha)
-        return scale - sigmoid_log_slope(z)
+        return scale - _sigmoid_log_slope(z)
 
 
 class Tanh(Transform):
@@ -178,10 +177,11 @@ class Softplus(Transform):
 
 
 def inverse_softplus(z: Tensor) -> Tensor:
-    """The x with log(1 + exp(x)) = z, for every entry."""
+    """The x with log(1 + exp(x)) = z, for every entry; an exact zero counts as a tiny number."""
+    z = z.clamp(min=torch.finfo(z.dtype).tiny)
     return z + torch.log(-torch.expm1(-z))
 
 
-def sigmoid_log_slope(x: Tensor) -> Tensor:
+def _sigmoid_log_slope(x: Tensor) -> Tensor:
     """Summed log of sigmoid'(x): (batch,)."""
     return sum_event(F.logsigmoid(x) + F.logsigmoid(-x))

@@ -43,7 +43,8 @@ class SortedToReal(Transform):
     """Sorted points to all reals: the first value, then how far each lies above the one before.
 
     A bijection. Gaps pass through the inverse of softplus, so that small ones become their
-    logarithm and large ones stay as they are. Only the first feature of a point changes.
+    logarithm and large ones stay as they are; points in the same place are very unlikely, not
+    impossible. Only the first feature of a point changes.
 
     Args:
         event_shape: (points,) or (points, features, …).

@@ -50,7 +50,9 @@ def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
     ]
 
 
-def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
+def make(
+    build: Build, dtype: torch.dtype = torch.float64, seed: int = 0, strength: float = 0.4
+) -> Any:
     """Build a module with random parameters: an identity initialisation would hide mistakes."""
     torch.manual_seed(seed)
     module = build().to(dtype)
@@ -59,7 +61,7 @@ def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any
         for parameter in module.parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += (0.4 / math.sqrt(fan_in) * noise).to(dtype)
+            parameter += (strength / math.sqrt(fan_in) * noise).to(dtype)
     return module
 
 

@@ -41,8 +41,12 @@ def exact(p: Density) -> bool:
 
 def plane(p: Density) -> bool:
     """Whether a grid covers it: low-dimensional, and a density with respect to area."""
-    special = p.support.discrete or p.support.sorted or p.support.atom
-    return size(p.event_shape) <= 2 and exact(p) and not injective(p) and not special
+    return size(p.event_shape) <= 2 and exact(p) and not injective(p) and not special(p)
+
+
+def special(p: Density) -> bool:
+    """Whether a grid would miss the density."""
+    return p.support.discrete or p.support.sorted or p.support.atom
 
 
 def injective(p: Density) -> bool:
@@ -96,7 +100,7 @@ def matches_its_samples(p: Density) -> None:
 
 
 @torch.no_grad()
-def weights_match_samples(p: Density, rows: int = 200_000) -> None:
+def weights_match_samples(p: Density, rows: int = 100_000) -> None:
     """Points of a proposal, weighted by exp(log_prob), have mass 1 and the moments of samples.
 
     For a lower bound the weights are random and right on average.
@@ -108,7 +112,7 @@ def weights_match_samples(p: Density, rows: int = 200_000) -> None:
     x = proposal.draw(rows)
     weights = (p.log_prob(x, wide) - proposal.log_prob(x)).exp()
     noise = (weights.std() / math.sqrt(rows)).item()
-    assert noise < 0.006, "the proposal does not cover the density"
+    assert noise < 0.008, "the proposal does not cover the density"
     assert weights.mean().item() == pytest.approx(1, abs=0.02)
 
     samples = p.sample(rows, context).reshape(rows, -1)
@@ -140,9 +144,9 @@ def integrates_to_one_and_samples_follow(build: Build) -> None:
     matches_its_samples(make(build))
 
 
-@PROOFS.add(when=lambda p: not plane(p) and not injective(p) and size(p.event_shape) <= 4)
+@PROOFS.add(when=lambda p: special(p) and size(p.event_shape) <= 4)
 def weights_follow_samples(build: Build) -> None:
-    weights_match_samples(make(build))
+    weights_match_samples(make(build, strength=0.2))
 
 
 @PROOFS.add(when=exact)

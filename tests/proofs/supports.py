@@ -55,9 +55,9 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
     if support.sorted:
-        return SortedNormal(shape, scale=2.0)
+        return SortedNormal(shape, scale=1.7)
     if support == REAL:
-        return Normal(shape, scale=2.0)
+        return Normal(shape, scale=1.7)
     density = base_on(support, shape)
     if isinstance(density, HalfNormal | ZeroInflated):
         with torch.no_grad():

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from lightning_flows.bases import Bernoulli, Categorical, HalfNormal, Normal, Uniform
+from lightning_flows.bases import Bernoulli, Categorical, ConditionalNormal, HalfNormal, Normal, Uniform
 from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Abs,
@@ -37,6 +37,7 @@ flow = partial(RealNVP, layers=2, **H)
 affine = partial(AffineCoupling, **H)
 sign = partial(Bernoulli, **H)
 place = partial(Categorical, **H)
+gentle = partial(ConditionalNormal, hidden=(8,), activation="tanh")
 image = (2, 2, 4)
 
 
@@ -74,12 +75,12 @@ CASES: dict[str, Build] = {
     "Max (place)": lambda: Max(3, place=place),
     "Max (middle dimension, conditional)": lambda: Max((2, 3, 2), dim=1, place=place, **C),
     "Inverse (Max)": lambda: Inverse(Max(2, place=place)),
-    "Inverse (Max, image)": lambda: Inverse(Max((2, 1, 2))),
-    "MaxPool2d": lambda: MaxPool2d((1, 2, 2), place=place),
+    "Inverse (Max, image)": lambda: Inverse(Max((2, 1, 3))),
+    "MaxPool2d": lambda: MaxPool2d((2, 2, 2), place=place),
     "MaxPool2d (factor 3)": lambda: MaxPool2d((2, 3, 6), 3),
-    "Inverse (MaxPool2d)": lambda: Inverse(MaxPool2d((1, 2, 2))),
+    "Inverse (MaxPool2d)": lambda: Inverse(MaxPool2d((1, 2, 4))),
     "Sort (2,)": lambda: Sort(2),
-    "Sort (4,)": lambda: Sort(4),
+    "Sort (3,)": lambda: Sort(3),
     "Sort (points)": lambda: Sort((2, 2)),
     "Inverse (Sort)": lambda: Inverse(Sort((2, 2))),
     "SortedToReal (1,)": lambda: SortedToReal(1),
@@ -88,12 +89,13 @@ CASES: dict[str, Build] = {
     "StochasticPermutation (3,)": lambda: StochasticPermutation(3),
     "StochasticPermutation (points)": lambda: StochasticPermutation((3, 2, 1)),
     "Dequantise (rounding)": lambda: Inverse(Dequantise(2, 3)),
-    "VariationalDequantise (1,)": lambda: VariationalDequantise(1, 4),
+    "VariationalDequantise (1,)": lambda: VariationalDequantise(1, 4, noise=gentle),
     "VariationalDequantise (flow)": lambda: VariationalDequantise((1, 2), 3, noise=Normal),
     "VariationalDequantise (conditional)": lambda: VariationalDequantise(2, 3, noise=flow, **C),
-    "VariationalDequantise (rounding)": lambda: Inverse(VariationalDequantise(2, 3)),
+    "VariationalDequantise (rounding)": lambda: Inverse(VariationalDequantise(2, 3, noise=gentle)),
     "VAELayer (2 to 1)": lambda: VAELayer(2, 1),
-    "VAELayer (image, conditional)": lambda: VAELayer((1, 2, 1), 2, encoder=flow, **C),
+    "VAELayer (image, conditional)": lambda: VAELayer((1, 2, 2), (1, 2), **C),
+    "VAELayer (flows)": lambda: VAELayer(6, 3, encoder=flow, decoder=flow),
     "Inverse (VAELayer)": lambda: Inverse(VAELayer(1, 2)),
     "Chain (sorted)": lambda: Chain([Sort(3), SortedToReal(3), affine(3)]),
     "Chain (augmented, sliced)": lambda: Chain(
