@@ -32,7 +32,7 @@ class Categorical(Parametrised):
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
-        classes: int,
+        classes: int = 2,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
     ) -> None:

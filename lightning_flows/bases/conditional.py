@@ -70,7 +70,7 @@ class ConditionalNormal(Parametrised):
 
     Args:
         event_shape: shape of one point.
-        context_shape: shape of the context.
+        context_shape: shape of the context, or None for learned constants.
         hidden: width of each hidden layer of the network.
         activation: relu, silu, tanh, gelu, elu or softplus.
     """
@@ -78,7 +78,7 @@ class ConditionalNormal(Parametrised):
     def __init__(
         self,
         event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
         *,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",

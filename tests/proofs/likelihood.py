@@ -25,8 +25,10 @@ def smooth(t: Transform) -> bool:
 
 
 def small(t: Transform) -> bool:
-    """Few enough dimensions for importance sampling."""
-    return not bijective(t) and max(size(t.event_shape), size(t.latent_shape)) <= 4
+    """Few enough dimensions and classes for importance sampling."""
+    if bijective(t) or max(size(t.event_shape), size(t.latent_shape)) > 4:
+        return False
+    return all(s is None or not s.discrete or s.high <= 16 for s in (t.domain, t.codomain))
 
 
 @PROOFS.add(when=bijective)

@@ -1,10 +1,17 @@
-"""Transforms that are no bijections against every proof that applies; what they refuse."""
+"""Transforms that are no bijections against every proof that applies to them."""
 
 from functools import partial
 
 import pytest
 
-from lightning_flows.bases import Bernoulli, Categorical, ConditionalNormal, HalfNormal, Normal, Uniform
+from lightning_flows.bases import (
+    Bernoulli,
+    Categorical,
+    ConditionalNormal,
+    HalfNormal,
+    Normal,
+    Uniform,
+)
 from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Abs,
