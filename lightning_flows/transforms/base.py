@@ -73,7 +73,7 @@ class Transform(Recorded, nn.Module):
         return self.kind in ("bijection", "inference surjection")
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map data to latents.
+        """Map data to latents; what this draws is reproducible in evaluation mode (`bases.noise`).
 
         Args:
             x: data, (batch, *event_shape).

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.errors import ShapeError
+from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.shapes import size
 from proofs.common import (
     Build,
@@ -51,7 +52,7 @@ def special(p: Density) -> bool:
 
 def injective(p: Density) -> bool:
     """Whether the density lives on a manifold of fewer dimensions."""
-    return size(getattr(p, "latent_shape", p.event_shape)) < size(p.event_shape)
+    return isinstance(p, InjectiveFlow) and size(p.latent_shape) < size(p.event_shape)
 
 
 def _grid(p: Density) -> tuple[Tensor, float, Tensor]:
