@@ -8,7 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_flows.bases import ConditionalNormal, Density, Normal, NormalMixture, Uniform
+    from lightning_flows.bases import (
+        Bernoulli,
+        Categorical,
+        ConditionalNormal,
+        Density,
+        HalfNormal,
+        Normal,
+        NormalMixture,
+        Resampled,
+        Uniform,
+        ZeroInflated,
+    )
     from lightning_flows.families import (
         DensityFlow,
         FlowModule,
@@ -44,7 +55,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "bases": ("ConditionalNormal", "Density", "Normal", "NormalMixture", "Uniform"),
+    "bases": (
+        "Bernoulli",
+        "Categorical",
+        "ConditionalNormal",
+        "Density",
+        "HalfNormal",
+        "Normal",
+        "NormalMixture",
+        "Resampled",
+        "Uniform",
+        "ZeroInflated",
+    ),
     "families": (
         "DensityFlow",
         "FlowModule",
@@ -82,6 +104,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "MAF",
     "NICE",
+    "Bernoulli",
+    "Categorical",
     "Chain",
     "ConditionalNormal",
     "Density",
@@ -93,6 +117,7 @@ __all__ = [
     "FreeFormInjectiveFlow",
     "FreeFormVolume",
     "Glow",
+    "HalfNormal",
     "InjectiveFlow",
     "InjectiveModule",
     "Inverse",
@@ -108,11 +133,13 @@ __all__ = [
     "PrincipalVolume",
     "RealNVP",
     "RectangularFlow",
+    "Resampled",
     "StochasticVolume",
     "Tikhonov",
     "Transform",
     "TwoStepFlow",
     "Uniform",
+    "ZeroInflated",
     "__version__",
 ]
 

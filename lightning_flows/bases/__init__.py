@@ -1,9 +1,34 @@
 """Densities: of the latent variable, and of what a layer drops or adds."""
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.conditional import ConditionalNormal
+from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.mixture import NormalMixture
+from lightning_flows.bases.noise import Reproducible, Resampled
 from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.positive import HalfNormal, ZeroInflated
+from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
 from lightning_flows.bases.uniform import Uniform
 
-__all__ = ["ConditionalNormal", "Density", "Normal", "NormalMixture", "Uniform"]
+__all__ = [
+    "POSITIVE",
+    "REAL",
+    "RECTIFIED",
+    "SORTED",
+    "UNIT",
+    "Bernoulli",
+    "Categorical",
+    "ConditionalNormal",
+    "Density",
+    "DensityFactory",
+    "DensityGiven",
+    "HalfNormal",
+    "Normal",
+    "NormalMixture",
+    "Reproducible",
+    "Resampled",
+    "Support",
+    "Uniform",
+    "ZeroInflated",
+]

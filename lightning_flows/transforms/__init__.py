@@ -6,7 +6,16 @@ from lightning_flows.transforms.autoregressive import (
     Autoregressive,
     SplineAutoregressive,
 )
-from lightning_flows.transforms.base import POSITIVE, REAL, UNIT, Inverse, Support, Transform
+from lightning_flows.transforms.base import (
+    POSITIVE,
+    REAL,
+    RECTIFIED,
+    SORTED,
+    UNIT,
+    Inverse,
+    Support,
+    Transform,
+)
 from lightning_flows.transforms.chain import Chain, Multiscale
 from lightning_flows.transforms.coupling import (
     AdditiveCoupling,
@@ -14,7 +23,7 @@ from lightning_flows.transforms.coupling import (
     Coupling,
     SplineCoupling,
 )
-from lightning_flows.transforms.dequantise import Dequantise
+from lightning_flows.transforms.dequantise import Dequantise, VariationalDequantise
 from lightning_flows.transforms.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
@@ -24,21 +33,30 @@ from lightning_flows.transforms.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.pooling import Max, MaxPool2d
 from lightning_flows.transforms.reshape import Reshape, Squeeze
+from lightning_flows.transforms.slicing import Augment, Slice
+from lightning_flows.transforms.sorting import Sort, SortedToReal, StochasticPermutation
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.surjections import Abs, OnEntries, ReLU
 from lightning_flows.transforms.univariate import Additive, Affine, Univariate
+from lightning_flows.transforms.variational import VAELayer
 
 __all__ = [
     "POSITIVE",
     "REAL",
+    "RECTIFIED",
+    "SORTED",
     "UNIT",
+    "Abs",
     "ActNorm",
     "Additive",
     "AdditiveCoupling",
     "Affine",
     "AffineAutoregressive",
     "AffineCoupling",
+    "Augment",
     "Autoregressive",
     "Chain",
     "Coupling",
@@ -48,19 +66,29 @@ __all__ = [
     "LULinear",
     "LeakyReLU",
     "Logit",
+    "Max",
+    "MaxPool2d",
     "Multiscale",
+    "OnEntries",
     "Orthogonal",
     "Permutation",
     "RationalQuadratic",
+    "ReLU",
     "Reshape",
     "Sigmoid",
+    "Slice",
     "Softplus",
+    "Sort",
+    "SortedToReal",
     "SplineAutoregressive",
     "SplineCoupling",
     "Squeeze",
     "Standardise",
+    "StochasticPermutation",
     "Support",
     "Tanh",
     "Transform",
     "Univariate",
+    "VAELayer",
+    "VariationalDequantise",
 ]

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.support import remedy
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, size
 from lightning_flows.transforms.base import Kind, Support, Transform
@@ -43,9 +45,10 @@ class Chain(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None
-        for transform in self.transforms:
-            x, contribution = transform(x, context)
-            total = contribution if total is None else total + contribution
+        with Reproducible(x, not (self.training or self.exact)):
+            for transform in self.transforms:
+                x, contribution = transform(x, context)
+                total = contribution if total is None else total + contribution
         assert total is not None
         return x, total
 
@@ -169,10 +172,16 @@ def _check_supports(transforms: Sequence[Transform]) -> tuple[Support | None, Su
                 raise ShapeError(
                     f"{type(previous).__name__} gives values in {codomain}; "
                     f"{type(transform).__name__}, which follows it, is defined on "
-                    f"{transform.domain}: put a bijection between them (Logit, Sigmoid, Softplus)."
+                    f"{transform.domain}: {remedy(codomain, transform.domain)}."
                 )
             codomain = transform.codomain
-        previous = transform
+            previous = transform
+        elif codomain is not None and codomain.sorted:
+            raise ShapeError(
+                f"{type(previous).__name__} gives values in {codomain}; "
+                f"{type(transform).__name__}, which follows it, would mix their order: "
+                f"{remedy(codomain, None)}."
+            )
     return domain, codomain
 
 

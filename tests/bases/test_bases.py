@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.positive import HalfNormal, ZeroInflated
 from lightning_flows.bases.uniform import Uniform
 from lightning_flows.errors import ConfigError
 from lightning_flows.flows.base import Flow
@@ -27,6 +29,13 @@ CASES: dict[str, Build] = {
     "Uniform (interval)": lambda: Uniform((1, 3), low=-1.0, high=4.0),
     "ConditionalNormal (1,)": lambda: ConditionalNormal(1, 3, hidden=(16,)),
     "ConditionalNormal (image)": lambda: ConditionalNormal((1, 2, 2), (2, 2), hidden=(16,)),
+    "HalfNormal (2,)": lambda: HalfNormal(2),
+    "HalfNormal (conditional)": lambda: HalfNormal((1, 2), 3, hidden=(16,)),
+    "ZeroInflated (2,)": lambda: ZeroInflated(2),
+    "ZeroInflated (conditional)": lambda: ZeroInflated(1, (1, 3), hidden=(16,)),
+    "Categorical (2,)": lambda: Categorical(2, classes=3),
+    "Categorical (conditional)": lambda: Categorical((1, 2), 3, classes=4, hidden=(16,)),
+    "Bernoulli (conditional)": lambda: Bernoulli(3, 2, hidden=(16,)),
     "Flow (as a base)": lambda: Flow(
         AffineCoupling(2, hidden=(16,)), Flow(AffineCoupling(2, hidden=(16,), swap=True))
     ),

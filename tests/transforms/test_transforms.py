@@ -35,10 +35,11 @@ spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
 image = (4, 2, 2)
 
 
-def standardise(shape):
+def standardise(shape, scale=3.0):
     """Fitted: before that it is the identity."""
     transform = Standardise(shape)
-    transform.fit(2 + 3 * torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)))
+    noise = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
+    transform.fit(0.7 * scale + scale * noise)
     return transform
 
 
@@ -97,7 +98,7 @@ CASES: dict[str, Build] = {
     "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
     "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
     "Chain (dequantised)": lambda: Chain(
-        [Dequantise(2, 8), Logit(2), standardise((2,)), affine(2)]
+        [Dequantise(2, 8), Logit(2), standardise((2,), 1.0), affine(2)]
     ),
     "Multiscale": lambda: Multiscale(
         [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]
