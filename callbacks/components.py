@@ -47,6 +47,7 @@ class ComponentExtraction(FlowCallback):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
+    figures: ClassVar[tuple[str, ...]] = ("", "spectrum", "dimension")
 
     def __init__(
         self,

@@ -82,14 +82,14 @@ def points_of(dataset: Any, n: int, *, conditional: bool) -> Points:
     return Points(x, torch.stack([torch.as_tensor(entry) for entry in beside]))
 
 
-def image_scale(trainer: Trainer, points: Tensor) -> Callable[[Tensor], Tensor] | None:
+def image_scale(datamodule: Any, points: Tensor) -> Callable[[Tensor], Tensor] | None:
     """How events become images in [0, 1]; None where they are none.
 
     That is `to_image` of the datamodule where it has one. Else events of shape (1 or 3, height,
     width) are images: the lowest and highest value among the points become 0 and 1, and what
     lies beyond is clipped.
     """
-    own = getattr(getattr(trainer, "datamodule", None), "to_image", None)
+    own = getattr(datamodule, "to_image", None)
     if callable(own):
         return own  # type: ignore[no-any-return]
     if points.ndim != 4 or points.shape[1] not in (1, 3):

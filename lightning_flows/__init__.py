@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         InjectiveModule,
         RectangularFlow,
         TwoStepFlow,
+        load,
     )
     from lightning_flows.flows import (
         MAF,
@@ -51,6 +52,7 @@ _HOMES = {
         "InjectiveModule",
         "RectangularFlow",
         "TwoStepFlow",
+        "load",
     ),
     "flows": (
         "MAF",
@@ -111,6 +113,7 @@ __all__ = [
     "TwoStepFlow",
     "Uniform",
     "__version__",
+    "load",
 ]
 
 
