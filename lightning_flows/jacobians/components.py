@@ -27,7 +27,7 @@ __all__ = ["Components", "check_options", "components", "shrinkage"]
 
 ROWS = 8192  # points times directions in one pass, where no chunk_size is given
 LARGE = 32  # latents for each component from which on the widest are found without the Jacobian
-OVERSAMPLING = 4  # directions in a block beyond the k
+OVERSAMPLING = 3  # directions in a block beyond the k
 
 Map = Callable[[Tensor], Tensor]
 Method = Literal["full", "iterative"]
@@ -173,7 +173,7 @@ def components(
     finite = torch.cat([flat, *(part.flatten(1) for part in found[:3])], 1).isfinite().all(1)
     largest = found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0)
-    along = found.scales * (found.directions @ flat[..., None])[..., 0]
+    along = found.scales * (found.directions.double() @ flat[..., None])[..., 0]
     floor = shrinkage(tikhonov, noise)
     variances = found.scales.square() - floor
     if method == "full":
@@ -183,9 +183,7 @@ def components(
     least = threshold * floor if floor else relative * variances.amax(1, keepdim=True)
 
     def mark(values: Tensor) -> Tensor:
-        return torch.where(
-            finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan
-        ).to(z.dtype)
+        return torch.where(finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan).to(z.dtype)
 
     return Components(
         points=x,
@@ -208,9 +206,7 @@ def _decompose(
     encode: Map, decode: Map, x: Tensor, z: Tensor, through: str, chunk_size: int
 ) -> Triples:
     """All triples from the whole Jacobian; NaN where it is not finite."""
-    fn, point, of = (
-        (decode, z, from_decoder) if through == "decode" else (encode, x, from_encoder)
-    )
+    fn, point, of = (decode, z, from_decoder) if through == "decode" else (encode, x, from_encoder)
     matrix = jacobian(fn, point, chunk_size=chunk_size).double()
     finite = matrix.flatten(1).isfinite().all(1)
     # LAPACK refuses a batch with one bad matrix, so the bad ones are replaced and marked after

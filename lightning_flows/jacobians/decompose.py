@@ -73,4 +73,5 @@ def _exact(axes: Tensor, scales: Tensor, directions: Tensor) -> Triples:
 
 def _unit(columns: Tensor) -> Tensor:
     """Columns divided by their lengths; zero where they are."""
-    return columns / columns.norm(dim=1, keepdim=True).clamp_min(torch.finfo(columns.dtype).tiny)
+    lengths: Tensor = columns.norm(dim=1, keepdim=True)
+    return columns / lengths.clamp_min(torch.finfo(columns.dtype).tiny)

@@ -49,7 +49,7 @@ def widest(
         max_iterations: products of a block with J and Jᵀ after which to give up.
 
     Returns:
-        Triples of double precision, not finite where `push` or `pull` gave no finite numbers.
+        Triples, not finite where `push` or `pull` gave no finite numbers.
     """
     width, d = start.shape[1:]
     block = start = _orthonormal(start)
@@ -71,7 +71,7 @@ def widest(
         iteration += 1
         latest, rotation = space.triples(k, iteration)
         found = Triples(*(_where(running, *pair) for pair in zip(latest, found, strict=True)))
-    return found._replace(total=_total(found, start.double(), first.double()))
+    return found._replace(total=_total(found, start, first))
 
 
 class _Space(NamedTuple):
@@ -93,25 +93,24 @@ class _Space(NamedTuple):
         """The k best triples with their bounds, and all right vectors in terms of the basis."""
         images = self.images.nan_to_num(0.0, 0.0, 0.0).double()
         rotation = torch.linalg.eigh(images @ images.mT).eigenvectors.flip(-1)
-        some = rotation[:, :, : k + 1].mT
-        stretched = some @ self.images.double()  # s u
-        scales = stretched.norm(dim=2)
-        safe = scales.clamp_min(torch.finfo(scales.dtype).tiny)[..., None]
-        right = some @ self.basis.double()
-        residuals = some @ self.pulled.double() / safe - scales[..., None] * right
+        some = rotation[:, :, : k + 1].mT.to(self.basis.dtype)
+        stretched = some @ self.images  # s u
+        scales = stretched.norm(dim=2, keepdim=True)
+        safe = scales.clamp_min(torch.finfo(scales.dtype).tiny)
+        right = some @ self.basis
+        residuals = some @ self.pulled / safe - scales * right
         lengths = residuals.norm(dim=2)
-        gram = residuals[:, :k] @ residuals[:, :k].mT
-        worst = gram.diagonal(dim1=1, dim2=2).sum(1).sqrt()
-        following = (scales + lengths)[:, k:].sum(1)  # nothing where k = d
-        gap = scales[:, k - 1] - following
-        sine = torch.where(gap > worst, worst / gap, 1.0)
+        gram = (residuals[:, :k] @ residuals[:, :k].mT).nan_to_num(0.0, 0.0, 0.0)
+        worst = torch.linalg.matrix_norm(gram, ord=2).sqrt()
+        following = (scales[..., 0] + lengths)[:, k:].sum(1)  # none where k = d
+        gap = scales[:, k - 1, 0] - following
         found = Triples(
             axes=(stretched / safe)[:, :k],
-            scales=scales[:, :k],
+            scales=scales[:, :k, 0],
             directions=right[:, :k],
-            total=scales.square().sum(1),
+            total=scales[..., 0].square().sum(1),
             error=(lengths / safe[..., 0])[:, :k],
-            angle=sine.asin(),
+            angle=torch.where(gap > worst, worst / gap, 1.0).asin(),
             iterations=torch.full_like(worst, iteration),
         )
         return found, rotation
