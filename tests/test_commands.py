@@ -72,10 +72,8 @@ def test_load_finds_the_family_by_itself(checkpoint, alone):
 def test_samples_are_those_of_the_model_for_a_seed(checkpoint, capsys):
     args = ["sample", f"--ckpt_path={checkpoint}", "-n", "70", "--batch_size=32"]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        torch.manual_seed(seed + 10)
-        state = torch.get_rng_state()
+        torch.manual_seed(ord(name))
         commands.main([*args, f"--out=new/{name}.npz", f"--seed={seed}"])
-        assert torch.equal(torch.get_rng_state(), state)
     assert "new/a.npz\n" in capsys.readouterr().out
     a, b, c = (np.load(f"new/{name}.npz")["samples"] for name in "abc")
     assert a.shape == (70, 2)
@@ -117,12 +115,12 @@ def test_data_comes_from_the_option_or_a_config_or_the_run(run, checkpoint, alon
     commands.main([*args, f"--ckpt_path={alone}", "--out=config", f"--config={run}/config.yaml"])
     commands.main([*args, f"--ckpt_path={checkpoint}", "--out=run"])
     commands.main([*args, f"--ckpt_path={checkpoint}", "--out=test", "--split=test"])
-    data = Toy("moons", n_val=100, n_test=100)
-    data.setup()
-    for folder in ("option", "config", "run", "test"):
-        loader = data.test_dataloader() if folder == "test" else data.val_dataloader()
-        points = np.load(f"{folder}/components.npz")["points"]
-        np.testing.assert_array_equal(points, loader.tensors[0][:3])
+    few, many = (Toy("moons", n_val=n, n_test=100).load() for n in (100, 2000))
+    for folder, points in {
+        "option": few["val"], "config": many["val"], "run": many["val"], "test": many["test"]
+    }.items():  # fmt: skip
+        found = np.load(f"{folder}/components.npz")["points"]
+        np.testing.assert_array_equal(found, points[0][:3], err_msg=folder)
 
 
 def test_nothing_is_overwritten_silently(checkpoint, capsys):
@@ -136,6 +134,7 @@ def test_nothing_is_overwritten_silently(checkpoint, capsys):
         assert f"{name} exists already; --overwrite replaces it." in said(args, capsys)
         assert Path(name).read_text() == "mine"
         commands.main([*args, "--overwrite"])
+        capsys.readouterr()
         assert Path(name).read_bytes() != b"mine"
 
 
@@ -158,7 +157,7 @@ BAD_INPUT = {
     "no data": (["components", "--out=x"], "alone.ckpt is a checkpoint without data"),
     "no config": (["components", "--out=x", "--config=no.yaml"], "No such file or directory: no.y"),
     "no section": (["components", "--out=x", "--config=empty.yaml"], "no section `data`"),
-    "other data": (["components", "--out=x", "--data=Digits"], "(2,)"),
+    "other data": (["components", "--out=x", "--data=Digits"], "x has shape"),
     "class": (["components", "--out=x", "--data=Toyy"], "Toyy is unknown or does not fit"),
     "split": (["components", "--out=x", "--data=Toy", "--data.n_val=0"], "Toy has no val split"),
     "too many": (["components", "--out=x", "--data=Toy", "--k=3"], "k is 3"),
@@ -187,7 +186,7 @@ def test_checkpoints_that_cannot_be_read(alone, capsys):
     assert "alone.ckpt is damaged or no checkpoint" in said(args, capsys)
     alone.unlink()
     assert "The checkpoint alone.ckpt does not exist." in said(args, capsys)
-    assert "--ckpt_path" in said(args[:2], capsys)
+    assert "required: ckpt_path" in said(args[:2], capsys)
 
 
 CONDITIONAL = ["--data=Digits", "--data.conditional=true", "--data.batch_size=500"]
@@ -216,7 +215,7 @@ def test_help_shows_the_commands_beside_those_of_the_trainer(capsys, monkeypatch
     for args, words in (
         (["--help"], ("fit", "validate", "test", "predict", "sample ", "components ")),
         (["sample", "--help"], ("-n N", "--temperature", "Draw samples from a checkpoint")),
-        (["components", "--help"], ("--data", "--points", "intrinsic", "--overwrite")),
+        (["components", "--help"], ("--data", "--points", "--overwrite")),
     ):
         monkeypatch.setattr(sys, "argv", ["lightning-flows", *args])
         with pytest.raises(SystemExit) as stop:
