@@ -1,7 +1,6 @@
 """Pictures of local principal components."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from lightning_flows import plots
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.alignment import align
 from lightning_flows.jacobians.components import (
     OVERSAMPLING,
     Components,
@@ -23,6 +21,7 @@ from lightning_flows.jacobians.traversal import traverse
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
 from .budget import STEPS, Plan, plan
+from .signs import beside, cosines, signs
 from .writer import Drawing
 
 if TYPE_CHECKING:
@@ -146,7 +145,8 @@ class ComponentExtraction(FlowCallback):
             numbers["jacobian/condition"] = float(found["condition"].nanmedian())
             numbers["jacobian/orthogonality"] = float(found["orthogonality"].nanmean())
         if self._last is not None:
-            numbers["component_agreement"] = float(_cosines(found, self._last).abs().nanmean())
+            kept = cosines(found["axes"], self._last).abs()
+            numbers["component_agreement"] = float(kept.nanmean())
         self._last = found["axes"]
         return numbers
 
@@ -217,30 +217,18 @@ class ComponentExtraction(FlowCallback):
         """All results, with signs that agree with the last drawing, or between neighbours."""
         at = [result for result in results if "axes" in result]
         found = {key: joined(at, key) for key in at[0] if key != "products"}
-        signs = self._signs(found)
+        sign = signs(found, self._last)
         for name in ("axes", "directions", "coordinates"):
-            found[name] = found[name] * _beside(signs, found[name])
+            found[name] = found[name] * beside(sign, found[name])
         along = [result for result in results if "walks" in result]
         if along:
             walks = torch.cat([result["walks"] for result in along], 1)
             ahead = walks[:, :, STEPS + 1] - walks[:, :, STEPS - 1]
             axes = found["axes"][: len(walks)]
             back = (ahead * axes).flatten(2).sum(2) < 0
-            found["walks"] = torch.where(_beside(back, walks), walks.flip(2), walks)
+            found["walks"] = torch.where(beside(back, walks), walks.flip(2), walks)
             found["offsets"] = along[0]["offsets"]
         return found
-
-    def _signs(self, found: dict[str, Tensor]) -> Tensor:
-        """Signs of the axes, (n, k)."""
-        k = found["axes"].shape[1]
-        fields_of = {field.name: found[field.name] for field in fields(Components)}
-        for name in ("scales", "variances", "error"):
-            fields_of[name] = fields_of[name][:, :k]
-        turned = align(Components(**fields_of), gap=0.0).rotations.diagonal(dim1=1, dim2=2)
-        if self._last is not None:
-            cosines = _cosines(found, self._last)
-            turned = torch.where(cosines.isfinite(), cosines, turned)
-        return torch.where(turned < 0, -1.0, 1.0)
 
     def _report(self, found: dict[str, Tensor]) -> None:
         """Name the points that have no components, or uncertain ones."""
@@ -277,7 +265,8 @@ class ComponentExtraction(FlowCallback):
             return plots.component_curves(walks.flatten(3), data=data)
         assert scene.to_image is not None
         images = scene.to_image(walks.flatten(0, 2)).unflatten(0, walks.shape[:3])
-        return plots.component_strips(images, found["scales"][:, : walks.shape[1]], found["offsets"])
+        scales = found["scales"][: len(walks), : walks.shape[1]]
+        return plots.component_strips(images, scales, found["offsets"])
 
 
 def _kind(scene: Scene) -> Literal["image", "point"] | None:
@@ -292,16 +281,6 @@ def _maps(scene: Scene, context: tuple[Tensor, ...]) -> tuple[Map, Map]:
     """Encoder and decoder for points with this context."""
     module = scene.module
     return lambda x: module.encode(x, *context), lambda z: module.decode(z, *context)
-
-
-def _beside(values: Tensor, tensor: Tensor) -> Tensor:
-    """Values for each point and component, shaped to go with a tensor that has more dimensions."""
-    return values.view(*values.shape, *[1] * (tensor.ndim - 2))
-
-
-def _cosines(found: dict[str, Tensor], last: Tensor) -> Tensor:
-    """Cosines between axes and those of another drawing, (n, k)."""
-    return (found["axes"] * last).flatten(2).sum(2)
 
 
 def _orthogonality(found: Components) -> Tensor:

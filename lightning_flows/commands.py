@@ -19,7 +19,7 @@ from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.callbacks.points import image_scale, points_of, split_of
 from lightning_flows.callbacks.protocols import context_shape, require
 from lightning_flows.callbacks.writer import save
-from lightning_flows.errors import ConfigError, DataError, FlowError
+from lightning_flows.errors import ConfigError, DataError
 from lightning_flows.families import FlowModule, load
 from lightning_flows.parsing import FlowParser, stop, what_the_user_can_mend
 
@@ -146,9 +146,7 @@ def parser_of(command: str) -> FlowParser:
     function = COMMANDS[command]
     summary = (function.__doc__ or "").partition("\n")[0]
     parser = FlowParser(prog=f"lightning-flows {command}", description=summary, allow_abbrev=False)
-    parser.add_function_arguments(
-        function, as_group=False, skip={"n", "extraction", "overwrite"}
-    )
+    parser.add_function_arguments(function, as_group=False, skip={"n", "extraction", "overwrite"})
     if function is sample:
         parser.add_argument("-n", "--n", type=int, default=64, help="number of samples.")
     else:

@@ -229,8 +229,6 @@ def test_help_shows_the_commands_beside_those_of_the_trainer(capsys, monkeypatch
 def test_options_before_the_command_are_refused(checkpoint, capsys, run):
     Path("some.yaml").write_text(yaml.safe_dump({}))
     with pytest.raises(SystemExit) as stop:
-        cli.main(
-            ["--config=some.yaml", "sample", f"--ckpt_path={checkpoint}", "--out=x.npz"]
-        )
+        cli.main(["--config=some.yaml", "sample", f"--ckpt_path={checkpoint}", "--out=x.npz"])
     assert stop.value.code == 2
     assert "sample must come first on the command line" in capsys.readouterr().err
