@@ -132,9 +132,10 @@ class ComponentExtraction(FlowCallback):
     def work(self, scene: Scene) -> list[Task]:
         """Components in chunks of points, and walks along one component each."""
         made = self._plan(scene)
-        tasks = [partial(self._at, scene, made, *part) for part in chunks(made.points, CHUNK)]
+        parts = chunks(made.points, CHUNK)
+        tasks: list[Task] = [partial(self._at, scene, made, *part) for part in parts]
         walks = range(made.k) if made.walks else ()
-        return tasks + [partial(self._along, scene, made, component) for component in walks]
+        return [*tasks, *(partial(self._along, scene, made, component) for component in walks)]
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
         """Dimension, condition, orthogonality, agreement with the last drawing, cost."""
@@ -290,4 +291,5 @@ def _orthogonality(found: Components) -> Tensor:
     gram = columns.mT @ columns
     off = gram - torch.diag_embed(gram.diagonal(dim1=1, dim2=2))
     size = gram.shape[1]
-    return off.flatten(1).norm(dim=1) / max(1.0, (size * (size - 1)) ** 0.5)
+    cosines: Tensor = off.flatten(1).norm(dim=1) / max(1.0, (size * (size - 1)) ** 0.5)
+    return cosines

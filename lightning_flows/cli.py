@@ -48,9 +48,10 @@ class FlowCLI(LightningCLI):
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """List the commands that need no Trainer beside those that do."""
         super()._add_subcommands(parser, **kwargs)
+        listed: Any = parser._subcommands_action
         for name in COMMANDS:
             command = parser_of(name)
-            parser._subcommands_action.add_subcommand(name, command, help=command.description)
+            listed.add_subcommand(name, command, help=command.description)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Refuse a command that needs no Trainer where options stand before it."""
