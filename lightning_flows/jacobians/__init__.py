@@ -1,5 +1,6 @@
 """Everything that differentiates a map: products, volumes, penalties, components."""
 
+from lightning_flows.jacobians.agreement import Agreement, agreement, neighbour_agreement
 from lightning_flows.jacobians.alignment import Aligned, align
 from lightning_flows.jacobians.components import Components, components
 from lightning_flows.jacobians.free_form import FreeFormVolume
@@ -29,6 +30,7 @@ from lightning_flows.jacobians.volume import (
 )
 
 __all__ = [
+    "Agreement",
     "Aligned",
     "Components",
     "Embedded",
@@ -44,11 +46,13 @@ __all__ = [
     "Tikhonov",
     "Traversal",
     "Volume",
+    "agreement",
     "align",
     "components",
     "cotangents",
     "jacobian",
     "log_volume",
+    "neighbour_agreement",
     "squared_norm",
     "tangents",
     "traverse",

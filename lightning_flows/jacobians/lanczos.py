@@ -117,8 +117,12 @@ class _Space(NamedTuple):
 
 
 def _orthonormal(block: Tensor, against: Tensor | None = None) -> Tensor:
-    """Orthonormal rows, also to those of another block; what one pass leaves the second removes."""
-    for _ in range(1 if against is None else 2):
+    """Orthonormal rows, also to those of another block.
+
+    One pass may leave little but rounding, where the space is nearly closed under JᵀJ; of that
+    the others make directions that are new.
+    """
+    for _ in range(1 if against is None else 3):
         if against is not None:
             block = block - (block @ against.mT) @ against
         block = torch.linalg.qr(block.mT).Q.mT
