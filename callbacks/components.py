@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_flows import plots
 from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.agreement import agreement
 from lightning_flows.jacobians.components import (
     OVERSAMPLING,
     Components,
@@ -21,7 +22,7 @@ from lightning_flows.jacobians.traversal import traverse
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
 from .budget import STEPS, Plan, plan
-from .signs import beside, cosines, signs
+from .signs import beside, shown, signs
 from .writer import Drawing
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class ComponentExtraction(FlowCallback):
     Logged are `val/dimension`, the mean intrinsic dimension; `val/jacobian/condition`, the median
     of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
     between columns of J, 0 where latents move data along axes of their own;
-    `val/component_agreement`, the mean |cos| between axes and those of the drawing before; and
+    `val/component_agreement`, the mean |cos| between each axis and its match in the drawing
+    before; and
     `val/component_products`, how many products with Jacobians the drawing took. In `trainer.test`
     names start with `test/`. The iterative method sees k directions alone: it gives no dimension,
     condition and orthogonality.
@@ -122,7 +124,7 @@ class ComponentExtraction(FlowCallback):
             chunk_size=chunk_size,
         )
         self._walk = partial(traverse, steps=STEPS, length=LENGTH, chunk_size=chunk_size)
-        self._last: Tensor | None = None
+        self._last: Components | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the module, and forget earlier drawings."""
@@ -146,9 +148,9 @@ class ComponentExtraction(FlowCallback):
             numbers["jacobian/condition"] = float(found["condition"].nanmedian())
             numbers["jacobian/orthogonality"] = float(found["orthogonality"].nanmean())
         if self._last is not None:
-            kept = cosines(found["axes"], self._last).abs()
+            kept = agreement(shown(found), self._last).axes
             numbers["component_agreement"] = float(kept.nanmean())
-        self._last = found["axes"]
+        self._last = shown(found)
         return numbers
 
     def draw(self, scene: Scene, results: list[Result]) -> Drawing:
@@ -218,7 +220,7 @@ class ComponentExtraction(FlowCallback):
         """All results, with signs that agree with the last drawing, or between neighbours."""
         at = [result for result in results if "axes" in result]
         found = {key: joined(at, key) for key in at[0] if key != "products"}
-        sign = signs(found, self._last)
+        sign = signs(shown(found), self._last)
         for name in ("axes", "directions", "coordinates"):
             found[name] = found[name] * beside(sign, found[name])
         along = [result for result in results if "walks" in result]

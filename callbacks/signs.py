@@ -1,5 +1,6 @@
 """Signs of components, arbitrary in themselves, that make the drawings of a run coherent."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 import torch
@@ -8,34 +9,34 @@ from torch import Tensor
 from lightning_flows.jacobians.alignment import align
 from lightning_flows.jacobians.components import Components
 
-__all__ = ["beside", "cosines", "signs"]
+__all__ = ["beside", "shown", "signs"]
 
 
-def signs(found: dict[str, Tensor], last: Tensor | None) -> Tensor:
-    """Signs such that axes agree with those of the last drawing, or else between neighbours.
-
-    Args:
-        found: fields of `Components`, those of n points and k axes.
-        last: axes of the last drawing at the same points, or None.
-
-    Returns:
-        1 or -1, (n, k).
-    """
+def shown(found: Mapping[str, Tensor]) -> Components:
+    """The first k components, k being the number of axes, from fields that may hold more."""
     k = found["axes"].shape[1]
     parts = {field.name: found[field.name] for field in fields(Components)}
     for name in ("scales", "variances", "error"):
         parts[name] = parts[name][:, :k]
+    return Components(**parts)
+
+
+def signs(found: Components, last: Components | None) -> Tensor:
+    """Signs such that axes agree with those of the last drawing, or else between neighbours.
+
+    Args:
+        found: k components at n points.
+        last: those of the last drawing at the same points, or None.
+
+    Returns:
+        1 or -1, (n, k).
+    """
     # gap=0: where scales are nearly equal axes are drawn as they are, not rotated
-    turned = align(Components(**parts), gap=0.0).rotations.diagonal(dim1=1, dim2=2)
+    turned = align(found, gap=0.0).rotations.diagonal(dim1=1, dim2=2)
     if last is not None:
-        kept = cosines(found["axes"], last)
-        turned = torch.where(kept.isfinite(), kept, turned)
+        cosines = (found.axes * last.axes).flatten(2).sum(2)
+        turned = torch.where(cosines.isfinite(), cosines, turned)
     return torch.where(turned < 0, -1.0, 1.0)
-
-
-def cosines(axes: Tensor, others: Tensor) -> Tensor:
-    """Cosines between axes of the same rank at the same points: (n, k, *event) -> (n, k)."""
-    return (axes * others).flatten(2).sum(2)
 
 
 def beside(values: Tensor, tensor: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What `ComponentExtraction` finds, logs, keeps and says, on modules whose Jacobian is known."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,10 @@ def test_what_is_logged_is_what_the_matrix_says(tmp_path: Path) -> None:
     logged = fit(tmp_path, module, points=4, relative=0.1).callback_metrics
     matrix = module.matrix.detach()
     widths = torch.linalg.svdvals(matrix)
+    condition = float(widths[0] / widths[-1])
     columns = matrix / matrix.norm(dim=0)
     off = float((columns.T @ columns - torch.eye(5)).square().sum().div(20).sqrt())
-    assert logged["val/jacobian/condition"] == pytest.approx(float(widths[0] / widths[-1]), rel=1e-4)
+    assert logged["val/jacobian/condition"] == pytest.approx(condition, rel=1e-4)
     assert logged["val/jacobian/orthogonality"] == pytest.approx(off, rel=1e-4)
     assert logged["val/dimension"] == (widths.square() > 0.1 * widths[0].square()).sum()
     assert logged["val/component_products"] == 4 * 5
@@ -67,7 +70,7 @@ def test_agreement_and_signs_follow_the_drawing_before(tmp_path: Path) -> None:
     logged = fit(tmp_path, Turning((2,), lr=0.0), max_epochs=7).callback_metrics
     assert logged["val/component_agreement"] == pytest.approx(3**0.5 / 2, rel=1e-5)
     axes = [arrays(tmp_path, f"{epoch:04d}")["axes"] for epoch in range(1, 8)]
-    for before, after in zip(axes, axes[1:], strict=False):
+    for before, after in pairwise(axes):
         np.testing.assert_allclose((before * after).sum(2), 3**0.5 / 2, rtol=1e-5)
     np.testing.assert_allclose(axes[6], -axes[0], atol=1e-5)  # after half a turn
 
@@ -79,14 +82,14 @@ def test_signs_agree_between_neighbours() -> None:
     def decode(z: Tensor) -> Tensor:  # an arc: its first axis turns over more than a quarter
         return torch.stack([z[:, 0].cos(), z[:, 0].sin()], 1) * (1 + 0.1 * z[:, 1:])
 
-    found = vars(components(lambda x: z, decode, decode(z)))
-    raw = found["axes"]
+    found = components(lambda x: z, decode, decode(z))
+    raw = found.axes
     assert ((raw[1:] * raw[:-1]).sum(2) < 0).any()
     turned = raw * signs(found, None)[..., None]
     assert ((turned[1:] * turned[:-1]).sum(2) > 0).all()
     last = raw.clone()
     last[0] = torch.nan
-    kept = raw * signs(found, -last)[..., None]
+    kept = raw * signs(found, replace(found, axes=-last))[..., None]
     assert torch.equal(kept[1:], -raw[1:])
 
 
