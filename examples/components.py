@@ -2,7 +2,7 @@
 
     python examples/components.py --out docs/images
 
-Trains four small flows on the surface and one on digits: about four minutes on one core. The same
+Trains three small flows on the surface and one on digits: some minutes on one core. The same
 pictures come from any checkpoint with `lightning-flows components`.
 """
 
@@ -25,7 +25,7 @@ from lightning_flows.jacobians import components
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, save_png, title
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits" / "rectangular.yaml"
-ALPHA, STEPS = 1e-3, 2400
+ALPHA, STEPS = 1e-3, 1500
 EVERY = 100  # steps between two looks at a flow in training
 WAYS: dict[str, dict[str, float]] = {
     "nothing": {},
@@ -61,13 +61,14 @@ def surface(root: Path, out: Path) -> None:
     watches = {}
     for way, options in WAYS.items():
         L.seed_everything(0, verbose=False)
-        flow = partial(RealNVP, layers=8, hidden=(64, 64), activation="tanh")
-        model = DensityFlow(flow, data.event_shape, **options, probes=None)
+        flow = partial(RealNVP, layers=6, hidden=(48, 48), activation="tanh")
+        model = DensityFlow(flow, data.event_shape, **options)
         watches[way] = Watch(data.load()["val"][0][:256])
         trainer = L.Trainer(
             accelerator="cpu", max_steps=STEPS, logger=False, enable_checkpointing=False,
             callbacks=[watches[way]], default_root_dir=root, gradient_clip_val=10,
             limit_val_batches=0, num_sanity_val_steps=0, enable_progress_bar=False,
+            enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(model, data)
         if "tikhonov" in options:

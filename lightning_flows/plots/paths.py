@@ -46,7 +46,8 @@ def component_strips(paths: ArrayLike, scales: ArrayLike, offsets: ArrayLike) ->
                 va="center",
             )  # fmt: skip
             ticks = (np.arange(length) + 0.5) * width - 0.5 if row == k - 1 else []
-            panel.set_xticks(ticks, [f"{place:+.2g}" for place in places][: len(ticks)])
+            names = [f"{place:+.2g}" if place else "0" for place in places]
+            panel.set_xticks(ticks, names[: len(ticks)])
             panel.set_yticks([])
             canvas.plain(panel, frame=False)
             panel.tick_params(labelsize=canvas.SMALL - 2)
@@ -67,8 +68,7 @@ def component_curves(
     curves = canvas.array(paths)
     middle = curves[:, 0, curves.shape[2] // 2]
     cloud = middle if data is None else np.concatenate([canvas.array(data), middle])
-    ends = curves.reshape(-1, curves.shape[-1])
-    limits = canvas.limits(cloud, reaching=ends[np.isfinite(ends).all(1)])
+    limits = canvas.limits(cloud, 0.15)
     figure, [panel] = canvas.point_panels(limits, names=names, room=0.9)
     panel.scatter(*cloud.T, **canvas.dots(len(cloud)), color=canvas.DATA, zorder=1)
     for index in range(curves.shape[1]):
