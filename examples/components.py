@@ -2,7 +2,7 @@
 
     python examples/components.py --out docs/images
 
-Trains three small flows on the surface and one on digits: some minutes on one core. The same
+Trains four small flows on the surface and one on digits: some minutes on one core. The same
 pictures come from any checkpoint with `lightning-flows components`.
 """
 
@@ -25,7 +25,7 @@ from lightning_flows.jacobians import components
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, save_png, title
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits" / "rectangular.yaml"
-ALPHA, STEPS = 1e-3, 1500
+ALPHA = 1e-3
 EVERY = 100  # steps between two looks at a flow in training
 WAYS: dict[str, dict[str, float]] = {
     "nothing": {},
@@ -55,44 +55,54 @@ class Watch(L.Callback):
         self.variances.append(found.scales.square().median(0).values)
 
 
-def surface(root: Path, out: Path) -> None:
-    """Train on an S-curve in space, with and without a floor; draw both, and the components."""
-    data = Toy("s_curve", n_train=10_000)
-    watches = {}
-    for way, options in WAYS.items():
-        L.seed_everything(0, verbose=False)
-        flow = partial(RealNVP, layers=6, hidden=(48, 48), activation="tanh")
-        model = DensityFlow(flow, data.event_shape, **options)
-        watches[way] = Watch(data.load()["val"][0][:256])
-        trainer = L.Trainer(
-            accelerator="cpu", max_steps=STEPS, logger=False, enable_checkpointing=False,
-            callbacks=[watches[way]], default_root_dir=root, gradient_clip_val=10,
-            limit_val_batches=0, num_sanity_val_steps=0, enable_progress_bar=False,
-            enable_model_summary=False,
-        )  # fmt: skip
-        trainer.fit(model, data)
-        if "tikhonov" in options:
-            trainer.save_checkpoint(root / "surface.ckpt")
-    floor(watches, out / "components-floor.png")
+def learn(root: Path, data: Toy, steps: int, **options: float) -> tuple[L.Trainer, Watch]:
+    """Train a flow on the surface."""
+    L.seed_everything(0, verbose=False)
+    flow = partial(RealNVP, layers=6, hidden=(48, 48), activation="tanh")
+    model = DensityFlow(flow, data.event_shape, **options)
+    watch = Watch(data.load()["val"][0][:256])
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False,
+        callbacks=[watch], default_root_dir=root, gradient_clip_val=10, limit_val_batches=0,
+        num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    return trainer, watch
+
+
+def surface(root: Path, out: Path, steps: int) -> None:
+    """Train on an S-curve in space with a Tikhonov term, and draw its components."""
+    data, checkpoint = Toy("s_curve"), root / "surface.ckpt"
+    trainer, _ = learn(root, data, steps, tikhonov=ALPHA)
+    trainer.save_checkpoint(checkpoint)
     extraction = ComponentExtraction(24, k=3, walks=5, tikhonov=ALPHA)
-    extract(root / "surface.ckpt", root / "surface", extraction=extraction, data=data)
+    extract(checkpoint, root / "surface", extraction=extraction, data=data)
     for name, picture in {"surface": "components", "walks": "walks"}.items():
         shutil.copy(root / "surface" / f"{picture}.png", out / f"components-{name}.png")
     many = ComponentExtraction(256, walks=0, tikhonov=ALPHA)
-    extract(root / "surface.ckpt", root / "many", extraction=many, data=data)
+    extract(checkpoint, root / "many", extraction=many, data=data)
     for name in ("spectrum", "dimension"):
         shutil.copy(root / "many" / f"{name}.png", out / f"components-{name}.png")
 
 
-def floor(watches: dict[str, Watch], path: Path) -> None:
-    """Likelihood, and variance along the last component, while the flows learn."""
+def floor(root: Path, out: Path, steps: int) -> None:
+    """Train with and without a floor; draw likelihood and variance while the flows learn."""
+    watches = {}
+    for way, options in WAYS.items():
+        _, watch = learn(root, Toy("s_curve"), steps, **options)
+        watches[way] = watch
+        print(f"{way}: {watch.nll[-1]:.3f} nats, median variances {watch.variances[-1].tolist()}")
+    curves(watches, out / "components-floor.png")
+
+
+def curves(watches: dict[str, Watch], path: Path) -> None:
+    """Likelihood, and variance along the last component."""
     drawing = figure(7.0, 2.7, pad=0.05)
     likelihood, variance = drawing.subplots(1, 2)
     for (way, watch), colour in zip(watches.items(), COLOURS, strict=True):
         likelihood.plot(watch.steps, watch.nll, color=colour, lw=1.5, label=way)
         last = [float(variances[-1]) for variances in watch.variances]
         variance.plot(watch.steps, last, color=colour, lw=1.5)
-        print(f"{way}: {watch.nll[-1]:.3f} nats, median variances {watch.variances[-1].tolist()}")
     variance.axhline(2 * ALPHA, color="black", lw=0.8, ls="--")
     variance.annotate("2α", (0, 2 * ALPHA), xytext=(2, 3), textcoords="offset points", fontsize=8)
     variance.set_yscale("log")
@@ -107,7 +117,7 @@ def floor(watches: dict[str, Watch], path: Path) -> None:
     save_png(drawing, path)
 
 
-def digits(root: Path, out: Path) -> None:
+def digits(root: Path, out: Path, steps: int) -> None:
     """Train the rectangular flow of the demo, and draw its components and walks."""
     options = ["--trainer.callbacks=null", "--trainer.enable_progress_bar=false"]
     run = cli.main(["fit", f"--config={CONFIG}", f"--trainer.logger.save_dir={root}", *options])
@@ -117,19 +127,21 @@ def digits(root: Path, out: Path) -> None:
         shutil.copy(root / "digits" / f"{picture}.png", out / f"components-{name}.png")
 
 
+PARTS = {"surface": surface, "floor": floor, "digits": digits}
+
+
 def main() -> None:
     """Train and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    parser.add_argument("--only", choices=["surface", "digits"])
+    parser.add_argument("--only", choices=[*PARTS])
+    parser.add_argument("--steps", type=int, default=1500, help="on the surface")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as folder:
-        if options.only != "digits":
-            surface(Path(folder), options.out)
-        if options.only != "surface":
-            digits(Path(folder), options.out)
+    for name in [options.only] if options.only else PARTS:
+        with TemporaryDirectory() as folder:
+            PARTS[name](Path(folder), options.out, options.steps)
 
 
 if __name__ == "__main__":
