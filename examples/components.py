@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/components.md: a surface in space, its noise floor, and digits.
+"""Draw components: those of a surface in space, its noise floor, and digits.
 
     python examples/components.py --out docs/images
 
@@ -82,7 +82,7 @@ def surface(root: Path, out: Path, steps: int) -> None:
     many = ComponentExtraction(256, walks=0, tikhonov=ALPHA)
     extract(checkpoint, root / "many", extraction=many, data=data)
     for name in ("spectrum", "dimension"):
-        shutil.copy(root / "many" / f"{name}.png", out / f"components-{name}.png")
+        shutil.copy(root / "many" / f"{name}.png", out / f"components-surface-{name}.png")
 
 
 def floor(root: Path, out: Path, steps: int) -> None:
@@ -123,7 +123,11 @@ def digits(root: Path, out: Path, steps: int) -> None:
     run = cli.main(["fit", f"--config={CONFIG}", f"--trainer.logger.save_dir={root}", *options])
     checkpoint = Path(run.trainer.checkpoint_callback.best_model_path)
     extract(checkpoint, root / "digits", extraction=ComponentExtraction(10, k=6, walks=2))
-    for name, picture in {"digits": "components", "strips": "walks"}.items():
+    for name, picture in {
+        "digits": "components",
+        "strips": "walks",
+        "spectrum": "spectrum",
+    }.items():
         shutil.copy(root / "digits" / f"{picture}.png", out / f"components-{name}.png")
 
 
