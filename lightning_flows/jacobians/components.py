@@ -23,7 +23,7 @@ from lightning_flows.jacobians.decompose import Triples, from_decoder, from_enco
 from lightning_flows.jacobians.lanczos import widest
 from lightning_flows.jacobians.products import each, jacobian, pullback, tangents
 
-__all__ = ["Components", "check_options", "components", "shrinkage"]
+__all__ = ["Components", "check_options", "components", "count_dimension", "shrinkage"]
 
 ROWS = 8192  # points times directions in one pass, where no chunk_size is given
 LARGE = 32  # latents for each component from which on the widest are found without the Jacobian
@@ -180,7 +180,6 @@ def components(
         total = variances.clamp_min(0).sum(1)
     else:  # at least what is found, however small the rest is guessed to be
         total = (found.total - size * floor).maximum(variances.clamp_min(0).sum(1))
-    least = threshold * floor if floor else relative * variances.amax(1, keepdim=True)
 
     def mark(values: Tensor) -> Tensor:
         return torch.where(finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan).to(z.dtype)
@@ -192,7 +191,7 @@ def components(
         scales=mark(found.scales[:, :k]),
         variances=mark(variances[:, :k]),
         coordinates=mark((along * sign[..., 0])[:, :k]),
-        dimension=mark((variances > least).sum(1)),
+        dimension=mark(count_dimension(variances, floor, threshold, relative)),
         directions=mark((found.directions * sign)[:, :k]).reshape(len(x), -1, *z.shape[1:]),
         total=mark(total),
         error=mark(found.error[:, :k]),
@@ -251,6 +250,19 @@ def _iterate(
 def shrinkage(tikhonov: float, noise: float) -> float:
     """By how much each variance is widened: 2α of a Tikhonov term, σ² of noise."""
     return 2 * tikhonov + noise**2
+
+
+def count_dimension(variances: Tensor, floor: float, threshold: float, relative: float) -> Tensor:
+    """Number of variances, (batch, n), above what training widened them by: (batch,).
+
+    Args:
+        variances: less the floor.
+        floor: the shrinkage of the training.
+        threshold: multiple of the floor to exceed.
+        relative: fraction of the largest variance to exceed where there is no floor.
+    """
+    least = threshold * floor if floor else relative * variances.amax(1, keepdim=True)
+    return (variances > least).sum(1)
 
 
 def check_options(
