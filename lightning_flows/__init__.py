@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         InjectiveModule,
         RectangularFlow,
         TwoStepFlow,
+        load,
     )
     from lightning_flows.flows import (
         MAF,
@@ -74,6 +75,7 @@ _HOMES = {
         "InjectiveModule",
         "RectangularFlow",
         "TwoStepFlow",
+        "load",
     ),
     "flows": (
         "MAF",
@@ -141,6 +143,7 @@ __all__ = [
     "Uniform",
     "ZeroInflated",
     "__version__",
+    "load",
 ]
 
 

@@ -67,7 +67,7 @@ def test_two_ranks_draw_what_one_draws(runs, family):
     one, two = (runs / f"{family}{n}" / "images" for n in (1, 2))
     files = [path.relative_to(one) for path in sorted(one.rglob("*.*"))]
     assert files == [path.relative_to(two) for path in sorted(two.rglob("*.*"))]
-    assert len(files) == {"rectangular": 16, "density": 20}[family]
+    assert len(files) == {"rectangular": 18, "density": 22}[family]
     for path in files:
         if path.suffix == ".png":
             assert (one / path).read_bytes() == (two / path).read_bytes(), path

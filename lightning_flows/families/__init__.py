@@ -1,6 +1,7 @@
 """The LightningModules: how each family of flows is trained."""
 
 from lightning_flows.families.base import FlowFactory, FlowModule
+from lightning_flows.families.checkpoints import load
 from lightning_flows.families.density import DensityFlow
 from lightning_flows.families.free_form import FreeFormInjectiveFlow
 from lightning_flows.families.injective import InjectiveModule
@@ -15,4 +16,5 @@ __all__ = [
     "InjectiveModule",
     "RectangularFlow",
     "TwoStepFlow",
+    "load",
 ]

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -216,6 +217,8 @@ class FlowModule(Recorded, L.LightningModule):
                 logger.log_hyperparams(dict(self.hparams), metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        with suppress(ConfigError):  # a class that nothing can import again is not named
+            checkpoint["family"] = to_recipe(type(self))
         if self.preprocess is not None:
             checkpoint["preprocess"] = to_recipe(self.preprocess)
 
