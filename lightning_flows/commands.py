@@ -164,7 +164,7 @@ def main(args: Sequence[str]) -> None:
         args: name of the command, and its options.
 
     Raises:
-        SystemExit: bad input, with status 2, after one sentence on standard error.
+        SystemExit: bad input, after one sentence on standard error.
     """
     parser = parser_of(args[0])
     try:
@@ -179,7 +179,7 @@ def main(args: Sequence[str]) -> None:
         sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise
-        stop(sentence, status=2, cause=error)
+        stop(sentence, status=1, cause=error)
 
 
 def _refuse_existing(files: Iterable[Path], overwrite: bool) -> None:
