@@ -6,7 +6,8 @@ It holds strings, numbers, lists and dicts only, so that a checkpoint which carr
 
 Two kinds of thing are written that way. A *factory* is called later (`flow: RealNVP` is called
 with the event shape); a *part* is an object that exists (`preprocess`). Inside a factory every
-nested recipe is a factory; inside a part every nested recipe is a part.
+nested recipe is a factory. Inside a part a nested recipe is a part where its class is `Recorded`,
+and a factory where it is not: objects of such classes (densities, networks) are never stored.
 """
 
 import importlib
@@ -85,7 +86,13 @@ def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
 def build_part(recipe: dict[str, Any]) -> Any:
     """Make the object that `to_recipe` described."""
     target = _import(recipe["class_path"])
-    return target(**{key: _nested(item, build_part) for key, item in _arguments(recipe).items()})
+    return target(**{key: _nested(item, _inside) for key, item in _arguments(recipe).items()})
+
+
+def _inside(recipe: dict[str, Any]) -> Any:
+    """Make what stands inside a part."""
+    is_part = issubclass(_import(recipe["class_path"]), Recorded)
+    return build_part(recipe) if is_part else build_factory(recipe)
 
 
 def is_recipe(value: Any) -> TypeGuard[dict[str, Any]]:

@@ -23,8 +23,15 @@ from lightning_flows.transforms.elementwise import (
     Softplus,
     Tanh,
 )
+from lightning_flows.transforms.funnels import (
+    AffineFunnel,
+    ConvFunnel,
+    Funnel,
+    MLPFunnel,
+    SplineFunnel,
+)
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
-from lightning_flows.transforms.reshape import Reshape, Squeeze
+from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.standardise import Standardise
 from lightning_flows.transforms.univariate import Additive, Affine, Univariate
@@ -39,17 +46,22 @@ __all__ = [
     "Affine",
     "AffineAutoregressive",
     "AffineCoupling",
+    "AffineFunnel",
     "Autoregressive",
     "Chain",
+    "ConvFunnel",
     "Coupling",
     "Dequantise",
     "ElementwiseAffine",
+    "Funnel",
     "Inverse",
     "LULinear",
     "LeakyReLU",
     "Logit",
+    "MLPFunnel",
     "Multiscale",
     "Orthogonal",
+    "PerPosition",
     "Permutation",
     "RationalQuadratic",
     "Reshape",
@@ -57,6 +69,7 @@ __all__ = [
     "Softplus",
     "SplineAutoregressive",
     "SplineCoupling",
+    "SplineFunnel",
     "Squeeze",
     "Standardise",
     "Support",

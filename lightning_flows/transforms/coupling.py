@@ -23,6 +23,7 @@ class CouplingOptions(TypedDict, total=False):
     hidden: Sequence[int]
     activation: str
     residual: bool
+    kept: int | None
     swap: bool
     context_shape: Sequence[int] | int | None
 
@@ -41,8 +42,13 @@ class Coupling(Transform):
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the network is made of residual blocks.
-        swap: map the first half given the second one.
+        kept: number of dimensions of x_a, which stay as they are; half of D unless given. With 0
+            all are mapped, given context alone.
+        swap: map the first dimensions given the last ones.
         context_shape: shape of what the map is conditioned on.
+
+    Raises:
+        ConfigError: `kept` is not between 0 and D - 1.
     """
 
     def __init__(
@@ -54,13 +60,16 @@ class Coupling(Transform):
         hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
         residual: bool = False,
+        kept: int | None = None,
         swap: bool = False,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         super().__init__(features, context_shape=context_shape)
         if features < 1:
             raise ConfigError(f"features is {features}; accepted are positive integers.")
-        kept = features // 2
+        kept = features // 2 if kept is None else kept
+        if not 0 <= kept < features:
+            raise ConfigError(f"kept is {kept}; accepted are 0 to {features - 1}.")
         context_features = 0 if self.context_shape is None else size(self.context_shape)
         self.univariate = univariate
         self.swap = swap

@@ -89,6 +89,9 @@ class RationalQuadratic:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
         """Start and size of the bin that u lies in, in x and in y, and its two slopes."""
         k = (u[:, None] >= ends_of_u[:, :-1]).sum(1, keepdim=True)
+        batch, _, d = k.shape  # parameters may be shared by all of them
+        sizes, ends = (v.expand(batch, -1, -1, d) for v in (sizes, ends))
+        slopes = slopes.expand(batch, -1, d)
         both = k[:, None].expand(-1, 2, -1, -1)
         size = sizes.gather(2, both).squeeze(2)
         start = ends.gather(2, both).squeeze(2) - size

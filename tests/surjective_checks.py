@@ -1,0 +1,66 @@
+"""What holds for any transform, also where a dimension is dropped or added, in few dimensions.
+
+For x drawn from a proposal r, the mean of exp(V(x, z) + log p_base(z)) / r(x) over x and over the
+noise of encoding is the integral of the density: 1, bound or not.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from lightning_flows.bases.normal import Normal
+from lightning_flows.shapes import size
+from lightning_flows.transforms.base import Transform
+from proofs.common import make, near
+
+ROWS = 100_000
+
+
+@torch.no_grad()
+def is_a_density(build) -> None:
+    """The density integrates to 1, and samples follow it: means of bounded functions of x."""
+    t = make(build)
+    torch.manual_seed(11)
+    base = Normal(t.latent_shape).double()
+    samples = t.decode(base.draw(ROWS))[0].flatten(1)
+    covariance = samples.T.cov().reshape(samples.shape[1], samples.shape[1])
+    proposal = MultivariateNormal(samples.mean(0), 2 * covariance)  # wider than the model
+    x = proposal.sample((ROWS,))
+    z, contribution = t.encode(x.reshape(-1, *t.event_shape))
+    weights = (base.log_prob(z) + contribution - proposal.log_prob(x)).exp()
+    error = weights.std().item() / math.sqrt(ROWS)
+    assert error < 0.006, f"the estimate is too noisy: {error}"
+    assert abs(weights.mean().item() - 1) < min(0.02, 4 * error + 1e-3), (weights.mean(), error)
+
+    drawn, scored = _bounded(samples), weights[:, None] * _bounded(x)
+    errors = ((drawn.var(0) + scored.var(0)) / ROWS).sqrt()
+    assert errors.max() < 0.01
+    assert ((drawn.mean(0) - scored.mean(0)).abs() < 5 * errors + 1e-3).all()
+
+
+def _bounded(x: Tensor) -> Tensor:
+    return torch.cat([torch.tanh(x), torch.tanh(x[:, :1] * x), x.cos()], 1)
+
+
+def both_directions_agree(build) -> None:
+    """The pair that one direction makes has the contribution that the other finds there."""
+    t = make(build)
+    if t.kind == "inference surjection":
+        z = torch.randn(32, *t.latent_shape, dtype=torch.float64)
+        x, decoded = t.decode(z)
+        again, encoded = t.encode(x)
+        near(again, z)
+    else:
+        x = torch.randn(32, *t.event_shape, dtype=torch.float64)
+        z, encoded = t.encode(x)
+        again, decoded = t.decode(z)
+        near(again, x)
+    near(decoded, encoded)
+    assert encoded.shape == (32,)
+
+
+def small(t: Transform) -> bool:
+    """Few enough dimensions for importance weights."""
+    return size(t.event_shape) <= 4 and size(t.latent_shape) <= 6 and t.context_shape is None

@@ -1,0 +1,180 @@
+"""Funnels: every proof that applies, and what a layer that drops dimensions must do besides."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from lightning_flows.bases import ConditionalNormal, ConvNormal, Normal
+from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.flows import NeuralSplineFlow, RealNVP
+from lightning_flows.transforms import (
+    AffineCoupling,
+    AffineFunnel,
+    Chain,
+    ConvFunnel,
+    Funnel,
+    LULinear,
+    MLPFunnel,
+    SplineCoupling,
+    SplineFunnel,
+)
+from proofs.common import Build, make, near, pairs
+from proofs.transform import PROOFS, context_matters
+from surjective_checks import both_directions_agree, is_a_density, small
+
+H = {"hidden": (16,)}
+D = {"density": partial(ConditionalNormal, hidden=(16,))}
+S = {"bins": 5, "bound": 3.0}
+CASES: dict[str, Build] = {
+    "AffineFunnel (2 to 1)": lambda: AffineFunnel(2, 1, **H, **D),
+    "AffineFunnel (autoregressive)": lambda: AffineFunnel(4, 2, autoregressive=True, **H, **D),
+    "AffineFunnel (conditional)": lambda: AffineFunnel(5, 2, context_shape=3, **H, **D),
+    "SplineFunnel (3 to 1)": lambda: SplineFunnel(3, 1, **S, **H, **D),
+    "SplineFunnel (5 to 4)": lambda: SplineFunnel(5, 4, **S, **H),
+    "SplineFunnel (autoregressive)": lambda: SplineFunnel(
+        3, 2, autoregressive=True, **S, **H, **D
+    ),
+    "SplineFunnel (autoregressive, conditional)": lambda: SplineFunnel(
+        4, 2, autoregressive=True, context_shape=(1, 2), **S, **H, **D
+    ),
+    "SplineFunnel (scored by a flow)": lambda: SplineFunnel(
+        3, 1, density=partial(RealNVP, layers=2, hidden=(8,)), **S, **H
+    ),
+    "MLPFunnel (linear)": lambda: MLPFunnel(4, 2, **D),
+    "MLPFunnel (hidden, conditional)": lambda: MLPFunnel(3, 1, context_shape=2, **H, **D),
+    "MLPFunnel (scored by a flow)": lambda: MLPFunnel(
+        2, 1, density=partial(NeuralSplineFlow, layers=1, bins=4, hidden=(8,))
+    ),
+    "ConvFunnel (one window)": lambda: ConvFunnel((1, 2, 2)),
+    "ConvFunnel (channels)": lambda: ConvFunnel(
+        (2, 4, 2), hidden=(8,), density=partial(ConvNormal, hidden=(4,))
+    ),
+    "ConvFunnel (3 × 3)": lambda: ConvFunnel((1, 3, 6), kernel=3),
+    "Funnel (of a coupling)": lambda: Funnel(AffineCoupling(2, context_shape=1, **H), 1, **D),
+    "Chain of funnels": lambda: Chain(
+        [SplineFunnel(4, 3, **S, **H, **D), LULinear(3), SplineCoupling(3, **S, **H),
+         MLPFunnel(3, 1, **D)]
+    ),
+}  # fmt: skip
+
+
+# that proof decodes with other random numbers each time
+OF_FUNNELS = [proof for proof in PROOFS if proof.run is not context_matters]
+
+
+@pytest.mark.parametrize(("prove", "build"), pairs(CASES, OF_FUNNELS))
+def test_funnel(prove, build):
+    prove(build)
+
+
+SMALL = {name: build for name, build in CASES.items() if small(build())}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_is_a_density(name):
+    is_a_density(SMALL[name])
+
+
+@pytest.mark.parametrize("name", [name for name, build in CASES.items() if "cond" not in name])
+def test_both_directions_agree(name):
+    both_directions_agree(CASES[name])
+
+
+@pytest.mark.parametrize("name", [name for name, build in CASES.items() if name[0] in "ASM"])
+def test_contribution_is_log_det_plus_what_is_dropped(name):
+    t = make(CASES[name])
+    m = t.latent_shape[0]
+    x = torch.randn(3, *t.event_shape, dtype=torch.float64)
+    context = None
+    if t.context_shape is not None:
+        context = torch.randn(3, *t.context_shape, dtype=torch.float64)
+    z, contribution = t.encode(x, context)
+    seen = z if context is None else torch.cat([z, context.flatten(1)], 1)
+    dropped = t.density.log_prob(x[:, m:], seen)
+    for i in range(3):
+        row = None if context is None else context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v, row=row: t.encode(v[None], row)[0][0], x[i]
+        )
+        near(contribution[i] - dropped[i], torch.linalg.slogdet(jacobian[:, :m]).logabsdet)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "conditional" in name])
+def test_context_matters_to_its_row(name):
+    t = make(CASES[name])
+    context = torch.randn(4, *t.context_shape, dtype=torch.float64)
+    other = context + torch.tensor([0, 0, 0.5, 0]).view(-1, *[1] * len(t.context_shape))
+    for method, shape in ((t.encode, t.event_shape), (t.decode, t.latent_shape)):
+        torch.manual_seed(0)
+        x = torch.randn(4, *shape, dtype=torch.float64)
+        results = []
+        for given in (context, other):
+            torch.manual_seed(1)
+            results.append(method(x, given))
+        for first, second in zip(*results, strict=True):
+            changed = (first != second).flatten(1).any(1) if first.ndim > 1 else first != second
+            assert changed.tolist() == [False, False, True, False]
+
+
+def test_without_hidden_layers_it_is_the_ordinary_convolution():
+    t = make(lambda: ConvFunnel((2, 4, 6), kernel=2))
+    funnel = t.transforms[-1]
+    matrix, shift = funnel.bijection.transform.transforms
+    bias = shift.net.layers[0].bias + matrix.bias
+    lower, upper = matrix._factors()
+    order = t.transforms[1].order
+    weight = torch.cat([lower @ upper, shift.net.layers[0].weight], 1)[:, order.argsort()]
+    x = torch.randn(3, 2, 4, 6, dtype=torch.float64)
+    expected = torch.nn.functional.conv2d(x, weight.reshape(2, 2, 2, 2), bias, stride=2)
+    near(t.encode(x)[0], expected)
+
+
+def test_the_latent_can_tell_what_was_dropped():
+    """A dropped sum is scored given z: training reaches the entropy that no slice could."""
+    torch.manual_seed(0)
+    t = MLPFunnel(2, 1)
+    base = Normal(1, learned=True)
+    optimizer = torch.optim.Adam([*t.parameters(), *base.parameters()], lr=2e-2)
+    common = torch.randn(1000, 1)
+    x = torch.cat([common, common + 0.1 * torch.randn(1000, 1)], 1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        z, contribution = t.encode(x)
+        loss = -(base.log_prob(z) + contribution).mean()
+        loss.backward()
+        optimizer.step()
+    entropy = 2 * 1.4189 + torch.tensor(0.1).log()
+    assert loss < entropy + 0.1
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: SplineFunnel(3, 3), ConfigError, "latent_features is 3; of 3 features"),
+        (lambda: MLPFunnel(3, 0), ConfigError, "accepted are 1 to 2"),
+        (lambda: ConvFunnel((1, 4, 4), kernel=1), ConfigError, "kernel is 1; accepted"),
+        (lambda: ConvFunnel((1, 5, 4)), ShapeError, "multiples of 2"),
+        (lambda: ConvFunnel(4), ShapeError, r"Squeeze takes \(channels"),
+        (lambda: Funnel(LULinear(2), 1), ShapeError, "LULinear has context_shape None"),
+        (lambda: Funnel(LULinear((2, 3)), (1, 2)), ShapeError, "differ in the first entry only"),
+        (
+            lambda: Funnel(SplineFunnel(2, 1, context_shape=1), 1),
+            ShapeError,
+            "needs a bijection that keeps the shape; SplineFunnel",
+        ),
+        (
+            lambda: MLPFunnel(4, 2, density=lambda shape, context_shape: Normal(3)),
+            ShapeError,
+            r"density scores \(3,\) given None; expected is \(2,\) given \(2,\)",
+        ),
+        (
+            lambda: ConvFunnel((1, 4, 4), density=partial(ConvNormal, kernel=2)),
+            ConfigError,
+            "kernel is 2; accepted are odd",
+        ),
+    ],
+)
+def test_refuses(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
