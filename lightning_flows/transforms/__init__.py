@@ -23,6 +23,8 @@ from lightning_flows.transforms.elementwise import (
     Softplus,
     Tanh,
 )
+from lightning_flows.transforms.flowified import FlowConv2d, FlowLinear, SplineActivation
+from lightning_flows.transforms.flowify import flowify
 from lightning_flows.transforms.funnels import (
     AffineFunnel,
     ConvFunnel,
@@ -34,6 +36,7 @@ from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.tiles import NoisePad, Tiles
 from lightning_flows.transforms.univariate import Additive, Affine, Univariate
 
 __all__ = [
@@ -53,6 +56,8 @@ __all__ = [
     "Coupling",
     "Dequantise",
     "ElementwiseAffine",
+    "FlowConv2d",
+    "FlowLinear",
     "Funnel",
     "Inverse",
     "LULinear",
@@ -60,6 +65,7 @@ __all__ = [
     "Logit",
     "MLPFunnel",
     "Multiscale",
+    "NoisePad",
     "Orthogonal",
     "PerPosition",
     "Permutation",
@@ -67,6 +73,7 @@ __all__ = [
     "Reshape",
     "Sigmoid",
     "Softplus",
+    "SplineActivation",
     "SplineAutoregressive",
     "SplineCoupling",
     "SplineFunnel",
@@ -74,6 +81,8 @@ __all__ = [
     "Standardise",
     "Support",
     "Tanh",
+    "Tiles",
     "Transform",
     "Univariate",
+    "flowify",
 ]
