@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.normal import Normal
 from lightning_flows.shapes import size
 from lightning_flows.transforms.base import Transform
@@ -21,22 +22,31 @@ ROWS = 100_000
 def is_a_density(build) -> None:
     """The density integrates to 1, and samples follow it: means of bounded functions of x."""
     t = make(build)
+    _widen_what_is_added(t)
     torch.manual_seed(11)
-    # noise that encoding adds must be wider than what the base allows, or weights have no variance
-    base = Normal(t.latent_shape, scale=1.0 if t.exact else 0.5).double()
+    base = Normal(t.latent_shape, scale=1.0 if t.exact else 0.75).double()
     samples = t.decode(base.draw(ROWS))[0].flatten(1)
     covariance = samples.T.cov().reshape(samples.shape[1], samples.shape[1])
     x, log_proposal = _heavy_tails(samples.mean(0), torch.linalg.cholesky(covariance))
     z, contribution = t.encode(x.reshape(-1, *t.event_shape))
     weights = (base.log_prob(z) + contribution - log_proposal).exp()
     error = weights.std().item() / math.sqrt(ROWS)
-    assert error < 0.006, f"the estimate is too noisy: {error}"
+    assert error < 0.01, f"the estimate is too noisy: {error}"
     assert abs(weights.mean().item() - 1) < min(0.02, 4 * error + 1e-3), (weights.mean(), error)
 
     drawn, scored = _bounded(samples), weights[:, None] * _bounded(x)
     errors = ((drawn.var(0) + scored.var(0)) / ROWS).sqrt()
     assert errors.max() < 0.01
     assert ((drawn.mean(0) - scored.mean(0)).abs() < 5 * errors + 1e-3).all()
+
+
+def _widen_what_is_added(t: Transform) -> None:
+    """Encoding must draw more widely than the model allows, or the weights have no variance."""
+    for module in t.modules():
+        density = getattr(module, "density", None)
+        if isinstance(density, ConditionalNormal) and module.kind == "generative surjection":
+            bias = list(density.parameters())[-1]
+            bias.data[len(bias) // 2 :] += 0.9  # log-scales
 
 
 def _heavy_tails(loc: Tensor, factor: Tensor, freedom: int = 3) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ CASES: dict[str, Build] = {
     "SplineActivation (1,)": lambda: SplineActivation(1),
     "SplineActivation (image)": lambda: SplineActivation((2, 2, 3), bins=4, bound=3.0),
     "Chain (MLP)": lambda: Chain(
-        [FlowLinear(3, 2, **D), SplineActivation(2), FlowLinear(2, 2), LeakyReLU(2),
+        [FlowLinear(3, 2, **D), SplineActivation(2), FlowLinear(2, 2), LeakyReLU(2, 0.5),
          FlowLinear(2, 1, **D)]
     ),
     "Chain (wide)": lambda: Chain([FlowLinear(2, 3, **D), LeakyReLU(3, 0.5), FlowLinear(3, 1)]),
@@ -173,7 +173,7 @@ def test_flowify_computes_the_network(monkeypatch):
 
 def test_flowified_network_is_exact_where_it_only_reduces():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 3), nn.LeakyReLU(), nn.Linear(3, 1))
+    net = nn.Sequential(nn.Linear(4, 3), nn.LeakyReLU(0.5), nn.Linear(3, 1))
     chain = flowify(net, 4)
     assert chain.exact
     x = torch.randn(6, 4)
