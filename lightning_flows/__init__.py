@@ -8,7 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_flows.bases import ConditionalNormal, Density, Normal, NormalMixture, Uniform
+    from lightning_flows.bases import (
+        ConditionalNormal,
+        ConvNormal,
+        Density,
+        Normal,
+        NormalMixture,
+        Uniform,
+    )
     from lightning_flows.families import (
         DensityFlow,
         FlowModule,
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
         NeuralSplineFlow,
         PaddedFlow,
         RealNVP,
+        SurjectiveSplineFlow,
     )
     from lightning_flows.jacobians import (
         ExactVolume,
@@ -38,12 +46,19 @@ if TYPE_CHECKING:
         StochasticVolume,
         Tikhonov,
     )
-    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform
+    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform, flowify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "bases": ("ConditionalNormal", "Density", "Normal", "NormalMixture", "Uniform"),
+    "bases": (
+        "ConditionalNormal",
+        "ConvNormal",
+        "Density",
+        "Normal",
+        "NormalMixture",
+        "Uniform",
+    ),
     "families": (
         "DensityFlow",
         "FlowModule",
@@ -61,6 +76,7 @@ _HOMES = {
         "NeuralSplineFlow",
         "PaddedFlow",
         "RealNVP",
+        "SurjectiveSplineFlow",
     ),
     "jacobians": (
         "ExactVolume",
@@ -73,7 +89,7 @@ _HOMES = {
         "StochasticVolume",
         "Tikhonov",
     ),
-    "transforms": ("Chain", "Inverse", "Multiscale", "Transform"),
+    "transforms": ("Chain", "Inverse", "Multiscale", "Transform", "flowify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,6 +98,7 @@ __all__ = [
     "NICE",
     "Chain",
     "ConditionalNormal",
+    "ConvNormal",
     "Density",
     "DensityFlow",
     "ExactVolume",
@@ -106,11 +123,13 @@ __all__ = [
     "RealNVP",
     "RectangularFlow",
     "StochasticVolume",
+    "SurjectiveSplineFlow",
     "Tikhonov",
     "Transform",
     "TwoStepFlow",
     "Uniform",
     "__version__",
+    "flowify",
 ]
 
 

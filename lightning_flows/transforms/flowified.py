@@ -81,7 +81,7 @@ class FlowLinear(Transform):
         """W, (m, n)."""
         n, m = self.event_shape[0], self.latent_shape[0]
         eye = torch.eye(max(n, m), dtype=self.bias.dtype, device=self.bias.device)
-        columns = reflect(eye, self.vectors, adjoint=True)[:, : self.rank]  # rows are Qᵀ·e_i
+        columns = self._rotate(eye, adjoint=True)[:, : self.rank]  # rows are Qᵀ·e_i
         tall = columns * self.signs @ self._factor().T
         return tall.T if m <= n else tall
 
@@ -117,8 +117,8 @@ class FlowLinear(Transform):
             assert self.density is not None
             added = self.density.draw(len(x), x)
             y = torch.cat([signs * along_channels(factor.T, x), added], 1)
-            return reflect(y, self.vectors) + bias, self._volume(x) - self.density(added, x)
-        kept, dropped = reflect(x, self.vectors, adjoint=True).tensor_split([self.rank], 1)
+            return self._rotate(y) + bias, self._volume(x) - self.density(added, x)
+        kept, dropped = self._rotate(x, adjoint=True).tensor_split([self.rank], 1)
         z = along_channels(factor, signs * kept) + bias
         if self.density is None:
             return z, self._volume(x)
@@ -130,15 +130,19 @@ class FlowLinear(Transform):
         shifted, signs = z - as_channels(self.bias, z), as_channels(self.signs, z)
         if self.kind == "generative surjection":
             assert self.density is not None
-            y, added = reflect(shifted, self.vectors, adjoint=True).tensor_split([self.rank], 1)
+            y, added = self._rotate(shifted, adjoint=True).tensor_split([self.rank], 1)
             x = _solve(factor.T, signs * y, upper=True)
             return x, self._volume(z) - self.density(added, x)
         kept = signs * _solve(factor, shifted, upper=False)
         if self.density is None:
-            return reflect(kept, self.vectors), self._volume(z)
+            return self._rotate(kept), self._volume(z)
         dropped = self.density.draw(len(z), z)
-        x = reflect(torch.cat([kept, dropped], 1), self.vectors)
+        x = self._rotate(torch.cat([kept, dropped], 1))
         return x, self._volume(z) + self.density(dropped, z)
+
+    def _rotate(self, x: Tensor, *, adjoint: bool = False) -> Tensor:
+        """Q·x, or Qᵀ·x."""
+        return reflect(x, self.vectors, adjoint=adjoint)
 
     def _factor(self) -> Tensor:
         """L, (r, r)."""
