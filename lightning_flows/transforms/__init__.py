@@ -24,7 +24,6 @@ from lightning_flows.transforms.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.flowified import FlowConv2d, FlowLinear, SplineActivation
-from lightning_flows.transforms.flowify import flowify
 from lightning_flows.transforms.funnels import (
     AffineFunnel,
     ConvFunnel,
@@ -33,6 +32,7 @@ from lightning_flows.transforms.funnels import (
     SplineFunnel,
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.networks import flowify
 from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.standardise import Standardise
