@@ -7,7 +7,7 @@ import torch
 
 from lightning_flows.bases import ConditionalNormal, ConvNormal, Normal
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.flows import NeuralSplineFlow, RealNVP
+from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     AffineCoupling,
     AffineFunnel,
@@ -28,7 +28,6 @@ D = {"density": partial(ConditionalNormal, hidden=(16,))}
 S = {"bins": 5, "bound": 3.0}
 CASES: dict[str, Build] = {
     "AffineFunnel (2 to 1)": lambda: AffineFunnel(2, 1, **H, **D),
-    "AffineFunnel (autoregressive)": lambda: AffineFunnel(4, 2, autoregressive=True, **H, **D),
     "AffineFunnel (conditional)": lambda: AffineFunnel(5, 2, context_shape=3, **H, **D),
     "SplineFunnel (3 to 1)": lambda: SplineFunnel(3, 1, **S, **H, **D),
     "SplineFunnel (5 to 4)": lambda: SplineFunnel(5, 4, **S, **H),
@@ -43,9 +42,6 @@ CASES: dict[str, Build] = {
     ),
     "MLPFunnel (linear)": lambda: MLPFunnel(4, 2, **D),
     "MLPFunnel (hidden, conditional)": lambda: MLPFunnel(3, 1, context_shape=2, **H, **D),
-    "MLPFunnel (scored by a flow)": lambda: MLPFunnel(
-        2, 1, density=partial(NeuralSplineFlow, layers=1, bins=4, hidden=(8,))
-    ),
     "ConvFunnel (one window)": lambda: ConvFunnel((1, 2, 2)),
     "ConvFunnel (channels)": lambda: ConvFunnel(
         (2, 4, 2), hidden=(8,), density=partial(ConvNormal, hidden=(4,))
