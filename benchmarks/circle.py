@@ -1,6 +1,6 @@
 """Which methods learn a density on a circle: von Mises, and one latent.
 
-    python -m benchmarks.circle --seeds 3 --out docs/circle.md --figure docs/images/circle.png
+    python -m benchmarks.circle --out docs/results.md --figure docs/images/circle.png
 
 An encoder has to cut the circle open somewhere. Joint training puts the cut where data are rare and
 spaces the latents so that they follow a standard normal prior; an autoencoder has no reason to do
@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
 from lightning_flows.datamodules import Toy
 from torch import Tensor
 
+from benchmarks.report import write_section
+from benchmarks.training import BATCH, WARMUP, fit_density, mean_and_error, train_joint
 from lightning_flows.bases import Normal
 from lightning_flows.bases.base import Density
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
@@ -37,8 +39,7 @@ from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, sav
 
 __all__ = ["METHODS", "Outcome", "main", "run"]
 
-BETA, RATE, BATCH, POINTS, GRID = 100.0, 3e-3, 256, 50_000, 20_000
-WARMUP = 0.2  # share of the steps that joint methods spend on the reconstruction alone, at first
+BETA, RATE, POINTS, GRID = 100.0, 3e-3, 50_000, 20_000
 EXACT, STOCHASTIC, FREE = "joint, exact", "joint, stochastic", "joint, free-form"
 NETS = {EXACT: "padded", STOCHASTIC: "padded", FREE: "free"}
 VOLUMES: dict[str, type[Volume]] = {
@@ -82,11 +83,11 @@ def run(seed: int, steps: int) -> dict[str, Outcome]:
     outcomes = {}
     for name, volume in VOLUMES.items():
         flow = make(NETS[name], seed)
-        sound = train_joint(flow, volume(), x, steps)
+        sound = train_joint(flow, volume(), x, steps, beta=BETA, rate=RATE)
         outcomes[name] = measure(flow, flow.prior, data, sound)
     for kind, label in KINDS.items():
         flow = make(kind, seed)
-        sound = train_joint(flow, NoVolume(), x, steps, prior=False)
+        sound = train_joint(flow, NoVolume(), x, steps, beta=BETA, rate=RATE, prior=False)
         with torch.no_grad():
             u = flow.project(x)
         normal = Normal(1, loc=u.mean().item(), scale=u.std().item())
@@ -111,28 +112,6 @@ def make(kind: str, seed: int) -> InjectiveFlow:
     )
 
 
-def train_joint(
-    flow: InjectiveFlow, volume: Volume, x: Tensor, steps: int, *, prior: bool = True
-) -> bool:
-    """Minimise volume - log prior + β·squared error, or the error alone; False if it broke."""
-    optimizer, scheduler = cosine(flow, steps)
-    for step in range(steps):
-        batch = x[torch.randint(len(x), (BATCH,))]
-        whole = prior and step >= WARMUP * steps
-        embedded = (volume if whole else NoVolume())(flow.project, flow.embed, batch)
-        loss = BETA * (batch - embedded.x_hat).square().sum(1)
-        if whole:
-            loss = loss + embedded.log_volume - flow.prior.log_prob(embedded.u)
-        optimizer.zero_grad()
-        loss.mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), 100.0)
-        if not norm.isfinite():
-            return False
-        optimizer.step()
-        scheduler.step()
-    return True
-
-
 def fit_spline(u: Tensor, steps: int) -> Density:
     """The second step with a flexible prior: latents (n, 1), a spline of 16 bins over them."""
     reach, spread = float(u.abs().max()), float(u.std())
@@ -140,26 +119,8 @@ def fit_spline(u: Tensor, steps: int) -> Density:
     prior = NeuralSplineFlow(
         1, layers=1, bins=16, bound=1.2 * reach, hidden=(8,), autoregressive=True, base=base
     )
-    optimizer, scheduler = cosine(prior, steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (-prior.log_prob(u[torch.randint(len(u), (BATCH,))]).mean()).backward()
-        optimizer.step()
-        scheduler.step()
+    fit_density(prior, u, steps, rate=RATE)
     return prior
-
-
-def cosine(
-    model: torch.nn.Module, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Adam whose rate rises over 5 % of the steps and falls to zero along a cosine."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    rise = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        return min(1, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 @torch.no_grad()
@@ -189,7 +150,7 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
     """Markdown with mean ± standard error over the runs that did not break."""
     seeds = len(next(iter(outcomes.values())))
     lines = [
-        "# A von Mises distribution on a circle",
+        "## A von Mises distribution on a circle",
         "",
         f"Concentration κ = 2, no noise, one latent; β = {BETA:g}, {steps} steps of {BATCH} "
         f"points, Adam with learning rate {RATE:g} and a cosine, {seeds} seeds, mean ± standard "
@@ -210,14 +171,6 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
         cells = " | ".join(mean_and_error(values) for values in columns)
         lines.append(f"| {name} | {cells} | {len(runs) - len(sound)} |")
     return "\n".join(lines) + "\n"
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """Mean ± standard error; a dash where there is no value."""
-    if not values:
-        return "–"
-    error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-    return f"{mean(values):.3g}{error}"
 
 
 def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
@@ -261,7 +214,7 @@ def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
@@ -274,8 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = table(outcomes, options.steps)
         print(f"after {len(runs)} of {options.seeds} seeds:\n{text}", flush=True)
         if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(text, encoding="utf-8")
+            write_section(options.out, "circle", text)
         if options.figure:
             picture(outcomes, options.figure)
 

@@ -1,6 +1,6 @@
 """How well each volume strategy agrees with the exact gradient of the log-volume.
 
-    python -m benchmarks.gradients --out docs/gradients.md --figure docs/images/gradients.png
+    python -m benchmarks.gradients --out docs/results.md --figure docs/images/gradients.png
 
 Each is compared on the parameters that it sends its gradient to, with the exact gradient on these:
 that of ½ log det g'ᵀg' at f(x) for the decoder g, and that of -½ log det f'f'ᵀ at x for the encoder
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.report import write_section
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
@@ -228,7 +229,7 @@ def table(found: Sequence[Agreement], steps: int, draws: int) -> str:
     """Markdown: a line for each strategy and flow."""
     probes = BATCH * PROBES * draws
     lines = [
-        "# Gradients of the log-volume beside the exact one",
+        "## Gradients of the log-volume beside the exact one",
         "",
         f"D = {FEATURES}, d = {LATENT}, {BATCH} points, float64; trained: {steps} steps of joint "
         f"training with the exact volume. Cosine and relative bias of the mean over {probes} "
@@ -306,8 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(found, options.steps, options.draws)
     print(text)
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
+        write_section(options.out, "gradients", text)
     if options.figure:
         picture(found, options.figure)
 

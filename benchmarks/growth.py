@@ -1,6 +1,6 @@
 """How the time of a step grows with the dimensions d and D, for every volume strategy.
 
-    python -m benchmarks.growth --figure docs/images/growth.png
+    python -m benchmarks.growth --out docs/results.md --figure docs/images/growth.png
 
 Free-form networks, small batches: what counts is how the lines rise, not where they lie. Times are
 process CPU times, the least of some rounds in which the strategies take turns.
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.rectangular import LoopOfJvps
+from benchmarks.report import write_section
 from benchmarks.timing import Stopwatch, interleave, stopwatch
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
@@ -68,6 +69,26 @@ def seconds(latent: int, features: int, *, batch: int, rounds: int) -> dict[str,
     return {name: min(times) for name, times in timing.seconds.items()}
 
 
+def table(
+    by_latent: dict[int, dict[str, float]], by_data: dict[int, dict[str, float]], batch: int
+) -> str:
+    """Markdown: milliseconds of every strategy at all sizes."""
+    heads = [*(f"d={d}" for d in by_latent), *(f"D={n}" for n in by_data)]
+    lines = [
+        "## How a step grows",
+        "",
+        f"Milliseconds of CPU, one thread, {batch} points, forward and backward: latent dimension "
+        f"d with D = {WIDE}, and data dimension D with d = {NARROW}; the fastest of the rounds.",
+        "",
+        f"| volume | {' | '.join(heads)} |",
+        "|---|" + "---:|" * len(heads),
+    ]
+    for name in STRATEGIES:
+        times = [each[name] for found in (by_latent, by_data) for each in found.values()]
+        lines.append(f"| {name} | {' | '.join(f'{1e3 * value:.3g}' for value in times)} |")
+    return "\n".join(lines) + "\n"
+
+
 def picture(
     by_latent: dict[int, dict[str, float]], by_data: dict[int, dict[str, float]], path: Path
 ) -> None:
@@ -107,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latents", type=int, nargs="+", default=LATENTS)
     parser.add_argument("--data", type=int, nargs="+", default=DATA)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -114,9 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seconds(2, 4, batch=2, rounds=1)  # whatever the first call of a strategy sets up
     by_latent = {d: seconds(d, WIDE, **effort) for d in options.latents}
     by_data = {n: seconds(NARROW, n, **effort) for n in options.data}
-    for name in STRATEGIES:
-        times = [each[name] for found in (by_latent, by_data) for each in found.values()]
-        print(f"{name:20}", *(f"{1e3 * value:9.3g}" for value in times), "ms", flush=True)
+    text = table(by_latent, by_data, options.batch)
+    print(text)
+    if options.out:
+        write_section(options.out, "growth", text)
     if options.figure:
         picture(by_latent, by_data, options.figure)
 

@@ -19,7 +19,7 @@ from benchmarks.report import Row
 from lightning_flows.flows import PaddedFlow, RealNVP
 from lightning_flows.jacobians import ExactVolume
 
-__all__ = ["memory_rows", "peak"]
+__all__ = ["memory_rows", "peak", "resident"]
 
 STATUS = Path("/proc/self/status")
 
@@ -57,12 +57,13 @@ def peak(latent: int, features: int, batch: int, chunk: int) -> int:
     x = torch.randn(batch, features)
     volume = ExactVolume(chunk if chunk < latent else None)
     step_loss(flow, volume, x[:1]).backward()  # libraries are loaded, gradients allocated
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     step_loss(flow, volume, x).backward()
-    return max(0, _resident("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """A figure of this process, such as its peak VmHWM: bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from benchmarks.components import component_rows
 from benchmarks.free_form import free_form_rows
 from benchmarks.memory import memory_rows
 from benchmarks.peers import Candidate, Sizes, candidates
@@ -91,6 +92,7 @@ def speed_rows(effort: Effort) -> Iterator[Row]:
     yield from free_form_rows(quick=quick, rounds=rounds, warmup=2)
     yield from surjective_rows(quick=quick, rounds=rounds, warmup=2)
     yield from memory_rows(quick=quick)
+    yield from component_rows(quick=quick, rounds=max(1, effort.rounds // 4), warmup=1)
 
 
 def _time(

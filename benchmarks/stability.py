@@ -1,15 +1,16 @@
 """Which volume term keeps joint training stable: a noisy sine, learned as a curve.
 
-    python -m benchmarks.stability --out docs/stability.md --figure docs/images/stability.png
+    python -m benchmarks.stability --out docs/results.md --figure docs/images/stability.png
 
 The data have noise of standard deviation 0.3 in every direction, so the safe weight of the
 reconstruction is β = 1/(2·0.3²) = 5.6. Below it, likelihood can be gained by bending the curve
-until projected data concentrate; curvature and reconstruction error tell.
+until projected data concentrate; curvature and reconstruction error tell. The sine itself has a
+curvature of up to 2.9.
 """
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, jacrev, vmap
 
+from benchmarks.report import write_section
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
 from lightning_flows.jacobians import (
@@ -33,6 +35,7 @@ from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.plots.canvas import figure, save_png
 
 SIGMA = 0.3
+FREQUENCY = 1.7  # curvature up to 2.9: 1/2.9 exceeds the noise, so that points have a projection
 BETAS = (1.0, 3.0, 10.0)
 TIKHONOV = 0.01
 
@@ -76,7 +79,7 @@ def sine(n: int, seed: int) -> Tensor:
     """Noisy points on a sine curve, of about unit variance: (n, 2)."""
     generator = torch.Generator().manual_seed(seed)
     t = torch.randn(n, generator=generator)
-    clean = torch.stack([t, 1.3 * torch.sin(2 * t)], 1)
+    clean = torch.stack([t, torch.sin(FREQUENCY * t)], 1)
     return clean + SIGMA * torch.randn(n, 2, generator=generator)
 
 
@@ -132,9 +135,18 @@ def curvature(flow: FreeFormFlow, u: Tensor) -> Tensor:
     return cross.abs() / first.norm(dim=1).clamp_min(1e-12) ** 3
 
 
-def table(outcomes: dict[tuple[str, float], list[Outcome]]) -> str:
+def table(outcomes: dict[tuple[str, float], list[Outcome]], seeds: int, steps: int) -> str:
     """Markdown with medians over seeds, and the worst curvature."""
     lines = [
+        "## A noisy sine, learned as a curve",
+        "",
+        f"x = (t, sin {FREQUENCY:g}t) + noise of standard deviation {SIGMA:g}, t standard normal; "
+        f"one latent with a standard normal prior, residual networks, {steps} steps of 256 points "
+        f"with Adam at 1e-3, no warm-up, no clipping; {seeds} seeds. β = 1/(2σ²) is "
+        f"{1 / (2 * SIGMA**2):.2g}. NLL is the exact one of the decoded curve, in nats, on 4096 "
+        "test points; figures are medians over the seeds that stayed finite, NaN "
+        f"counts the others. Tikhonov: weight {TIKHONOV:g} on the encoder's Jacobian.",
+        "",
         "| volume term | β | NLL on the curve | squared error | curvature: median | worst | NaN |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -180,23 +192,24 @@ def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> Non
     save_png(drawing, path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     outcomes: dict[tuple[str, float], list[Outcome]] = {}
     for name, method in METHODS.items():
         for beta in BETAS:
             runs = [train(method, beta, seed, options.steps) for seed in range(options.seeds)]
             outcomes[name, beta] = runs
-            print(table({(name, beta): runs}).splitlines()[-1], flush=True)
+            text = table(outcomes, options.seeds, options.steps)
+            print(text.splitlines()[-1], flush=True)
             if options.out:
-                options.out.write_text(table(outcomes))
+                write_section(options.out, "stability", text)
     if options.figure:
         picture(outcomes, options.figure)
 

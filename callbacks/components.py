@@ -99,7 +99,8 @@ class ComponentExtraction(FlowCallback):
         found = self._extract(
             lambda x: module.encode(x, *context), lambda z: module.decode(z, *context), x
         )
-        result = {**vars(found), "axes": found.axes[:, : self.k].clone()}
+        kept = {name: getattr(found, name)[:, : self.k].clone() for name in ("axes", "directions")}
+        result = {**vars(found), **kept}
         return {**result, "reconstructed": module.decode(found.latents, *context)}
 
     def _main(self, scene: Scene, found: Result) -> "Figure":

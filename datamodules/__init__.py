@@ -4,6 +4,7 @@ from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
+from .not_mnist import NotMNIST
 from .tables import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, TableDataModule
 from .toy import Toy
 
@@ -20,6 +21,7 @@ __all__ = [
     "FlowDataModule",
     "ImageDataModule",
     "InMemoryLoader",
+    "NotMNIST",
     "Splits",
     "TableDataModule",
     "Toy",

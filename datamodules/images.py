@@ -14,7 +14,7 @@ from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits, split_indices
 
-__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule"]
+__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "split_images"]
 
 _NUMERALS = tuple("0123456789")
 
@@ -68,6 +68,12 @@ class ImageDataModule(FlowDataModule):
         return (x.to(torch.get_default_dtype()) / (self.levels - 1)).clamp(0, 1)
 
 
+def split_images(x: Tensor, labels: Tensor, indices: Sequence[Tensor]) -> Splits:
+    """Cut images and labels into "train", "val" and "test"; a split without rows is left out."""
+    splits = zip(("train", "val", "test"), indices, strict=True)
+    return {name: (x[index], labels[index]) for name, index in splits if len(index)}
+
+
 class Digits(ImageDataModule):
     """1797 handwritten digits of 8 x 8 pixels and 17 grey levels, embedded in scikit-learn.
 
@@ -108,11 +114,7 @@ class Digits(ImageDataModule):
         digits = load_digits()
         x = torch.as_tensor(digits.images).to(torch.uint8)[:, None]
         labels = torch.as_tensor(digits.target).long()
-        return {
-            name: (x[index], labels[index])
-            for name, index in zip(("train", "val", "test"), self._indices, strict=True)
-            if len(index)
-        }
+        return split_images(x, labels, self._indices)
 
 
 class MNIST(ImageDataModule):

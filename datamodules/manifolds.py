@@ -23,6 +23,7 @@ _SPHERE_CENTRES = torch.tensor(
 _SPHERE_CONCENTRATION = 4.0
 _TORUS_MAJOR, _TORUS_MINOR = 1.5, 0.6
 _CIRCLE_CONCENTRATION = 2.0
+_SINE_FREQUENCY = 1.7  # curvature up to 2.9: its radius exceeds the noise of 0.3
 _ROUNDING = 1e-4  # how far beyond an edge a point in float32 may seem to lie
 
 
@@ -114,10 +115,23 @@ def _von_mises_circle_log_prob(x: Tensor, noise: float) -> Tensor:
     return _CIRCLE_CONCENTRATION * (cosine - 1) - log_normaliser
 
 
+def _noisy_sine(n: int, noise: float, generator: Generator) -> Tensor:
+    """(t, sin 1.7 t) with a standard normal t."""
+    t = torch.randn(n, generator=generator, dtype=torch.float64)
+    return gaussian(torch.stack([t, (_SINE_FREQUENCY * t).sin()], 1), noise, generator)
+
+
+def _noisy_sine_log_prob(x: Tensor, noise: float) -> Tensor:
+    t = x[:, 0]
+    log_speed = (1 + (_SINE_FREQUENCY * (_SINE_FREQUENCY * t).cos()) ** 2).log() / 2
+    return -(t**2) / 2 - math.log(2 * math.pi) / 2 - log_speed
+
+
 MANIFOLDS = {
     "swiss_roll": ToySet(_swiss_roll, _swiss_roll_log_prob, 3, 2, noise=0.0),
     "s_curve": ToySet(_s_curve, _s_curve_log_prob, 3, 2, noise=0.0),
     "sphere": ToySet(_sphere, _sphere_log_prob, 3, 2, noise=0.0),
     "torus": ToySet(_torus, _torus_log_prob, 3, 2, noise=0.0),
+    "noisy_sine": ToySet(_noisy_sine, _noisy_sine_log_prob, 2, 1, noise=0.3),
     "von_mises_circle": ToySet(_von_mises_circle, _von_mises_circle_log_prob, 2, 1, noise=0.0),
 }

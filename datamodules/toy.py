@@ -27,6 +27,7 @@ ToyName = Literal[
     "sphere",
     "torus",
     "von_mises_circle",
+    "noisy_sine",
 ]
 
 _SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS}
@@ -36,8 +37,9 @@ class Toy(FlowDataModule):
     """Samples of a known distribution, all centred and of size about one.
 
     In the plane: moons, checkerboard, rings, spiral. On manifolds, to which noise may be added:
-    swiss_roll, s_curve, sphere and torus (surfaces in space), von_mises_circle (a curve in the
-    plane). Validation and test data do not change with the number of training points.
+    swiss_roll, s_curve, sphere and torus (surfaces in space), von_mises_circle and noisy_sine
+    (curves in the plane). Validation and test data do not change with the number of training
+    points.
 
     Args:
         name: which distribution.

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_flows.bases import (
+        Bernoulli,
+        Categorical,
         ConditionalNormal,
         ConvNormal,
         Density,
+        HalfNormal,
         Normal,
         NormalMixture,
+        Resampled,
         Uniform,
+        ZeroInflated,
     )
     from lightning_flows.families import (
         DensityFlow,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
         NICE,
         Flow,
         FreeFormFlow,
+        Glow,
         InjectiveFlow,
         NeuralSplineFlow,
         PaddedFlow,
@@ -52,12 +58,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "bases": (
+        "Bernoulli",
+        "Categorical",
         "ConditionalNormal",
         "ConvNormal",
         "Density",
+        "HalfNormal",
         "Normal",
         "NormalMixture",
+        "Resampled",
         "Uniform",
+        "ZeroInflated",
     ),
     "families": (
         "DensityFlow",
@@ -72,6 +83,7 @@ _HOMES = {
         "NICE",
         "Flow",
         "FreeFormFlow",
+        "Glow",
         "InjectiveFlow",
         "NeuralSplineFlow",
         "PaddedFlow",
@@ -96,6 +108,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "MAF",
     "NICE",
+    "Bernoulli",
+    "Categorical",
     "Chain",
     "ConditionalNormal",
     "ConvNormal",
@@ -107,6 +121,8 @@ __all__ = [
     "FreeFormFlow",
     "FreeFormInjectiveFlow",
     "FreeFormVolume",
+    "Glow",
+    "HalfNormal",
     "InjectiveFlow",
     "InjectiveModule",
     "Inverse",
@@ -122,12 +138,14 @@ __all__ = [
     "PrincipalVolume",
     "RealNVP",
     "RectangularFlow",
+    "Resampled",
     "StochasticVolume",
     "SurjectiveSplineFlow",
     "Tikhonov",
     "Transform",
     "TwoStepFlow",
     "Uniform",
+    "ZeroInflated",
     "__version__",
     "flowify",
 ]

@@ -5,9 +5,8 @@ It holds strings, numbers, lists and dicts only, so that a checkpoint which carr
 `weights_only=True`.
 
 Two kinds of thing are written that way. A *factory* is called later (`flow: RealNVP` is called
-with the event shape); a *part* is an object that exists (`preprocess`). Inside a factory every
-nested recipe is a factory. Inside a part a nested recipe is a part where its class is `Recorded`,
-and a factory where it is not: objects of such classes (densities, networks) are never stored.
+with the event shape); a *part* is an object that exists (`preprocess`). A nested recipe is of the
+same kind as the one around it, unless it says otherwise: `"factory": True` or `False`.
 """
 
 import importlib
@@ -25,7 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.errors import ConfigError
 
-__all__ = ["Recorded", "build_factory", "build_part", "to_recipe"]
+__all__ = ["Recorded", "build_factory", "build_part", "factory_target", "to_recipe"]
 
 
 class Recorded:
@@ -65,11 +64,11 @@ def to_recipe(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_recipe(item) for key, item in value.items()}
     if isinstance(value, partial):
-        return _entry(_target(value), value.keywords)
+        return _entry(factory_target(value), value.keywords, factory=True)
     if isinstance(value, Recorded):
-        return _entry(type(value), getattr(value, "_arguments", {}))
+        return _entry(type(value), getattr(value, "_arguments", {}), factory=False)
     if isinstance(value, type):
-        return _entry(value, {})
+        return _entry(value, {}, factory=True)
     raise ConfigError(
         f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
         "functools.partial(Class, ...), and the parts of lightning_flows."
@@ -79,20 +78,14 @@ def to_recipe(value: Any) -> Any:
 def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
     """Make the class, function or partial that `to_recipe` described."""
     target = _import(recipe["class_path"])
-    arguments = {key: _nested(item, build_factory) for key, item in _arguments(recipe).items()}
+    arguments = {key: _nested(item, factory=True) for key, item in _arguments(recipe).items()}
     return partial(target, **arguments) if arguments else target
 
 
 def build_part(recipe: dict[str, Any]) -> Any:
     """Make the object that `to_recipe` described."""
     target = _import(recipe["class_path"])
-    return target(**{key: _nested(item, _inside) for key, item in _arguments(recipe).items()})
-
-
-def _inside(recipe: dict[str, Any]) -> Any:
-    """Make what stands inside a part."""
-    is_part = issubclass(_import(recipe["class_path"]), Recorded)
-    return build_part(recipe) if is_part else build_factory(recipe)
+    return target(**{key: _nested(item, factory=False) for key, item in _arguments(recipe).items()})
 
 
 def is_recipe(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -100,8 +93,10 @@ def is_recipe(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and "class_path" in value
 
 
-def _target(factory: "partial[Any]") -> Any:
+def factory_target(factory: Callable[..., Any]) -> Any:
     """The class that a partial makes; jsonargparse gives partial(call, ..., Class, **options)."""
+    if not isinstance(factory, partial):
+        return factory
     if factory.args and isinstance(factory.args[-1], type):
         return factory.args[-1]
     if factory.args:
@@ -109,11 +104,26 @@ def _target(factory: "partial[Any]") -> Any:
     return factory.func
 
 
-def _entry(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def _entry(
+    target: Callable[..., Any], arguments: dict[str, Any], *, factory: bool
+) -> dict[str, Any]:
     return {
         "class_path": _path(target),
-        "init_args": {key: to_recipe(item) for key, item in arguments.items()},
+        "init_args": {key: _marked(item, factory=factory) for key, item in arguments.items()},
     }
+
+
+def _marked(value: Any, *, factory: bool) -> Any:
+    """The recipe of an argument of a factory or a part; says so where it is of the other kind."""
+    if isinstance(value, list | tuple):
+        return [_marked(item, factory=factory) for item in value]
+    if isinstance(value, dict):
+        return {key: _marked(item, factory=factory) for key, item in value.items()}
+    recipe = to_recipe(value)
+    kind = isinstance(value, partial | type)
+    if is_recipe(recipe) and kind != factory:
+        recipe["factory"] = kind
+    return recipe
 
 
 def _path(target: Any) -> str:
@@ -148,11 +158,11 @@ def _arguments(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**(recipe.get("init_args") or {}), **(recipe.get("dict_kwargs") or {})}
 
 
-def _nested(value: Any, build: Callable[[dict[str, Any]], Any]) -> Any:
+def _nested(value: Any, *, factory: bool) -> Any:
     if is_recipe(value):
-        return build(value)
+        return build_factory(value) if value.get("factory", factory) else build_part(value)
     if isinstance(value, list):
-        return [_nested(item, build) for item in value]
+        return [_nested(item, factory=factory) for item in value]
     if isinstance(value, dict):
-        return {key: _nested(item, build) for key, item in value.items()}
+        return {key: _nested(item, factory=factory) for key, item in value.items()}
     return value

@@ -1,3 +1,8 @@
 import pytest
 
-pytest.register_assert_rewrite("proofs.common", "proofs.transform", "proofs.density", "proofs.flow")
+pytest.register_assert_rewrite(
+    *(
+        f"proofs.{name}"
+        for name in ("common", "contract", "density", "flow", "likelihood", "torch_calls")
+    )
+)

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import struct
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from lightning_flows.datamodules import Toy
 
 from command_lines import run_folder, small, train
+from image_files import write_images
 from lightning_flows import DensityFlow, FreeFormInjectiveFlow, RectangularFlow, cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
@@ -29,20 +29,15 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def few_images(tmp_path_factory):
-    """Files in MNIST's format with some images in them."""
+def few_data(tmp_path_factory):
+    """Files of MNIST and of tables in their formats, with some images and rows in them."""
     folder = tmp_path_factory.mktemp("data")
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
+    write_images(folder, "MNIST", train=300, t10k=64)
     (folder / "FashionMNIST").symlink_to("MNIST")
     random = np.random.default_rng(0)
-    for name, n in (("train", 300), ("t10k", 64)):
-        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        header = struct.pack(">IIII", 0x803, n, 28, 28)
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        labels = random.integers(0, 10, n, dtype=np.uint8)
-        header = struct.pack(">II", 0x801, n)
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    (folder / "miniboone").mkdir()
+    np.save(folder / "miniboone" / "data.npy", random.normal(size=(400, 43)))
+    np.savez(folder / "power_plant.npz", data=random.normal(size=(400, 5)))
     return folder
 
 
@@ -51,10 +46,12 @@ SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not 
 
 
 @pytest.mark.parametrize("config", SETS, ids=[f"{p.parent.name}-{p.stem}" for p in SETS])
-def test_every_config_fits_tests_and_predicts(config, here, few_images):
-    data = (
-        [f"--data.data_dir={few_images}", "--data.validation=64"] if "mnist" in str(config) else []
-    )
+def test_every_config_fits_tests_and_predicts(config, here, few_data):
+    data = []
+    if "mnist" in config.parent.name:
+        data = [f"--data.data_dir={few_data}", "--data.validation=64", "--data.batch_size=16"]
+    elif config.parent.name == "miniboone":
+        data = [f"--data.data_dir={few_data}"]
     common = ["--config", str(config), *DEBUG, *data]
     fitted = cli.main(["fit", *common])
     folder = run_folder(here)
@@ -78,6 +75,15 @@ def test_every_config_fits_tests_and_predicts(config, here, few_images):
         x = x[: len(arrays["log_prob"])]
         np.testing.assert_array_equal(arrays["log_prob"], model.log_prob(x))
         np.testing.assert_array_equal(arrays["latent"], model.encode(x))
+
+
+def test_the_overlay_of_a_table_replaces_the_data_of_a_config(here, few_data):
+    model, table = CONFIGS / "miniboone" / "rectangular.yaml", CONFIGS / "tables/power_plant.yaml"
+    options = [f"--data.path={few_data}/power_plant.npz", "--model.flow.latent_features=2"]
+    fitted = cli.main(["fit", f"--config={model}", f"--config={table}", *DEBUG, *options])
+    assert fitted.model.event_shape == (5,)
+    assert fitted.model.flow.manifold_shape == (2,)
+    assert fitted.model.warmup == (25, 50)
 
 
 @pytest.fixture(scope="module")

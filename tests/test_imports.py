@@ -32,7 +32,17 @@ NEVER_LIGHTNING = {
     "errors", "shapes", "recipe", "nets", "bases", "transforms", "jacobians", "flows", "metrics",
     "plots",
 }  # fmt: skip
-LATE = {"torchvision", "matplotlib", "sklearn", "pandas", "pyarrow", "h5py", "zuko", "nflows"}
+LATE = {
+    "torchvision",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "h5py",
+    "zuko",
+    "nflows",
+}
 
 
 def part_of(path):

@@ -9,28 +9,31 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from lightning_flows.bases.support import REAL, Support
 from lightning_flows.errors import ShapeError
+from lightning_flows.recipe import Recorded
 from lightning_flows.shapes import Shape, as_shape, check_batch
 
 __all__ = ["Density", "DensityDistribution", "check_context"]
 
 
-class Density(nn.Module):
+class Density(Recorded, nn.Module):
     """A density on events of one shape. Bases are densities, and so is every flow.
 
-    Subclasses implement `log_prob` and `draw`.
+    Subclasses implement `log_prob` and `draw`; `draw` takes its noise from
+    `lightning_flows.bases.noise`, so that scores which draw are reproducible.
 
     Args:
         event_shape: shape of one point.
         context_shape: shape of what the density is conditioned on, or None.
-        support: lowest and highest value an entry of an event can take.
+        support: set that events lie in.
     """
 
     def __init__(
         self,
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
-        support: tuple[float, float] = (-float("inf"), float("inf")),
+        support: Support = REAL,
     ) -> None:
         super().__init__()
         self.event_shape: Shape = as_shape(event_shape)
@@ -54,6 +57,11 @@ class Density(nn.Module):
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw n points, one for each row of context where there is context: (n, *event_shape)."""
         raise NotImplementedError
+
+    def draw_and_score(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n points as `draw` does, with the log-density (n,) of each in nats."""
+        x = self.draw(n, context)
+        return x, self.log_prob(x, context)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw points; reparametrised where the density is.

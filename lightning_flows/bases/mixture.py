@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.categorical import draw_categories
+from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob
 from lightning_flows.errors import ConfigError
 
@@ -53,6 +55,6 @@ class NormalMixture(Density):
         return torch.logsumexp(each + torch.log_softmax(self.logits, 0), 1)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        which = torch.multinomial(self.logits.softmax(0), n, replacement=True)
-        noise = torch.randn_like(self.loc[which])
+        which = draw_categories(self.logits.expand(n, -1)).long()
+        noise = normal_noise((n, *self.event_shape), self.loc)
         return self.loc[which] + temperature * self.log_scale[which].exp() * noise

@@ -7,16 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.noise import normal_noise
 from lightning_flows.errors import ConfigError
 from lightning_flows.shapes import sum_event
 
-__all__ = ["Normal", "normal_log_prob"]
+__all__ = ["Normal", "normal_log_prob", "normal_log_prob_each"]
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
     """Log-density of a diagonal normal, summed over the event: (batch,), nats."""
+    return sum_event(normal_log_prob_each(x, loc, log_scale))
+
+
+def normal_log_prob_each(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+    """Log-density of every entry, in nats."""
     z = (x - loc) * torch.exp(-log_scale)
-    return sum_event(-0.5 * z.square() - log_scale - 0.5 * math.log(2 * math.pi))
+    return -0.5 * z.square() - log_scale - 0.5 * math.log(2 * math.pi)
 
 
 class Normal(Density):
@@ -59,5 +65,5 @@ class Normal(Density):
         return normal_log_prob(x, self.loc, self.log_scale)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        noise = torch.randn(n, *self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
+        noise = normal_noise((n, *self.event_shape), self.loc)
         return self.loc + temperature * self.log_scale.exp() * noise

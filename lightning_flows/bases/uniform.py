@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.noise import uniform_noise
+from lightning_flows.bases.support import Support
 from lightning_flows.errors import ConfigError
 from lightning_flows.shapes import size
 
@@ -32,17 +34,17 @@ class Uniform(Density):
     ) -> None:
         if not low < high:
             raise ConfigError(f"low is {low} and high is {high}; low must be smaller.")
-        super().__init__(event_shape, support=(float(low), float(high)))
+        super().__init__(event_shape, support=Support(float(low), float(high)))
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # device and dtype
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density, -inf outside of the box: (batch,), nats."""
-        low, high = self.support
+        low, high = self.support.low, self.support.high
         inside = ((x >= low) & (x <= high)).flatten(1).all(1)
         log_density = x.new_tensor(-size(self.event_shape) * math.log(high - low))
         return torch.where(inside, log_density, -torch.inf)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        low, high = self.support
-        noise = torch.rand(n, *self.event_shape, dtype=self.anchor.dtype, device=self.anchor.device)
+        low, high = self.support.low, self.support.high
+        noise = uniform_noise((n, *self.event_shape), self.anchor)
         return (low + high) / 2 + temperature * (high - low) * (noise - 0.5)

@@ -1,6 +1,7 @@
 """The joint objective: a manifold and the density on it, learned at once."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
-from lightning_flows.nets import MLP, MaskedMLP, ResidualMLP
+from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, sum_event
 
@@ -36,7 +37,14 @@ class InjectiveModule(FlowModule):
     Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
     space, comparable with flows of full dimension), `reconstruction` (squared error summed over
     the entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
-    training loss leaves the volume out where the strategy supplies its gradient only.
+    training loss leaves the volume out where the strategy supplies its gradient only. Where that
+    takes conjugate gradients, `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest
+    relative one of the batch) say how they fared.
+
+    A sample whose volume fails (`jacobians.volume`) takes part with its reconstruction and prior
+    only: its volume and penalties count as zero, so that each other sample weighs the same on
+    every rank. `volume/failed` counts such samples, over all ranks and an epoch of training; in
+    validation and test their `nll` is NaN.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -111,6 +119,7 @@ class InjectiveModule(FlowModule):
         self.noise = noise
         self.warmup = (start, end)
         self._reported = False
+        self._failed = 0
 
     @property
     def beta(self) -> float:
@@ -133,15 +142,24 @@ class InjectiveModule(FlowModule):
         encode, decode = self.flow.project, self.flow.embed
         volume = self.volume if w > 0 else NoVolume()
         embedded = volume(encode, decode, y)
+        failed = embedded.log_volume.detach().isnan()
+        self._failed += int(failed.sum())
+        log_volume = torch.where(failed, 0.0, embedded.log_volume)
         reconstruction = sum_event((y - embedded.x_hat).square())
+        # where all fail, the network itself is broken, and the loss shall show it
+        lost = failed & ~failed.all() & ~reconstruction.detach().isfinite()
+        reconstruction = torch.where(lost, 0.0, reconstruction)
         parts = {"reconstruction": reconstruction}
-        if volume.measures:
-            parts["log_volume"] = embedded.log_volume
+        if volume.last_solution is not None:
+            parts["cg/iterations"] = y.new_tensor(volume.last_solution.iterations)
+            parts["cg/residual"] = volume.last_solution.residuals.max()
+        elif volume.measures:
+            parts["log_volume"] = embedded.log_volume[~failed]
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
-        negative = embedded.log_volume - self.flow.prior.log_prob(embedded.u, context)
-        for penalty in self.penalties if w > 0 else ():
-            value = penalty(encode, decode, y, embedded)
-            parts[f"penalty/{penalty.name}"] = value
+        negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
+        for name, penalty in self._named_penalties() if w > 0 else ():
+            value = torch.where(failed, 0.0, penalty(encode, decode, y, embedded))
+            parts[f"penalty/{name}"] = value
             negative = negative + penalty.weight * value
         self._ascend(reconstruction)
         return w * negative + self.beta * reconstruction, parts
@@ -192,6 +210,9 @@ class InjectiveModule(FlowModule):
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
+        if self.volume.measures:
+            failed, self._failed = self._failed, 0
+            self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
         if self.target is None:
             return
         self.log("train/beta", self.beta)
@@ -213,9 +234,19 @@ class InjectiveModule(FlowModule):
         step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
         self.log_multiplier.add_(step).clamp_(math.log(SMALLEST_BETA), math.log(LARGEST_BETA))
 
+    def _named_penalties(self) -> list[tuple[str, Penalty]]:
+        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
+        seen = Counter[str]()
+        named = []
+        for penalty in self.penalties:
+            seen[penalty.name] += 1
+            count = seen[penalty.name]
+            named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
+        return named
+
     def compile_parts(self) -> None:
         for module in self.flow.modules():
-            if isinstance(module, MLP | ResidualMLP | MaskedMLP):
+            if isinstance(module, MLP | ConvNet | ResidualMLP | MaskedMLP):
                 module.compile()
 
     def _embed_in_data(self, u: Tensor) -> Tensor:

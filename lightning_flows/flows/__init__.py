@@ -4,6 +4,7 @@ from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
@@ -13,6 +14,7 @@ __all__ = [
     "NICE",
     "Flow",
     "FreeFormFlow",
+    "Glow",
     "InjectiveFlow",
     "NeuralSplineFlow",
     "PaddedFlow",

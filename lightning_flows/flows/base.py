@@ -3,7 +3,9 @@
 from torch import Tensor
 
 from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.support import remedy
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, check_batch
 from lightning_flows.transforms.base import Transform
@@ -32,16 +34,22 @@ class Flow(Density):
                 f"the transform gives latents of shape {transform.latent_shape}."
             )
         codomain = transform.codomain
-        if codomain is not None and base.support != (codomain.low, codomain.high):
-            raise ShapeError(f"base lives on {base.support}; the transform gives {codomain}.")
+        if codomain is not None and base.support != codomain:
+            raise ShapeError(
+                f"base lives on {base.support}; the transform gives values in {codomain}: "
+                f"{remedy(codomain, base.support)}."
+            )
+        if codomain is None and base.support.sorted:
+            raise ShapeError(
+                f"base lives on {base.support}; {type(transform).__name__} would mix their order."
+            )
         contexts = {s for s in (transform.context_shape, base.context_shape) if s is not None}
         if len(contexts) > 1:
             raise ShapeError(f"transform and base differ in context_shape: {sorted(contexts)}.")
-        domain = transform.domain
         super().__init__(
             transform.event_shape,
             contexts.pop() if contexts else None,
-            base.support if domain is None else (domain.low, domain.high),
+            base.support if transform.domain is None else transform.domain,
         )
         self.latent_shape: Shape = transform.latent_shape
         self.transform = transform
@@ -55,7 +63,8 @@ class Flow(Density):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         self.check(x, context)
-        z: Tensor = self.transform(x, context)[0]
+        with self._noise_of(x):
+            z: Tensor = self.transform(x, context)[0]
         return z
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -66,18 +75,30 @@ class Flow(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.check(x, context)
-        z, contribution = self.transform(x, context)
-        log_prob: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
+        with self._noise_of(x):
+            z, contribution = self.transform(x, context)
+            log_prob: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
         return log_prob
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         z = self.base.draw(n, self._base_context(context), temperature)
         return self.transform.decode(z, context)[0]
 
+    def draw_and_score(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if not self.exact:
+            return super().draw_and_score(n, context)
+        z, log_prob = self.base.draw_and_score(n, self._base_context(context))
+        x, contribution = self.transform.decode(z, context)
+        return x, log_prob + contribution
+
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
         self.check(x, context)
         self.transform.initialise(x, context)
+
+    def _noise_of(self, x: Tensor) -> Reproducible:
+        """One key for all layers: data is the same to the last bit wherever it is scored."""
+        return Reproducible(x, not (self.training or self.exact))
 
     def _base_context(self, context: Tensor | None) -> Tensor | None:
         return None if self.base.context_shape is None else context

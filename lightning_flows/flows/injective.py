@@ -16,6 +16,7 @@ from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
 from lightning_flows.jacobians.volume import log_diagonal, log_volume
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
+from lightning_flows.transforms import Multiscale, Transform
 
 __all__ = ["InjectiveFlow", "PaddedFlow"]
 
@@ -149,6 +150,10 @@ class PaddedFlow(InjectiveFlow):
     dimension D, and goes through the inverse of a bijection g of data space. `project` undoes
     that: it takes d entries of g(x). It is a left inverse, not the orthogonal projection.
 
+    The d entries are drawn at random. Where g is multi-scale (`Glow`), they are drawn among those
+    that pass through all levels, as in the paper, and only where these are too few also among
+    those that leave one level earlier, and so on.
+
     Args:
         event_shape: shape of one data point; D is its number of entries.
         latent_features: dimension d of the manifold; half of D unless given.
@@ -182,7 +187,7 @@ class PaddedFlow(InjectiveFlow):
         self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        order = _entries(self.ambient, torch.Generator().manual_seed(seed))
         self.register_buffer("slots", order[:d])
         self.register_buffer("order", order.argsort())
 
@@ -200,3 +205,10 @@ class PaddedFlow(InjectiveFlow):
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
         self.ambient.initialise(x)
         super().initialise(x, context)
+
+
+def _entries(ambient: Transform, generator: torch.Generator) -> Tensor:
+    """Places of all latents, those of the last level first, each level in random order."""
+    sizes = ambient.sizes if isinstance(ambient, Multiscale) else [size(ambient.latent_shape)]
+    levels = torch.arange(sum(sizes)).split(sizes)
+    return torch.cat([x[torch.randperm(len(x), generator=generator)] for x in reversed(levels)])

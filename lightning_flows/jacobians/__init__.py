@@ -1,5 +1,7 @@
 """Everything that differentiates a map: products, volumes, penalties, components."""
 
+from lightning_flows.jacobians.agreement import Agreement, agreement, neighbour_agreement
+from lightning_flows.jacobians.alignment import Aligned, align
 from lightning_flows.jacobians.components import Components, components
 from lightning_flows.jacobians.free_form import FreeFormVolume
 from lightning_flows.jacobians.penalties import (
@@ -17,6 +19,7 @@ from lightning_flows.jacobians.products import (
     value_and_jacobian,
 )
 from lightning_flows.jacobians.stochastic import StochasticVolume
+from lightning_flows.jacobians.traversal import Traversal, traverse
 from lightning_flows.jacobians.volume import (
     Embedded,
     ExactVolume,
@@ -27,6 +30,8 @@ from lightning_flows.jacobians.volume import (
 )
 
 __all__ = [
+    "Agreement",
+    "Aligned",
     "Components",
     "Embedded",
     "ExactVolume",
@@ -39,12 +44,17 @@ __all__ = [
     "PrincipalVolume",
     "StochasticVolume",
     "Tikhonov",
+    "Traversal",
     "Volume",
+    "agreement",
+    "align",
     "components",
     "cotangents",
     "jacobian",
     "log_volume",
+    "neighbour_agreement",
     "squared_norm",
     "tangents",
+    "traverse",
     "value_and_jacobian",
 ]

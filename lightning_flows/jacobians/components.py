@@ -13,17 +13,25 @@ term singles out the least twisted of them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.jacobians.products import jacobian
+from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.decompose import Triples, from_decoder, from_encoder
+from lightning_flows.jacobians.lanczos import widest
+from lightning_flows.jacobians.products import each, jacobian, pullback, tangents
 
-__all__ = ["Components", "components"]
+__all__ = ["Components", "check_options", "components", "count_dimension", "shrinkage"]
 
 ROWS = 8192  # points times directions in one pass, where no chunk_size is given
+LARGE = 32  # latents for each component from which on the widest are found without the Jacobian
+OVERSAMPLING = 3  # directions in a block beyond the k
+
+Map = Callable[[Tensor], Tensor]
+Method = Literal["full", "iterative"]
+Through = Literal["decode", "encode"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +43,29 @@ class Components:
     Args:
         points: data, (batch, *event).
         latents: their latents, (batch, *latent).
-        axes: unit vectors in data space, (batch, k, *event); the entry of largest magnitude in
+        axes: unit vectors u in data space, (batch, k, *event); the entry of largest magnitude in
             each is positive.
         scales: standard deviations along the axes in data units, (batch, k), descending.
-        variances: scales² - 2 tikhonov, (batch, k): what is left when the shrinkage by a Tikhonov
-            term of that weight is undone; negative where the flow is narrower than the shrinkage.
+        variances: scales² less the shrinkage, (batch, k): what is left when the widening by a
+            Tikhonov term or by noise is undone; negative where the flow is narrower than that.
         coordinates: the point in its own principal axes, (batch, k), data units: S Vᵀ z, the
             displacement from the (locally linear) image of the latent origin.
-        dimension: number of directions that belong to the data, (batch,), floating point.
+        dimension: number of directions that belong to the data, (batch,), floating point. By the
+            iterative method only k directions are looked at: where it equals k it is a lower
+            bound, below k it is the number.
+        directions: unit vectors v in latent space, (batch, k, *latent), with J v = scale · u; zero
+            where a scale is.
+        total: sum of the variances of all directions, none counted below zero, (batch,). By the
+            iterative method it is an unbiased estimate of Σ s² less the shrinkage of all latents.
+        error: bound on the relative error of each scale, (batch, k); zero by the full method, as
+            there is only rounding.
+        angle: bound on the largest principal angle between the space of these axes and that of
+            the k widest, (batch,), radians. Where the scales at k and k + 1 hardly differ that
+            space is not well defined, and the bound stays large. Single axes within the space
+            are as loose as the scales beside them are near: see `align`.
+        converged: whether errors and angle are below the tolerance, (batch,), bool.
+        iterations: products of a block of directions with J and Jᵀ, (batch,), floating point; zero
+            by the full method.
     """
 
     points: Tensor
@@ -52,115 +75,207 @@ class Components:
     variances: Tensor
     coordinates: Tensor
     dimension: Tensor
+    directions: Tensor
+    total: Tensor
+    error: Tensor
+    angle: Tensor
+    converged: Tensor
+    iterations: Tensor
+
+    @property
+    def explained(self) -> Tensor:
+        """Fraction of the total variance along each axis, (batch, k)."""
+        return self.variances.clamp_min(0) / self.total[:, None]
 
 
 @torch.no_grad()
 def components(
-    encode: Callable[[Tensor], Tensor],
-    decode: Callable[[Tensor], Tensor],
+    encode: Map,
+    decode: Map,
     x: Tensor,
     *,
     k: int | None = None,
+    method: Method | None = None,
     tikhonov: float = 0.0,
+    noise: float = 0.0,
     threshold: float = 2.0,
     relative: float = 1e-3,
-    through: Literal["decode", "encode"] = "decode",
+    through: Through = "decode",
     chunk_size: int | None = None,
+    tolerance: float = 0.01,
+    max_iterations: int = 50,
+    seed: int = 0,
 ) -> Components:
     """Extract the principal components of a flow at given points.
 
-    The decomposition is an eigendecomposition of the Gram matrix in float64: about 2.5 times
+    The full method builds the Jacobian and decomposes its Gram matrix in float64: about 2.5 times
     faster than an SVD for 784 dimensions. Squaring limits it to scales above about 1e-7 of the
-    largest, which is also what the Jacobian itself is worth in float32.
+    largest, which is also what the Jacobian itself is worth in float32. The iterative method finds
+    the k widest from products with J and Jᵀ alone (`lanczos.widest`), says for every point how
+    wrong they may be, and goes on until each point holds the tolerance.
 
     Args:
         encode: data to latents, (batch, *event) to (batch, *latent), row by row.
         decode: latents to data, (batch, *latent) to (batch, *event), row by row.
         x: points, (batch, *event).
         k: number of components to return; None returns all.
-        tikhonov: weight α of the penalty α‖∂z/∂x‖² that the flow was trained with, or half the
-            variance of the noise on its data. Both widen every variance by 2α.
-        threshold: with `tikhonov`, a direction counts for the dimension if its variance exceeds
-            this multiple of 2 tikhonov.
-        relative: without `tikhonov`, a direction counts if its variance exceeds this fraction of
-            the largest at that point.
+        method: "full" or "iterative"; None iterates where k is given, the decoder is
+            differentiated, and there are at least 32 latents for each component.
+        tikhonov: weight α of the penalty α‖∂z/∂x‖² that the flow was trained with. It widens
+            every variance by 2α, which is subtracted.
+        noise: the same said by the standard deviation σ of noise on the training data, 2α = σ².
+        threshold: with `tikhonov` or `noise`, a direction counts for the dimension if its
+            variance exceeds this multiple of 2α.
+        relative: without, a direction counts if its variance exceeds this fraction of the largest
+            at that point.
         through: differentiate the decoder at encode(x), or the encoder at x. The latter needs a
             bijection and is the cheap direction of an autoregressive flow; its widest components
             come from the smallest singular values and so lose digits with the condition number.
         chunk_size: number of directions at a time; None chooses by the size of the batch.
+        tolerance: of the iterative method: largest relative error of a scale, and largest angle
+            in radians.
+        max_iterations: of the iterative method: when to give up on a point.
+        seed: of the iterative method: the random directions to start from, the same at all
+            points.
 
     Returns:
         The components, of the dtype of the latents.
 
     Raises:
-        ConfigError: an option is out of range.
+        ConfigError: an option is out of range, or does not go with another.
         ShapeError: the route through the encoder is asked for a map that changes dimension.
     """
-    check_options(k, tikhonov, threshold, relative, through)
-    z = encode(x)
-    chunk_size = chunk_size or max(1, ROWS // max(1, len(x)))
-    matrix = jacobian(
-        decode if through == "decode" else encode,
-        z if through == "decode" else x,
-        chunk_size=chunk_size,
-    ).double()
-    finite = matrix.flatten(1).isfinite().all(1) & z.flatten(1).isfinite().all(1)
-    # LAPACK refuses a batch with one bad matrix, so the bad ones are replaced and marked after
-    matrix = torch.where(finite[:, None, None], matrix, 1.0)
-    latents = torch.where(finite[:, None], z.flatten(1).double(), 0.0)
-    axes, scales, coordinates = (
-        _from_decoder(matrix, latents) if through == "decode" else _from_encoder(matrix, latents)
+    check_options(
+        k,
+        tikhonov,
+        threshold,
+        relative,
+        through,
+        method=method,
+        noise=noise,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
     )
-    largest = axes.gather(2, axes.abs().argmax(2, keepdim=True))
+    z = encode(x)
+    flat = z.flatten(1).double()
+    size = flat.shape[1]
+    if k is not None and k > size:
+        raise ConfigError(f"k is {k}; the latents have {size} dimensions, and no more components.")
+    chunk_size = chunk_size or max(1, ROWS // max(1, len(x)))
+    if method is None:
+        large = k is not None and through == "decode" and size >= LARGE * k
+        method = "iterative" if large else "full"
+    if method == "iterative":
+        count = size if k is None else k
+        found = _iterate(decode, z, count, chunk_size, tolerance, max_iterations, seed)
+    else:
+        found = _decompose(encode, decode, x, z, through, chunk_size)
+    finite = torch.cat([flat, *(part.flatten(1) for part in found[:3])], 1).isfinite().all(1)
+    largest = found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0)
-    axes, coordinates = axes * sign, coordinates * sign[..., 0]
-    variances = scales.square() - 2 * tikhonov
-    floor = 2 * tikhonov * threshold if tikhonov else relative * variances.amax(1, keepdim=True)
-    dimension = (variances > floor).sum(1)
+    along = found.scales * (found.directions.double() @ flat[..., None])[..., 0]
+    floor = shrinkage(tikhonov, noise)
+    variances = found.scales.square() - floor
+    if method == "full":
+        total = variances.clamp_min(0).sum(1)
+    else:  # at least what is found, however small the rest is guessed to be
+        total = (found.total - size * floor).maximum(variances.clamp_min(0).sum(1))
 
     def mark(values: Tensor) -> Tensor:
-        shape = (-1, *[1] * (values.ndim - 1))
-        return torch.where(finite.view(shape), values, torch.nan).to(z.dtype)
+        return torch.where(finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan).to(z.dtype)
 
     return Components(
         points=x,
         latents=z,
-        axes=mark(axes[:, :k]).reshape(len(x), -1, *x.shape[1:]),
-        scales=mark(scales[:, :k]),
+        axes=mark((found.axes * sign)[:, :k]).reshape(len(x), -1, *x.shape[1:]),
+        scales=mark(found.scales[:, :k]),
         variances=mark(variances[:, :k]),
-        coordinates=mark(coordinates[:, :k]),
-        dimension=mark(dimension),
+        coordinates=mark((along * sign[..., 0])[:, :k]),
+        dimension=mark(count_dimension(variances, floor, threshold, relative)),
+        directions=mark((found.directions * sign)[:, :k]).reshape(len(x), -1, *z.shape[1:]),
+        total=mark(total),
+        error=mark(found.error[:, :k]),
+        angle=mark(found.angle),
+        converged=finite & (found.error <= tolerance).all(1) & (found.angle <= tolerance),
+        iterations=mark(found.iterations),
     )
 
 
-def _from_decoder(matrix: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Axes (batch, d, D), scales (batch, d), coordinates (batch, d) from J = U S Vᵀ."""
-    if matrix.shape[1] == matrix.shape[2]:  # J Jᵀ = U S² Uᵀ: nothing is divided by a small scale
-        squares, axes = torch.linalg.eigh(matrix @ matrix.mT)
-        axes = axes.flip(-1)
-    else:  # Jᵀ J = V S² Vᵀ; the columns of J V are U S, and QR keeps the thin ones orthogonal
-        squares, rotation = torch.linalg.eigh(matrix.mT @ matrix)
-        axes = torch.linalg.qr(matrix @ rotation.flip(-1)).Q
-    scales = squares.flip(-1).clamp_min(0).sqrt()
-    images = (matrix @ latents[..., None])[..., 0]  # Uᵀ J z = S Vᵀ z
-    return axes.mT, scales, (axes.mT @ images[..., None])[..., 0]
+def _decompose(
+    encode: Map, decode: Map, x: Tensor, z: Tensor, through: str, chunk_size: int
+) -> Triples:
+    """All triples from the whole Jacobian; NaN where it is not finite."""
+    fn, point, of = (decode, z, from_decoder) if through == "decode" else (encode, x, from_encoder)
+    matrix = jacobian(fn, point, chunk_size=chunk_size).double()
+    finite = matrix.flatten(1).isfinite().all(1)
+    # LAPACK refuses a batch with one bad matrix, so the bad ones are replaced and marked after
+    found = of(torch.where(finite[:, None, None], matrix, 1.0))
+    return found._replace(scales=torch.where(finite[:, None], found.scales, torch.nan))
 
 
-def _from_encoder(matrix: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same from E = J⁻¹: Eᵀ E = U S⁻² Uᵀ, and S Vᵀ z = S² Uᵀ Eᵀ z."""
-    if matrix.shape[1] != matrix.shape[2]:
-        raise ShapeError(
-            f"through='encode' needs a bijection; the encoder takes {matrix.shape[2]} dimensions "
-            f"to {matrix.shape[1]}: use through='decode'."
-        )
-    squares, axes = torch.linalg.eigh(matrix.mT @ matrix)  # ascending: the widest comes first
-    scales = squares.clamp_min(torch.finfo(squares.dtype).tiny).rsqrt()
-    pulled = (axes.mT @ (matrix.mT @ latents[..., None]))[..., 0]
-    return axes.mT, scales, scales.square() * pulled
+def _iterate(
+    decode: Map,
+    z: Tensor,
+    k: int,
+    chunk_size: int,
+    tolerance: float,
+    max_iterations: int,
+    seed: int,
+) -> Triples:
+    """The k widest triples from products with the Jacobian."""
+    size = z[0].numel()
+    value, transposed = pullback(decode, z)
+
+    def push(vectors: Tensor) -> Tensor:
+        parts = vectors.transpose(0, 1).unflatten(2, z.shape[1:]).split(chunk_size)
+        images = [tangents(decode, z, part, graph=False)[1] for part in parts]
+        return torch.cat(images).flatten(2).transpose(0, 1)
+
+    def pull(images: Tensor) -> Tensor:
+        parts = images.transpose(0, 1).unflatten(2, value.shape[1:]).split(chunk_size)
+        return torch.cat([each(transposed, part) for part in parts]).flatten(2).transpose(0, 1)
+
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(min(k + OVERSAMPLING, size), size, generator=generator, dtype=z.dtype)
+    return widest(
+        push,
+        pull,
+        start.to(z.device).expand(len(z), -1, -1),
+        k,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+
+def shrinkage(tikhonov: float, noise: float) -> float:
+    """By how much each variance is widened: 2α of a Tikhonov term, σ² of noise."""
+    return 2 * tikhonov + noise**2
+
+
+def count_dimension(variances: Tensor, floor: float, threshold: float, relative: float) -> Tensor:
+    """Number of variances, (batch, n), above what training widened them by: (batch,).
+
+    Args:
+        variances: less the floor.
+        floor: the shrinkage of the training.
+        threshold: multiple of the floor to exceed.
+        relative: fraction of the largest variance to exceed where there is no floor.
+    """
+    least = threshold * floor if floor else relative * variances.amax(1, keepdim=True)
+    return (variances > least).sum(1)
 
 
 def check_options(
-    k: int | None, tikhonov: float, threshold: float, relative: float, through: str
+    k: int | None,
+    tikhonov: float,
+    threshold: float,
+    relative: float,
+    through: str,
+    *,
+    method: str | None = None,
+    noise: float = 0.0,
+    tolerance: float = 0.01,
+    max_iterations: int = 50,
 ) -> None:
     """Refuse options of `components` that are out of range.
 
@@ -169,9 +284,25 @@ def check_options(
     """
     if k is not None and k < 1:
         raise ConfigError(f"k is {k}; accepted are None and positive integers.")
-    if through not in ("decode", "encode"):
+    if through not in get_args(Through):
         raise ConfigError(f"through is {through!r}; accepted are 'decode' and 'encode'.")
-    options = {"tikhonov": tikhonov, "threshold": threshold, "relative": relative}
+    if method not in (None, *get_args(Method)):
+        raise ConfigError(f"method is {method!r}; accepted are None, 'full' and 'iterative'.")
+    if method == "iterative" and through == "encode":
+        raise ConfigError(
+            "method='iterative' finds the largest singular values of the decoder; "
+            "with through='encode' use method='full'."
+        )
+    options = {"tikhonov": tikhonov, "noise": noise, "threshold": threshold, "relative": relative}
     for name, value in options.items():
         if not 0 <= value < float("inf"):
             raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
+    if tikhonov and noise:
+        raise ConfigError(
+            f"tikhonov is {tikhonov} and noise {noise}; both say the same (2 tikhonov = noise²), "
+            "so give one of them."
+        )
+    if not 0 < tolerance < float("inf"):
+        raise ConfigError(f"tolerance is {tolerance}; accepted are positive numbers.")
+    if max_iterations < 1:
+        raise ConfigError(f"max_iterations is {max_iterations}; accepted are positive integers.")

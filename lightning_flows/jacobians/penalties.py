@@ -27,7 +27,8 @@ class Penalty(Recorded):
     """
 
     name: str
-    """Under which the unweighted value is logged: `train/penalty/<name>`."""
+    """Under which the unweighted value is logged: `train/penalty/<name>`; a second penalty of the
+    same kind as `<name>_2`."""
 
     def __init__(self, weight: float) -> None:
         if not weight >= 0:

@@ -10,8 +10,10 @@ from lightning_flows.jacobians.volume import (
     Embedded,
     Map,
     Volume,
+    around_failures,
     check_chunk_size,
     log_diagonal,
+    some_fail,
 )
 
 __all__ = ["StochasticVolume", "probes_like"]
@@ -27,16 +29,13 @@ class StochasticVolume(Volume):
     solved directly from its QR decomposition. Beyond, conjugate gradients run until the residual
     of *every* sample is below the tolerance; stopping earlier would take the gradient from just
     the directions that are about to collapse. The value is then zero, and only the gradient
-    counts.
+    counts; that J is not of full rank shows in the residuals alone (`last_solution`).
 
     Args:
         probes: number of probe vectors for each sample.
         chunk_size: how many tangents of the graph-free J go through the decoder at once.
         direct: number of latents up to which (JᵀJ)⁻¹ v is solved directly.
         tolerance: relative residual at which conjugate gradients stop.
-
-    Attributes:
-        last_solution: residuals and iterations of the last batch that was solved iteratively.
 
     Raises:
         ConfigError: an option is not positive.
@@ -58,7 +57,6 @@ class StochasticVolume(Volume):
         self.chunk_size = check_chunk_size(chunk_size)
         self.direct = direct
         self.tolerance = tolerance
-        self.last_solution: Solution | None = None
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         u = encode(x)
@@ -67,11 +65,22 @@ class StochasticVolume(Volume):
             with torch.no_grad():
                 r = torch.linalg.qr(jacobian(decode, u, chunk_size=self.chunk_size), mode="r").R
                 value, w = log_diagonal(r), _solve_gram(r, v)
+            finite = r.isfinite().flatten(1).all(1)
             self.last_solution = None
         else:
             self.last_solution = self._iterate(decode, u.detach(), v)
-            value, w = torch.zeros_like(u[:, 0]), self.last_solution.solution
-        x_hat, products = tangents(decode, u, torch.cat([v, w]))
+            w = self.last_solution.solution
+            finite = self.last_solution.residuals.isfinite().all(0)
+            value = torch.where(finite, 0.0, torch.nan).to(u.dtype)
+        directions = torch.cat([v, torch.where(value.isnan()[:, None], 0.0, w)])
+
+        def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
+            return tangents(decode, points, directions)
+
+        if some_fail(finite):
+            x_hat, products = around_failures(differentiate, decode, u, finite)
+        else:
+            x_hat, products = differentiate(u)
         products = products.flatten(2)
         surrogate = 0.5 * (products[: self.probes] * products[self.probes :]).sum(2).mean(0)
         return Embedded(u, x_hat, value + (surrogate - surrogate.detach()))
@@ -92,8 +101,10 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     probes orthogonal hardly adds to that unless they are as many as dimensions.
     """
     v = torch.randn(count, *u.shape, dtype=u.dtype, device=u.device)
-    scaled: Tensor = v * (u.shape[1] ** 0.5 / v.norm(dim=2, keepdim=True))
-    return scaled
+    length = v.norm(dim=2, keepdim=True)
+    # one float32 number in 2^24 is drawn as exactly 0, which has no direction
+    v = torch.where(length > 0, v / length, u.shape[1] ** -0.5)
+    return u.shape[1] ** 0.5 * v
 
 
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:

@@ -4,6 +4,9 @@ Here J is the Jacobian of the decoder, latent → data, (D, d) for each sample. 
 decodes and gives the log-volume with a gradient that is right, or an unbiased estimate. Where
 computing it yields the true log-volume, that is its value, so that training curves show what they
 name; `measures` says whether.
+
+The volume of a sample fails where J is not finite or not of full rank. It is then NaN and has no
+gradient, and the other samples of the batch have the same values and gradients as without it.
 """
 
 from collections.abc import Callable
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.conjugate_gradients import Solution
 from lightning_flows.jacobians.products import jacobian, value_and_jacobian
 from lightning_flows.recipe import Recorded
 
@@ -26,9 +30,11 @@ class Embedded(NamedTuple):
 
     Args:
         u: latents of the data, (batch, d).
-        x_hat: what they decode to, (batch, *event).
-        log_volume: ½ log det JᵀJ at u, (batch,), nats; or zero with the gradient of it.
-        jacobian: J with its graph, (batch, D, d), where the strategy has built it.
+        x_hat: what they decode to, (batch, *event); without a gradient where J is not finite.
+        log_volume: ½ log det JᵀJ at u, (batch,), nats; or zero with the gradient of it; NaN where
+            it fails.
+        jacobian: J with its graph, (batch, D, d), where the strategy has built it; that of another
+            sample, without a gradient, where the volume fails.
     """
 
     u: Tensor
@@ -42,6 +48,9 @@ class Volume(Recorded):
 
     measures = True
     """Whether the value of `log_volume` is the true one, not only its gradient."""
+
+    last_solution: Solution | None = None
+    """What conjugate gradients did for the last batch, where it was solved with them."""
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         """Encode, decode and measure.
@@ -70,9 +79,17 @@ class ExactVolume(Volume):
         self.chunk_size = check_chunk_size(chunk_size)
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
+            return value_and_jacobian(decode, points, chunk_size=self.chunk_size)
+
         u = encode(x)
-        x_hat, j = value_and_jacobian(decode, u, chunk_size=self.chunk_size)
-        return Embedded(u, x_hat, half_log_det(j), j)
+        x_hat, j = differentiate(u)
+        finite = j.detach().isfinite().flatten(1).all(1)
+        if some_fail(finite):
+            x_hat, j = around_failures(differentiate, decode, u, finite)
+        volume = torch.where(finite, half_log_det(j), torch.nan)
+        sound = volume.isfinite()
+        return Embedded(u, x_hat, volume, elsewhere(j, sound) if some_fail(sound) else j)
 
 
 class PrincipalVolume(Volume):
@@ -120,13 +137,17 @@ class NoVolume(Volume):
 def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
     """True ½ log det JᵀJ of the decoder at z by QR: (batch, d) -> (batch,), nats.
 
-    Differentiable in reverse and forward mode; call it under `no_grad` to only measure.
+    NaN where J is not finite or not of full rank. Differentiable in reverse and forward mode,
+    where no sample fails; call it under `no_grad` to only measure.
     """
     return log_diagonal(torch.linalg.qr(jacobian(decode, z, chunk_size=chunk_size)).R)
 
 
 def half_log_det(j: Tensor) -> Tensor:
-    """½ log det JᵀJ with a gradient that needs no derivative of QR: (batch, D, d) -> (batch,)."""
+    """½ log det JᵀJ with a gradient that needs no derivative of QR: (batch, D, d) -> (batch,).
+
+    NaN, without a gradient, where J is not finite or not of full rank.
+    """
     volume: Tensor = _HalfLogDet.apply(j)
     return volume
 
@@ -143,13 +164,64 @@ class _HalfLogDet(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         q, r = ctx.saved_tensors
+        sound = full_rank(r)[:, None, None]
         pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
-        return pseudo_inverse.mT * grad[:, None, None]
+        return torch.where(sound, pseudo_inverse.mT * grad[:, None, None], 0.0)
 
 
 def log_diagonal(r: Tensor) -> Tensor:
-    """Σ log|R_ii| of triangular factors: (batch, d, d) -> (batch,)."""
-    return r.diagonal(dim1=1, dim2=2).abs().log().sum(1)
+    """Σ log|R_ii| of triangular factors, NaN without full rank: (batch, d, d) -> (batch,)."""
+    volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1)
+    return torch.where(full_rank(r), volume, torch.nan)
+
+
+def full_rank(r: Tensor) -> Tensor:
+    """Whether triangular factors are finite and no column is lost in rounding: (batch,).
+
+    |R_ii| is the part of column i that the columns before it do not span.
+    """
+    r = r.detach()
+    eps = torch.finfo(r.dtype).eps
+    sound: Tensor = r.diagonal(dim1=1, dim2=2).abs() > eps * r.norm(dim=1)
+    return sound.all(1)
+
+
+def some_fail(sound: Tensor) -> bool:
+    """Whether there are samples to be treated alone; if all fail, there are not."""
+    return bool(sound.any()) and not bool(sound.all())
+
+
+def around_failures(
+    differentiate: Callable[[Tensor], tuple[Tensor, Tensor]], decode: Map, u: Tensor, finite: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Values and derivatives of the decoder; another point's where derivatives are not finite.
+
+    Nothing of such a sample may reach the graph: zero times infinity is NaN for all parameters.
+
+    Args:
+        differentiate: gives values (batch, *event) and derivatives at points.
+        decode: map from (batch, d) to (batch, *event).
+        u: points, (batch, d).
+        finite: where derivatives are finite, (batch,).
+
+    Returns:
+        Values at u, without a gradient where derivatives are not finite, and derivatives.
+    """
+    values, derivatives = differentiate(elsewhere(u, finite))
+    with torch.no_grad():
+        broken = decode(u)
+    return torch.where(_like(finite, values), values, broken), derivatives
+
+
+def elsewhere(values: Tensor, sound: Tensor) -> Tensor:
+    """Put the first sound row, without its gradient, where a row is not sound."""
+    first = values.detach()[sound.int().argmax()]
+    return torch.where(_like(sound, values), values, first)
+
+
+def _like(rows: Tensor, values: Tensor) -> Tensor:
+    """Shape one number for each row so that it broadcasts against the values."""
+    return rows.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def check_chunk_size(chunk_size: int | None) -> int | None:

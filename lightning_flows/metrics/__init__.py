@@ -1,4 +1,4 @@
-"""Metrics: distances between samples and data, foreign data, health of encoder and decoder.
+"""Metrics: distances between samples and data, health of maps, meaning of latents.
 
 Each is a function of tensors and a `torchmetrics.Metric` that gathers batches for it, under any
 number of processes.
@@ -6,6 +6,12 @@ number of processes.
 
 from lightning_flows.metrics.auroc import OutOfDistributionAUROC, auroc
 from lightning_flows.metrics.condition import ConditionNumber, condition_number
+from lightning_flows.metrics.entropy import (
+    ManifoldEntropy,
+    TotalCorrelation,
+    manifold_entropy,
+    total_correlation,
+)
 from lightning_flows.metrics.frechet import (
     FrechetDistance,
     frechet_distance,
@@ -14,24 +20,38 @@ from lightning_flows.metrics.frechet import (
 from lightning_flows.metrics.gap import EncoderDecoderGap, encoder_decoder_gap
 from lightning_flows.metrics.mmd import MaximumMeanDiscrepancy, mmd
 from lightning_flows.metrics.sliced import SlicedWasserstein, sliced_wasserstein
+from lightning_flows.metrics.spectrum import (
+    IntrinsicDimension,
+    ParticipationRatio,
+    intrinsic_dimension,
+    participation_ratio,
+)
 from lightning_flows.metrics.stump import Stump, StumpAccuracy, fit_stump, stump_accuracy
 
 __all__ = [
     "ConditionNumber",
     "EncoderDecoderGap",
     "FrechetDistance",
+    "IntrinsicDimension",
+    "ManifoldEntropy",
     "MaximumMeanDiscrepancy",
     "OutOfDistributionAUROC",
+    "ParticipationRatio",
     "SlicedWasserstein",
     "Stump",
     "StumpAccuracy",
+    "TotalCorrelation",
     "auroc",
     "condition_number",
     "encoder_decoder_gap",
     "fit_stump",
     "frechet_distance",
     "gaussian_frechet_distance",
+    "intrinsic_dimension",
+    "manifold_entropy",
     "mmd",
+    "participation_ratio",
     "sliced_wasserstein",
     "stump_accuracy",
+    "total_correlation",
 ]

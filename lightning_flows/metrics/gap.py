@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
+from lightning_flows.metrics.mean import PointMean
 
 __all__ = ["EncoderDecoderGap", "encoder_decoder_gap"]
 
@@ -62,7 +62,7 @@ def encoder_decoder_gap(
     return (squares / len(product)).sqrt()
 
 
-class EncoderDecoderGap(Metric):
+class EncoderDecoderGap(PointMean):
     """Mean of `encoder_decoder_gap` over all points.
 
     Args:
@@ -71,12 +71,7 @@ class EncoderDecoderGap(Metric):
         kwargs: options of `torchmetrics.Metric`.
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
-
-    total: Tensor
-    count: Tensor
 
     def __init__(
         self,
@@ -88,16 +83,9 @@ class EncoderDecoderGap(Metric):
         super().__init__(**kwargs)
         self.at: Literal["x", "reconstruction"] = at
         self.chunk_size = chunk_size
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self, encode: Map, decode: Map, x: Tensor) -> None:
         """Take points, (batch, *event), and the pair of maps to look at there."""
         gap = encoder_decoder_gap(encode, decode, x, at=self.at, chunk_size=self.chunk_size)
-        self.total = self.total + gap.sum()
-        self.count = self.count + len(gap)
-
-    def compute(self) -> Tensor:
-        """The mean so far, a scalar."""
-        return self.total / self.count
+        self.take(gap)

@@ -6,7 +6,7 @@ from lightning_flows.nets.autoencoder import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from lightning_flows.nets.convolutional import Attention, ConvDecoder, ConvEncoder
+from lightning_flows.nets.convolutional import Attention, ConvDecoder, ConvEncoder, ConvNet
 from lightning_flows.nets.masked import MaskedLinear, MaskedMLP
 from lightning_flows.nets.mlp import MLP, Net, ResidualMLP, make_net
 
@@ -15,6 +15,7 @@ __all__ = [
     "Attention",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvNet",
     "MLPDecoder",
     "MLPEncoder",
     "MaskedLinear",

@@ -1,16 +1,65 @@
-"""Encoder and decoder networks for free-form flows of images."""
+"""Networks of images: conditioners of couplings, encoders and decoders of free-form flows."""
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.nets.mlp import activation_named
+from lightning_flows.nets.mlp import Net, activation_named, zero
 from lightning_flows.shapes import Shape
 
-__all__ = ["Attention", "ConvDecoder", "ConvEncoder"]
+__all__ = ["Attention", "ConvDecoder", "ConvEncoder", "ConvNet", "make_conv_net"]
+
+
+class ConvNet(nn.Module):
+    """Convolutions that keep the sides: (batch, in, H, W) -> (batch, out, H, W).
+
+    Of size 3 first and last, of size 1 between them, as in the couplings of Glow (Kingma and
+    Dhariwal 2018). Nothing is normalised: couplings of one flow follow an ActNorm each.
+
+    Args:
+        in_channels: number of channels that come in.
+        out_channels: number of channels that go out.
+        hidden: number of channels of each hidden layer.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        zero_last: start with an output of zero, so that a transform starts as the identity.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        zero_last: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = in_channels
+        for following in hidden:
+            size = 1 if layers else 3
+            layers += [
+                nn.Conv2d(width, following, size, padding=size // 2),
+                activation_named(activation),
+            ]
+            width = following
+        last = nn.Conv2d(width, out_channels, 3, padding=1)
+        if zero_last:
+            zero(last)
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+def make_conv_net(hidden: Sequence[int], activation: str) -> Net:
+    """The conditioner that couplings of images describe by two plain options."""
+    return partial(ConvNet, hidden=hidden, activation=activation, zero_last=True)
 
 
 class ConvEncoder(nn.Module):
@@ -120,9 +169,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(1, channels)
         self.queries_keys_values = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.bias)
+        zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.queries_keys_values(self.norm(x)).flatten(2).chunk(3, 1)

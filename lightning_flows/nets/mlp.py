@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ConfigError
 
-__all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "make_net"]
+__all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "make_net", "zero"]
 
 Net = Callable[[int, int], nn.Module]
 """Makes a network from its numbers of inputs and outputs, such as `partial(MLP, hidden=(64,))`."""
@@ -68,7 +68,7 @@ class MLP(nn.Module):
             layers += [nn.Linear(n_in, n_out), activation_named(activation)]
         last = nn.Linear(widths[-1], out_features)
         if zero_last:
-            _zero(last)
+            zero(last)
         self.layers = nn.Sequential(*layers, last)
         self.constant = None
 
@@ -118,7 +118,7 @@ class ResidualMLP(nn.Module):
         )
         self.last = nn.Linear(width, out_features)
         if zero_last:
-            _zero(self.last)
+            zero(self.last)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x)
@@ -143,6 +143,8 @@ def make_net(
     return net
 
 
-def _zero(layer: nn.Linear) -> None:
+def zero(layer: nn.Linear | nn.Conv2d) -> None:
+    """Make a layer with a bias start with an output of zero."""
+    assert layer.bias is not None
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

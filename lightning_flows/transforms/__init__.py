@@ -6,7 +6,16 @@ from lightning_flows.transforms.autoregressive import (
     Autoregressive,
     SplineAutoregressive,
 )
-from lightning_flows.transforms.base import POSITIVE, REAL, UNIT, Inverse, Support, Transform
+from lightning_flows.transforms.base import (
+    POSITIVE,
+    REAL,
+    RECTIFIED,
+    SORTED,
+    UNIT,
+    Inverse,
+    Support,
+    Transform,
+)
 from lightning_flows.transforms.chain import Chain, Multiscale
 from lightning_flows.transforms.coupling import (
     AdditiveCoupling,
@@ -14,7 +23,7 @@ from lightning_flows.transforms.coupling import (
     Coupling,
     SplineCoupling,
 )
-from lightning_flows.transforms.dequantise import Dequantise
+from lightning_flows.transforms.dequantise import Dequantise, VariationalDequantise
 from lightning_flows.transforms.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
@@ -33,16 +42,24 @@ from lightning_flows.transforms.funnels import (
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.networks import flowify
+from lightning_flows.transforms.pooling import Max, MaxPool2d
 from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
+from lightning_flows.transforms.slicing import Augment, Slice
+from lightning_flows.transforms.sorting import Sort, SortedToReal, StochasticPermutation
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.surjections import Abs, OnEntries, ReLU
 from lightning_flows.transforms.tiles import NoisePad, Tiles
 from lightning_flows.transforms.univariate import Additive, Affine, Univariate
+from lightning_flows.transforms.variational import VAELayer
 
 __all__ = [
     "POSITIVE",
     "REAL",
+    "RECTIFIED",
+    "SORTED",
     "UNIT",
+    "Abs",
     "ActNorm",
     "Additive",
     "AdditiveCoupling",
@@ -50,6 +67,7 @@ __all__ = [
     "AffineAutoregressive",
     "AffineCoupling",
     "AffineFunnel",
+    "Augment",
     "Autoregressive",
     "Chain",
     "ConvFunnel",
@@ -64,25 +82,35 @@ __all__ = [
     "LeakyReLU",
     "Logit",
     "MLPFunnel",
+    "Max",
+    "MaxPool2d",
     "Multiscale",
     "NoisePad",
+    "OnEntries",
     "Orthogonal",
     "PerPosition",
     "Permutation",
     "RationalQuadratic",
+    "ReLU",
     "Reshape",
     "Sigmoid",
+    "Slice",
     "Softplus",
+    "Sort",
+    "SortedToReal",
     "SplineActivation",
     "SplineAutoregressive",
     "SplineCoupling",
     "SplineFunnel",
     "Squeeze",
     "Standardise",
+    "StochasticPermutation",
     "Support",
     "Tanh",
     "Tiles",
     "Transform",
     "Univariate",
+    "VAELayer",
+    "VariationalDequantise",
     "flowify",
 ]

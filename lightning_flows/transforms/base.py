@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
 from typing import Literal
 
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.bases.noise import FromGlobalState, Reproducible
+from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
 from lightning_flows.recipe import Recorded
 from lightning_flows.shapes import Shape, as_shape
 
-__all__ = ["POSITIVE", "REAL", "UNIT", "Inverse", "Kind", "Support", "Transform"]
+__all__ = [
+    "POSITIVE",
+    "REAL",
+    "RECTIFIED",
+    "SORTED",
+    "UNIT",
+    "Inverse",
+    "Kind",
+    "Support",
+    "Transform",
+]
 
 Kind = Literal["bijection", "inference surjection", "generative surjection", "stochastic"]
-
-
-@dataclass(frozen=True)
-class Support:
-    """A set of values that every entry of an event lies in.
-
-    Args:
-        low: lower end.
-        high: upper end.
-        discrete: only the integers from `low` up to, not including, `high`.
-    """
-
-    low: float = -inf
-    high: float = inf
-    discrete: bool = False
-
-    def __str__(self) -> str:
-        return f"{'integers in ' if self.discrete else ''}[{self.low:g}, {self.high:g})"
-
-
-REAL = Support()
-UNIT = Support(0.0, 1.0)
-POSITIVE = Support(0.0)
 
 
 class Transform(Recorded, nn.Module):
@@ -55,7 +41,7 @@ class Transform(Recorded, nn.Module):
         latent_shape: shape of one latent; `event_shape` unless given.
         context_shape: shape of what the map is conditioned on, or None.
         kind: whether encode and decode are deterministic. Likelihoods are exact where encode is.
-        domain: set that data must lie in; None where any set is mapped into itself.
+        domain: set that data must lie in; None where any set of entries is mapped into itself.
         codomain: set that latents lie in; None where it is the one that data came from.
     """
 
@@ -87,7 +73,7 @@ class Transform(Recorded, nn.Module):
         return self.kind in ("bijection", "inference surjection")
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map data to latents.
+        """Map data to latents; what this draws is reproducible in evaluation mode (`bases.noise`).
 
         Args:
             x: data, (batch, *event_shape).
@@ -110,34 +96,42 @@ class Transform(Recorded, nn.Module):
         return self.encode(x, context)
 
 
+_TURNED: dict[Kind, Kind] = {
+    "bijection": "bijection",
+    "inference surjection": "generative surjection",
+    "generative surjection": "inference surjection",
+    "stochastic": "stochastic",
+}
+
+
 class Inverse(Transform):
-    """A bijection walked the other way round: it encodes with `decode`.
+    """A transform walked the other way round: it encodes with `decode`, and its V changes sign.
+
+    The inverse of a bijection is a bijection. The inverse of an inference surjection is the
+    generative one of the same name, and the other way round: `Inverse(Abs(2))` gives positive
+    data random signs, `Inverse(Dequantise(2, 8))` rounds down.
 
     Args:
-        transform: the bijection to invert.
-
-    Raises:
-        ShapeError: the transform is not a bijection.
+        transform: the transform to turn round.
     """
 
     def __init__(self, transform: Transform) -> None:
-        if transform.kind != "bijection":
-            raise ShapeError(
-                f"Inverse needs a bijection; {type(transform).__name__} is a {transform.kind}."
-            )
         super().__init__(
             transform.latent_shape,
             transform.event_shape,
             context_shape=transform.context_shape,
+            kind=_TURNED[transform.kind],
             domain=transform.codomain,
             codomain=transform.domain,
         )
         self.transform = transform
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, contribution = self.transform.decode(x, context)
+        with Reproducible(x, not (self.training or self.exact)):
+            z, contribution = self.transform.decode(x, context)
         return z, -contribution
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, contribution = self.transform.encode(z, context)
+        with FromGlobalState():
+            x, contribution = self.transform.encode(z, context)
         return x, -contribution

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.support import remedy
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, size
 from lightning_flows.transforms.base import Kind, Support, Transform
@@ -43,9 +45,10 @@ class Chain(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None
-        for transform in self.transforms:
-            x, contribution = transform(x, context)
-            total = contribution if total is None else total + contribution
+        with Reproducible(x, not (self.training or self.exact)):
+            for transform in self.transforms:
+                x, contribution = transform(x, context)
+                total = contribution if total is None else total + contribution
         assert total is not None
         return x, total
 
@@ -77,6 +80,10 @@ class Multiscale(Transform):
         levels: transforms; the event shape of each is the latent shape of the one before it with
             half of the channels.
 
+    Attributes:
+        sizes: number of latents that leave at each level; those of the last one have passed
+            through all of them.
+
     Raises:
         ShapeError: an odd number of channels at a split, or shapes that do not fit.
     """
@@ -98,18 +105,19 @@ class Multiscale(Transform):
             if not level.codomain == levels[0].codomain:
                 raise ShapeError("All levels of Multiscale must have the same codomain.")
         domain, codomain = _check_supports(levels)
-        event_shape = levels[0].event_shape
-        self_latent = sum(map(size, shapes)) + size(levels[-1].latent_shape)
+        shapes.append(levels[-1].latent_shape)
+        sizes = [size(shape) for shape in shapes]
         super().__init__(
-            event_shape,
-            (self_latent,),
+            levels[0].event_shape,
+            (sum(sizes),),
             context_shape=_common_context(levels),
             kind=_common_kind(levels),
             domain=domain,
             codomain=codomain,
         )
         self.levels = nn.ModuleList(levels)
-        self._shapes = [*shapes, levels[-1].latent_shape]
+        self.sizes = sizes
+        self._shapes = shapes
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         latents, total = [], x.new_zeros(len(x))
@@ -121,7 +129,7 @@ class Multiscale(Transform):
         return torch.cat(latents, 1), total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        pieces = z.split([size(shape) for shape in self._shapes], 1)
+        pieces = z.split(self.sizes, 1)
         total = z.new_zeros(len(z))
         x: Tensor | None = None
         for level, shape, piece in reversed(
@@ -164,10 +172,16 @@ def _check_supports(transforms: Sequence[Transform]) -> tuple[Support | None, Su
                 raise ShapeError(
                     f"{type(previous).__name__} gives values in {codomain}; "
                     f"{type(transform).__name__}, which follows it, is defined on "
-                    f"{transform.domain}: put a bijection between them (Logit, Sigmoid, Softplus)."
+                    f"{transform.domain}: {remedy(codomain, transform.domain)}."
                 )
             codomain = transform.codomain
-        previous = transform
+            previous = transform
+        elif codomain is not None and codomain.sorted:
+            raise ShapeError(
+                f"{type(previous).__name__} gives values in {codomain}; "
+                f"{type(transform).__name__}, which follows it, would mix their order: "
+                f"{remedy(codomain, None)}."
+            )
     return domain, codomain
 
 

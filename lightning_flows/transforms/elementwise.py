@@ -12,7 +12,15 @@ from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import POSITIVE, UNIT, Support, Transform
 
-__all__ = ["ElementwiseAffine", "LeakyReLU", "Logit", "Sigmoid", "Softplus", "Tanh"]
+__all__ = [
+    "ElementwiseAffine",
+    "LeakyReLU",
+    "Logit",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "inverse_softplus",
+]
 
 
 class ElementwiseAffine(Transform):
@@ -164,8 +172,14 @@ class Softplus(Transform):
         return F.softplus(x), sum_event(F.logsigmoid(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = z + torch.log(-torch.expm1(-z))
+        x = inverse_softplus(z)
         return x, sum_event(F.logsigmoid(x))
+
+
+def inverse_softplus(z: Tensor) -> Tensor:
+    """The x with log(1 + exp(x)) = z, for every entry; an exact zero counts as a tiny number."""
+    z = z.clamp(min=torch.finfo(z.dtype).tiny)
+    return z + torch.log(-torch.expm1(-z))
 
 
 def _sigmoid_log_slope(x: Tensor) -> Tensor:

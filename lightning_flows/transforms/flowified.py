@@ -6,14 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.conditional import (
-    ConditionalNormal,
-    ConvNormal,
-    DensityFactory,
-    conditional,
-)
+from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
+from lightning_flows.bases.given import DensityFactory, DensityGiven
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ShapeError
-from lightning_flows.shapes import as_shape, size
+from lightning_flows.shapes import as_shape, size, sum_event
 from lightning_flows.transforms.base import Kind, Transform
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.linear import along_channels, as_channels, full_precision, reflect
@@ -42,8 +39,8 @@ class FlowLinear(Transform):
         out_features: number m of entries of z.
         positions: event dimensions after the first, such as (height, width); the map is the same
             at all of them.
-        density: makes p, or q, from the shape of what is dropped or added and of z or x; a
-            `ConditionalNormal` unless given, a `ConvNormal` for images.
+        density: density p of what is dropped given z, or q of what is added given x, or what makes
+            one; a `ConditionalNormal` unless given, a `ConvNormal` for images.
 
     Raises:
         ShapeError: a number is not positive, or the density has other shapes.
@@ -57,7 +54,7 @@ class FlowLinear(Transform):
         out_features: int,
         *,
         positions: Sequence[int] = (),
-        density: DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
     ) -> None:
         n, m = in_features, out_features
         kind: Kind = "bijection"
@@ -71,10 +68,10 @@ class FlowLinear(Transform):
         self.bias = nn.Parameter(torch.zeros(m))
         self.register_buffer("signs", torch.ones(rank))
         self.rank = rank
-        self.density: Density | None = None
+        self.others: DensityGiven | None = None
         if n != m:
             density = density or (ConvNormal if len(positions) == 2 else ConditionalNormal)
-            self.density = conditional(density, (abs(n - m), *positions), (rank, *positions))
+            self.others = DensityGiven(density, (abs(n - m), *positions), (rank, *positions))
 
     @property
     def weight(self) -> Tensor:
@@ -114,31 +111,31 @@ class FlowLinear(Transform):
         factor = self._factor()
         bias, signs = as_channels(self.bias, x), as_channels(self.signs, x)
         if self.kind == "generative surjection":
-            assert self.density is not None
-            added = self.density.draw(len(x), x)
+            assert self.others is not None
+            with Reproducible(x, not self.training):
+                added, log_q = self.others.draw(x, None)
             y = torch.cat([signs * along_channels(factor.T, x), added], 1)
-            return self._rotate(y) + bias, self._volume(x) - self.density(added, x)
+            return self._rotate(y) + bias, self._volume(x) - log_q
         kept, dropped = self._rotate(x, adjoint=True).tensor_split([self.rank], 1)
         z = along_channels(factor, signs * kept) + bias
-        if self.density is None:
+        if self.others is None:
             return z, self._volume(x)
-        return z, self._volume(x) + self.density(dropped, z)
+        return z, self._volume(x) + self.others.score(dropped, z, None)
 
     @full_precision
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         factor = self._factor()
         shifted, signs = z - as_channels(self.bias, z), as_channels(self.signs, z)
         if self.kind == "generative surjection":
-            assert self.density is not None
+            assert self.others is not None
             y, added = self._rotate(shifted, adjoint=True).tensor_split([self.rank], 1)
             x = _solve(factor.T, signs * y, upper=True)
-            return x, self._volume(z) - self.density(added, x)
+            return x, self._volume(z) - self.others.score(added, x, None)
         kept = signs * _solve(factor, shifted, upper=False)
-        if self.density is None:
+        if self.others is None:
             return self._rotate(kept), self._volume(z)
-        dropped = self.density.draw(len(z), z)
-        x = self._rotate(torch.cat([kept, dropped], 1))
-        return x, self._volume(z) + self.density(dropped, z)
+        dropped, log_p = self.others.draw(z, None)
+        return self._rotate(torch.cat([kept, dropped], 1)), self._volume(z) + log_p
 
     def _rotate(self, x: Tensor, *, adjoint: bool = False) -> Tensor:
         """Q·x, or Qᵀ·x."""
@@ -168,7 +165,7 @@ class FlowConv2d(Chain):
         padding: rows and columns on each side, or one number for both; what no window reaches is
             left away.
         noise: standard deviation of all noise at the start; it is learned for each channel.
-        density: makes the density of what the weight drops or adds, as in `FlowLinear`.
+        density: density of what the weight drops or adds, or what makes one, as in `FlowLinear`.
 
     Raises:
         ShapeError: the event is no image, or the windows do not reach every pixel.
@@ -184,7 +181,7 @@ class FlowConv2d(Chain):
         stride: Sequence[int] | int = 1,
         padding: Sequence[int] | int = 0,
         noise: float = 1.0,
-        density: DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
     ) -> None:
         shape = as_shape(event_shape)
         kernels, strides, paddings = _pair(kernel), _pair(stride), _pair(padding)
@@ -232,12 +229,12 @@ class SplineActivation(Transform):
         self.knots = nn.Parameter(torch.zeros(self.univariate.size))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.univariate.encode(x.flatten(1), self.knots[None, :, None])
-        return z.reshape(x.shape), log_slope.sum(1)
+        z, log_slope = self.univariate.encode(x, as_channels(self.knots, x[:, None]))
+        return z, sum_event(log_slope)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self.univariate.decode(z.flatten(1), self.knots[None, :, None])
-        return x.reshape(z.shape), log_slope.sum(1)
+        x, log_slope = self.univariate.decode(z, as_channels(self.knots, z[:, None]))
+        return x, sum_event(log_slope)
 
 
 def _solve(factor: Tensor, y: Tensor, *, upper: bool) -> Tensor:

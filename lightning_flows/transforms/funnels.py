@@ -3,97 +3,56 @@
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
-import torch
-from torch import Tensor
-
-from lightning_flows.bases.conditional import (
-    ConditionalNormal,
-    ConvNormal,
-    DensityFactory,
-    conditional,
-)
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.shapes import Shape, as_shape, size
+from lightning_flows.bases.base import Density
+from lightning_flows.bases.conditional import ConvNormal
+from lightning_flows.bases.given import DensityFactory
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import Shape, joined_shape
 from lightning_flows.transforms.autoregressive import Autoregressive
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.coupling import AdditiveCoupling, Coupling
 from lightning_flows.transforms.linear import LULinear, Permutation
 from lightning_flows.transforms.reshape import PerPosition, Squeeze
+from lightning_flows.transforms.slicing import Slice
 from lightning_flows.transforms.spline import RationalQuadratic
+from lightning_flows.transforms.surjections import OnEntries
 from lightning_flows.transforms.univariate import Affine, Univariate
 
 __all__ = ["AffineFunnel", "ConvFunnel", "Funnel", "MLPFunnel", "SplineFunnel"]
 
 
-class Funnel(Transform):
-    """z = f(x_a; x_b) with a bijection f of x_a that depends on x_b, which is dropped.
+class Funnel(Chain):
+    """z = f(x_a; x_b) with a map f of x_a that depends on x_b, which is dropped.
 
-    x_a are the first entries of x along its first dimension, x_b are the others. The contribution
-    log|det ∂f/∂x_a| + log p(x_b | z) is exact: encoding takes no random numbers. Decoding draws
-    x_b from p(x_b | z) and inverts f. Since p sees z, and not x_a, z can summarise x_b.
+    x_a are the first entries of x along its first dimension, x_b are the others: f works
+    `OnEntries`, a `Slice` drops x_b. The contribution log|det ∂f/∂x_a| + log p(x_b | z) is exact
+    where f is a bijection. Decoding draws x_b from p(x_b | z) and inverts f. Since p sees z, and
+    not x_a, z can summarise x_b.
 
     Args:
         bijection: f; its event is x_a, and its context is x_b, or the vector of x_b and `context`.
-        dropped_shape: shape of x_b; it may differ from that of x_a in the first entry only.
-        density: makes p(x_b | z) from the shapes of x_b and z (or of the vector of z and
-            `context`); a `ConditionalNormal` unless given, any flow is one too.
-        context_shape: shape of what the layer is conditioned on.
+        drop: number of entries of x_b along the first dimension.
+        density: density p(x_b | z), or what makes one; a `ConditionalNormal` unless given, any
+            flow is one too.
+        context_shape: shape of what both depend on besides.
 
     Raises:
-        ShapeError: the shapes do not fit, or `bijection` is none.
+        ShapeError: the shapes do not fit.
     """
 
     def __init__(
         self,
         bijection: Transform,
-        dropped_shape: Sequence[int] | int,
+        drop: int,
         *,
-        density: DensityFactory = ConditionalNormal,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        kept, dropped = bijection.event_shape, as_shape(dropped_shape, "dropped_shape")
-        if kept[1:] != dropped[1:]:
-            raise ShapeError(
-                f"x_a has shape {kept}, x_b {dropped}; they may differ in the first entry only."
-            )
-        if bijection.kind != "bijection" or bijection.latent_shape != kept:
-            raise ShapeError(
-                f"Funnel needs a bijection that keeps the shape; {type(bijection).__name__} is a "
-                f"{bijection.kind} from {kept} to {bijection.latent_shape}."
-            )
-        super().__init__(
-            (kept[0] + dropped[0], *kept[1:]),
-            kept,
-            context_shape=context_shape,
-            domain=bijection.domain,
-            codomain=bijection.codomain,
-        )
-        self.kind = "inference surjection"
-        seen = _joint_shape(dropped, self.context_shape)
-        if bijection.context_shape != seen:
-            raise ShapeError(
-                f"{type(bijection).__name__} has context_shape {bijection.context_shape}; "
-                f"what it is to depend on has shape {seen}."
-            )
-        self.bijection = bijection
-        self.density = conditional(density, dropped, _joint_shape(kept, self.context_shape))
-
-    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        kept, dropped = x.tensor_split([self.latent_shape[0]], 1)
-        z, contribution = self.bijection(kept, self._joint(dropped, context))
-        return z, contribution + self.density(dropped, self._joint(z, context))
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        seen = self._joint(z, context)
-        dropped = self.density.draw(len(z), seen)
-        kept, contribution = self.bijection.decode(z, self._joint(dropped, context))
-        return torch.cat([kept, dropped], 1), contribution + self.density(dropped, seen)
-
-    def _joint(self, part: Tensor, context: Tensor | None) -> Tensor:
-        if self.context_shape is None or context is None:
-            return part
-        return torch.cat([part.flatten(1), context.flatten(1).to(part.dtype)], 1)
+        kept, *rest = bijection.event_shape
+        shape = (kept + drop, *rest)
+        mapped = OnEntries(shape, range(kept), bijection, context_shape=context_shape)
+        super().__init__([mapped, Slice(shape, kept, density=density, context_shape=context_shape)])
 
 
 class FunnelOptions(TypedDict, total=False):
@@ -102,7 +61,7 @@ class FunnelOptions(TypedDict, total=False):
     autoregressive: bool
     hidden: Sequence[int]
     activation: str
-    density: DensityFactory
+    density: Density | DensityFactory | None
     context_shape: Sequence[int] | int | None
 
 
@@ -118,11 +77,11 @@ class _UnivariateFunnel(Funnel):
         autoregressive: bool = False,
         hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
-        density: DensityFactory = ConditionalNormal,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         dropped = _dropped(features, latent_features)
-        seen = _joint_shape(dropped, context_shape)
+        seen = joined_shape((dropped,), context_shape)
         bijection: Transform
         if autoregressive:
             bijection = Autoregressive(
@@ -155,7 +114,7 @@ class AffineFunnel(_UnivariateFunnel):
             decoding then goes through the dimensions of z one after the other.
         hidden: width of each hidden layer of the conditioner.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: makes p(x_b | z), as in `Funnel`.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -185,7 +144,7 @@ class SplineFunnel(_UnivariateFunnel):
             decoding then goes through the dimensions of z one after the other.
         hidden: width of each hidden layer of the conditioner.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: makes p(x_b | z), as in `Funnel`.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -212,7 +171,7 @@ class MLPFunnel(Funnel):
         latent_features: number of dimensions of z.
         hidden: width of each hidden layer of the network; none makes it linear.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: makes p(x_b | z), as in `Funnel`.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -226,11 +185,11 @@ class MLPFunnel(Funnel):
         *,
         hidden: Sequence[int] = (),
         activation: str = "relu",
-        density: DensityFactory = ConditionalNormal,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         dropped = _dropped(features, latent_features)
-        seen = _joint_shape(dropped, context_shape)
+        seen = joined_shape((dropped,), context_shape)
         bijection = _matrix_and_shift(latent_features, seen, hidden, activation)
         super().__init__(bijection, dropped, density=density, context_shape=context_shape)
 
@@ -247,8 +206,8 @@ class ConvFunnel(Chain):
         kernel: side of a window; must divide height and width.
         hidden: width of each hidden layer of the network; none makes it linear.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: makes the density of the dropped pixels, channels of an image as large as z; a
-            `ConvNormal` unless given, which sees a neighbourhood of z.
+        density: density of the dropped pixels, channels of an image as large as z, or what makes
+            one; a `ConvNormal` unless given, which sees a neighbourhood of z.
 
     Raises:
         ShapeError: the event is no image, or its sides are not multiples of `kernel`.
@@ -262,7 +221,7 @@ class ConvFunnel(Chain):
         *,
         hidden: Sequence[int] = (),
         activation: str = "relu",
-        density: DensityFactory = ConvNormal,
+        density: Density | DensityFactory | None = None,
     ) -> None:
         if kernel < 2:
             raise ConfigError(f"kernel is {kernel}; accepted are integers from 2 up.")
@@ -272,7 +231,7 @@ class ConvFunnel(Chain):
         order = last + [i for i in range(n) if i not in last]
         bijection = _matrix_and_shift(channels, (n - channels,), hidden, activation)
         funnel = Funnel(
-            PerPosition(bijection, (height, width)), (n - channels, height, width), density=density
+            PerPosition(bijection, (height, width)), n - channels, density=density or ConvNormal
         )
         super().__init__([windows, Permutation(windows.latent_shape, order), funnel])
 
@@ -286,15 +245,10 @@ def _matrix_and_shift(
     return Chain([LULinear(features), shift])
 
 
-def _dropped(features: int, latent_features: int) -> Shape:
+def _dropped(features: int, latent_features: int) -> int:
     if not 1 <= latent_features < features:
         raise ConfigError(
             f"latent_features is {latent_features}; of {features} features "
             f"accepted are 1 to {features - 1}."
         )
-    return (features - latent_features,)
-
-
-def _joint_shape(part: Shape, context_shape: Sequence[int] | int | None) -> Shape:
-    """Shape of what a part of the data and the context make together."""
-    return part if context_shape is None else (size(part) + size(as_shape(context_shape)),)
+    return features - latent_features

@@ -41,25 +41,37 @@ def full_precision(method: _Map) -> _Map:
 
 
 class Permutation(Transform):
-    """A fixed permutation of the first event dimension.
+    """A fixed permutation along one event dimension.
 
     Args:
         event_shape: shape of one data point.
         order: which entry comes first, second and so on; drawn at random with `seed` unless given.
         seed: seed of the random order, so that all processes draw the same one.
+        dim: dimension of the event whose entries change places.
 
     Raises:
-        ConfigError: `order` is not a permutation.
+        ConfigError: `order` is not a permutation, or the event has no dimension `dim`.
     """
 
     order: Tensor
     inverse: Tensor
 
     def __init__(
-        self, event_shape: Sequence[int] | int, order: Sequence[int] | None = None, *, seed: int = 0
+        self,
+        event_shape: Sequence[int] | int,
+        order: Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        dim: int = 0,
     ) -> None:
         super().__init__(event_shape, domain=None, codomain=None)
-        n = self.event_shape[0]
+        if not 0 <= dim < len(self.event_shape):
+            raise ConfigError(
+                f"dim is {dim}; events of shape {self.event_shape} have 0 to "
+                f"{len(self.event_shape) - 1}."
+            )
+        n = self.event_shape[dim]
+        self.dim = dim
         if order is None:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
         if sorted(order) != list(range(n)):
@@ -68,10 +80,10 @@ class Permutation(Transform):
         self.register_buffer("inverse", torch.argsort(self.order))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order), x.new_zeros(len(x))
+        return x.index_select(self.dim + 1, self.order), x.new_zeros(len(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.index_select(1, self.inverse), z.new_zeros(len(z))
+        return z.index_select(self.dim + 1, self.inverse), z.new_zeros(len(z))
 
 
 class LULinear(Transform):

@@ -76,11 +76,11 @@ class RationalQuadratic:
         return torch.where(inside, u * (2 * self.bound) - self.bound, outside)
 
     def _parameters(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sizes and upper ends of bins, (batch, 2, bins, D), and slopes before softplus."""
+        """Sizes and upper ends of bins, (batch, 2, bins, *event), and slopes before softplus."""
         k = self.bins
         sizes = torch.softmax(h[:, : 2 * k].unflatten(1, (2, k)) / DAMPING, 2)
         sizes = MIN_BIN + (1 - MIN_BIN * k) * sizes
-        slopes = F.pad(h[:, 2 * k :], (0, 0, 1, 1)) + self.unit_slope
+        slopes = F.pad(h[:, 2 * k :], (0, 0) * (h.ndim - 2) + (1, 1)) + self.unit_slope
         return sizes, sizes.cumsum(2), slopes
 
     @staticmethod
@@ -89,10 +89,10 @@ class RationalQuadratic:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
         """Start and size of the bin that u lies in, in x and in y, and its two slopes."""
         k = (u[:, None] >= ends_of_u[:, :-1]).sum(1, keepdim=True)
-        batch, _, d = k.shape  # parameters may be shared by all of them
-        sizes, ends = (v.expand(batch, -1, -1, d) for v in (sizes, ends))
-        slopes = slopes.expand(batch, -1, d)
-        both = k[:, None].expand(-1, 2, -1, -1)
+        batch, _, *event = k.shape  # parameters may be shared by all entries
+        sizes, ends = (v.expand(batch, -1, -1, *event) for v in (sizes, ends))
+        slopes = slopes.expand(batch, -1, *event)
+        both = k[:, None].expand(-1, 2, *k.shape[1:])
         size = sizes.gather(2, both).squeeze(2)
         start = ends.gather(2, both).squeeze(2) - size
         slope = MIN_SLOPE + F.softplus(slopes.gather(1, torch.cat([k, k + 1], 1)))

@@ -2,94 +2,74 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_flows.bases.noise import Reproducible, normal_noise
+from lightning_flows.bases.normal import Normal
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms.base import Transform
-from lightning_flows.transforms.linear import as_channels
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.linear import Permutation, as_channels
+from lightning_flows.transforms.reshape import Reshape
+from lightning_flows.transforms.slicing import Augment
 
 __all__ = ["NoisePad", "Tiles"]
 
 
-class _Noisy(Transform):
-    """A map that adds normal numbers, with a learned scale for each channel.
-
-    Args:
-        event_shape: (channels, height, width).
-        latent_shape: shape of one latent; it holds as many numbers or more.
-        noise: standard deviation at the start.
-    """
-
-    def __init__(self, event_shape: Shape, latent_shape: Shape, noise: float) -> None:
-        if not noise > 0:
-            raise ConfigError(f"noise is {noise}; accepted are positive numbers.")
-        added = size(latent_shape) - size(event_shape)
-        kind = "generative surjection" if added else "bijection"
-        super().__init__(event_shape, latent_shape, kind=kind)  # type: ignore[arg-type]
-        self.added = added // event_shape[0]  # for each channel
-        if added:
-            self.log_noise = nn.Parameter(torch.full(event_shape[:1], math.log(noise)))
-
-    def _entropy(self, standardised: Tensor) -> Tensor:
-        """-log q of noise, given as if its scale were 1 with zeros where there is none."""
-        squares = 0.5 * standardised.square().flatten(1).sum(1)
-        half = 0.5 * math.log(2 * math.pi)
-        return squares + self.added * (self.log_noise + half).sum()
-
-
-class NoisePad(_Noisy):
+class NoisePad(Chain):
     """Pads an image with normal noise; `decode` crops. The contribution is -log q(noise).
+
+    An `Augment` with unconditional normal noise, whose pixels then take their places.
 
     Args:
         event_shape: (channels, height, width).
         padding: columns on the left and on the right, rows at the top and at the bottom.
-        noise: standard deviation of the noise at the start; it is learned for each channel.
+        noise: standard deviation of the noise at the start; it is learned for each entry, as is
+            the mean.
 
     Raises:
         ShapeError: the event is no image.
-        ConfigError: a negative padding, or a noise that is not positive.
+        ConfigError: a negative padding, none at all, or a noise that is not positive.
     """
-
-    mask: Tensor
 
     def __init__(
         self, event_shape: Sequence[int] | int, padding: Sequence[int], *, noise: float = 1.0
     ) -> None:
-        shape = _image(event_shape)
-        if len(padding) != 4 or min(padding) < 0:
+        channels, height, width = _image(event_shape)
+        if len(padding) != 4 or min(padding) < 0 or not any(padding):
             raise ConfigError(
-                f"padding is {list(padding)}; accepted are four numbers from 0 up: "
+                f"padding is {list(padding)}; accepted are four numbers from 0 up, not all zero: "
                 "left, right, top, bottom."
             )
         left, right, top, bottom = padding
-        channels, height, width = shape
-        super().__init__(shape, (channels, height + top + bottom, width + left + right), noise)
-        self.padding = (left, right, top, bottom)
-        inside = torch.ones(height, width)
-        self.register_buffer("mask", 1 - F.pad(inside, self.padding))
+        n, sides = height * width, (height + top + bottom, width + left + right)
+        total = size(sides)
+        # which pixel stands where: those of the image are the first n, in order
+        image = torch.arange(n).reshape(height, width)
+        places = F.pad(image, (left, right, top, bottom), value=-1).flatten()
+        places[places < 0] = torch.arange(n, total)
+        added = Augment(
+            (channels, n),
+            total - n,
+            dim=1,
+            density=partial(Normal, scale=noise, learned=True),
+        )
+        super().__init__(
+            [
+                Reshape((channels, height, width), (channels, n)),
+                added,
+                Permutation((channels, total), places.tolist(), dim=1),
+                Reshape((channels, total), (channels, *sides)),
+            ]
+        )
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = F.pad(x, self.padding)
-        if not self.added:
-            return z, x.new_zeros(len(x))
-        noise = torch.randn_like(z) * self.mask
-        scale = as_channels(self.log_noise, x).exp()
-        return z + scale * noise, self._entropy(noise)
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, _, top, _ = self.padding
-        _, height, width = self.event_shape
-        x = z[:, :, top : top + height, left : left + width]
-        if not self.added:
-            return x, z.new_zeros(len(z))
-        return x, self._entropy(z * self.mask * (-as_channels(self.log_noise, z)).exp())
-
-
-class Tiles(_Noisy):
+class Tiles(Transform):
     """Windows of an image become channels, as in the matrix form of a convolution.
 
     A pixel that N windows cover becomes N numbers x + e, where the normal noise e sums to zero;
@@ -128,7 +108,16 @@ class Tiles(_Noisy):
                 f"Windows of {rows} × {columns} pixels with stride {steps[0]} × {steps[1]} "
                 f"do not reach every pixel of an image of {height} × {width}."
             )
-        super().__init__((channels, height, width), (channels * rows * columns, h, w), noise)
+        if not noise > 0:
+            raise ConfigError(f"noise is {noise}; accepted are positive numbers.")
+        self.added = rows * columns * h * w - height * width  # for each channel
+        super().__init__(
+            (channels, height, width),
+            (channels * rows * columns, h, w),
+            kind="generative surjection" if self.added else "bijection",
+        )
+        if self.added:
+            self.log_noise = nn.Parameter(torch.full((channels,), math.log(noise)))
         self.kernel, self.stride = (rows, columns), (steps[0], steps[1])
         ones = torch.ones(1, rows * columns, h * w)
         copies = F.fold(ones, (height, width), self.kernel, stride=self.stride)[0, 0]
@@ -139,7 +128,8 @@ class Tiles(_Noisy):
         z = self._cut(x)
         if not self.added:
             return z, x.new_zeros(len(x))
-        noise = torch.randn_like(z)
+        with Reproducible(x, not self.training):
+            noise = normal_noise(z.shape, z)
         noise = noise - self._cut(self._mean(noise))
         return z + self._scale(z) * noise, self.stretch + self._entropy(noise)
 
@@ -148,6 +138,12 @@ class Tiles(_Noisy):
         if not self.added:
             return x, z.new_zeros(len(z))
         return x, self.stretch + self._entropy((z - self._cut(x)) / self._scale(z))
+
+    def _entropy(self, standardised: Tensor) -> Tensor:
+        """-log q of noise, given as if its scale were 1: (batch,), nats."""
+        squares = 0.5 * standardised.square().flatten(1).sum(1)
+        half = 0.5 * math.log(2 * math.pi)
+        return squares + self.added * (self.log_noise + half).sum()
 
     def _cut(self, x: Tensor) -> Tensor:
         """Windows as channels: (batch, C, H, W) -> (batch, C · rows · columns, h, w)."""

@@ -1,7 +1,8 @@
 """Monotone maps of one variable, whose parameters a coupling or autoregressive layer supplies.
 
-Parameters come as (batch, size, D), one row for each kind of parameter: rows are contiguous, which
-makes softmax and cumsum over them an order of magnitude faster than over a short last dimension.
+Parameters come as (batch, size, *event), one row for each kind of parameter: rows are contiguous,
+which makes softmax and cumsum over them an order of magnitude faster than over a short last
+dimension.
 """
 
 from typing import Protocol
@@ -15,7 +16,7 @@ __all__ = ["Additive", "Affine", "Univariate"]
 
 
 class Univariate(Protocol):
-    """A monotone bijection of the real line with `size` parameters for each dimension."""
+    """A monotone bijection of the real line with `size` parameters for each entry."""
 
     size: int
 
@@ -23,15 +24,15 @@ class Univariate(Protocol):
         """Map x.
 
         Args:
-            x: (batch, D).
-            h: parameters, (batch, size, D); zeros stand for the identity.
+            x: (batch, *event).
+            h: parameters, (batch, size, *event); zeros stand for the identity.
 
         Returns:
-            z and log|∂z/∂x|, both (batch, D).
+            z and log|∂z/∂x|, both (batch, *event).
         """
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Invert the map; returns x and log|∂z/∂x|, both (batch, D)."""
+        """Invert the map; returns x and log|∂z/∂x|, both (batch, *event)."""
 
 
 class Affine:

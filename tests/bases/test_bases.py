@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.positive import HalfNormal, ZeroInflated
 from lightning_flows.bases.uniform import Uniform
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.base import Flow
@@ -28,8 +30,15 @@ CASES: dict[str, Build] = {
     "ConditionalNormal (1,)": lambda: ConditionalNormal(1, 3, hidden=(16,)),
     "ConditionalNormal (no context)": lambda: ConditionalNormal(2),
     "ConvNormal": lambda: ConvNormal((1, 2, 1), (2, 2, 1), hidden=(8,)),
-    "ConvNormal (1 × 1)": lambda: ConvNormal((2, 2, 3), (1, 2, 3), hidden=(), kernel=1),
+    "ConvNormal (linear)": lambda: ConvNormal((2, 2, 3), (1, 2, 3), hidden=()),
     "ConditionalNormal (image)": lambda: ConditionalNormal((1, 2, 2), (2, 2), hidden=(16,)),
+    "HalfNormal (2,)": lambda: HalfNormal(2),
+    "HalfNormal (conditional)": lambda: HalfNormal((1, 2), 3, hidden=(16,)),
+    "ZeroInflated (2,)": lambda: ZeroInflated(2),
+    "ZeroInflated (conditional)": lambda: ZeroInflated(1, (1, 3), hidden=(16,)),
+    "Categorical (2,)": lambda: Categorical(2, classes=3),
+    "Categorical (conditional)": lambda: Categorical((1, 2), 3, classes=4, hidden=(16,)),
+    "Bernoulli (conditional)": lambda: Bernoulli(3, 2, hidden=(16,)),
     "Flow (as a base)": lambda: Flow(
         AffineCoupling(2, hidden=(16,)), Flow(AffineCoupling(2, hidden=(16,), swap=True))
     ),

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there
 
 from lightning_flows.datamodules import Toy
 
-from benchmarks import circle, gradients, growth
+from benchmarks import circle, gradients, growth, report, stability
 from benchmarks.memory import STATUS, memory_rows
 from lightning_flows.bases import Uniform
 
@@ -79,3 +79,30 @@ def test_memory_is_measured_in_processes_of_their_own():
     (row,) = memory_rows(quick=True)
     assert set(row.numbers) == {"ratio", "bytes_ours", "bytes_peer"}
     assert min(row.numbers.values()) >= 0
+
+
+def test_stability_tells_divergence(tmp_path, monkeypatch):
+    method = stability.METHODS["encoder at x"]
+    monkeypatch.setattr(stability, "METHODS", {"encoder at x": method})
+    out, figure = tmp_path / "results.md", tmp_path / "sine.png"
+    stability.main(["--seeds", "1", "--steps", "2", "--out", str(out), "--figure", str(figure)])
+    rows = [line.split(" | ") for line in out.read_text("utf-8").splitlines() if "x | " in line]
+    assert [row[1] for row in rows] == ["1", "3", "10"]
+    assert all(row[-1] == "0 |" for row in rows)
+    broken = stability.train(stability.Method(method.volume, math.nan), 1.0, 0, 2)
+    assert math.isnan(broken.nll)
+    assert broken.curvature == math.inf
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
+    path = tmp_path / "results.md"
+    path.write_text("# Title\n", "utf-8")
+    report.write_section(path, "one", "first\n")
+    report.write_section(path, "two", "second\n")
+    path.write_text(path.read_text("utf-8") + "last words\n", "utf-8")
+    report.write_section(path, "one", "again\n")
+    assert path.read_text("utf-8") == (
+        "# Title\n\n<!-- one: begin -->\nagain\n<!-- one: end -->\n\n"
+        "<!-- two: begin -->\nsecond\n<!-- two: end -->\nlast words\n"
+    )

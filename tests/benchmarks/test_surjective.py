@@ -17,9 +17,9 @@ def test_exponentials_are_flowified_layers_too() -> None:
     x = torch.randn(4, 5, dtype=torch.float64)
     z, contribution = layer.encode(x)
     torch.testing.assert_close(z, x @ layer.weight.T + layer.bias)
-    assert layer.density is not None
+    assert layer.others is not None
     dropped = layer._rotate(x, adjoint=True)[:, 3:]
-    torch.testing.assert_close(contribution, layer.density.log_prob(dropped, z))  # L is 1
+    torch.testing.assert_close(contribution, layer.others.score(dropped, z, None))  # L is 1
     decoded, again = layer.decode(z)
     torch.testing.assert_close(layer.encode(decoded), (z, again))
 

@@ -6,6 +6,7 @@ import torch
 from lightning_flows.datamodules import MNIST, Digits, FashionMNIST
 from torch.nn import functional as F
 
+from image_files import write_images
 from lightning_flows.bases.normal import Normal
 from lightning_flows.errors import ConfigError, DataError
 from lightning_flows.transforms.standardise import Standardise
@@ -91,21 +92,11 @@ def test_conditional_labels_are_one_hot_context():
     assert torch.equal(context, F.one_hot(plain, 10).float())
 
 
-def write_idx(path, array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    path.write_bytes(header + array.numpy().tobytes())
-
-
 @pytest.fixture
 def tiny(tmp_path):
     """Sixty random images in the files of MNIST and Fashion-MNIST."""
     for name in ("MNIST", "FashionMNIST"):
-        raw = tmp_path / name / "raw"
-        raw.mkdir(parents=True)
-        for prefix, n in (("train", 60), ("t10k", 20)):
-            images = torch.randint(0, 256, (n, 28, 28)).to(torch.uint8)
-            write_idx(raw / f"{prefix}-images-idx3-ubyte", images)
-            write_idx(raw / f"{prefix}-labels-idx1-ubyte", (torch.arange(n) % 10).to(torch.uint8))
+        write_images(tmp_path, name, train=60, t10k=20)
     return str(tmp_path)
 
 

@@ -12,10 +12,12 @@ from torch.func import jacrev, vmap
 from lightning_flows import (
     Chain,
     ExactVolume,
+    Isometry,
     PaddedFlow,
     RealNVP,
     RectangularFlow,
     StochasticVolume,
+    Tikhonov,
 )
 from lightning_flows.errors import ConfigError
 from lightning_flows.transforms import Logit
@@ -203,3 +205,57 @@ def test_images_have_no_bits_per_dimension_on_a_manifold(make_trainer):
     trainer.fit(model, data)
     assert not [name for name in trainer.callback_metrics if "bits" in name]
     assert "val/nll" in trainer.callback_metrics
+
+
+def test_conjugate_gradients_report_what_they_did(make_trainer):
+    """66 latents are more than the 64 up to which the Jacobian is built."""
+    flow = partial(PaddedFlow, latent_features=66, ambient=AMBIENT, prior=PRIOR)
+    model = RectangularFlow(flow, 70, volume=StochasticVolume(tolerance=1e-3))
+    x = torch.randn(64, 70, generator=torch.Generator().manual_seed(1))
+    trainer = make_trainer(limit_val_batches=0)
+    trainer.fit(model, Arrays(data=x, standardise=False, batch_size=16))
+    logged, solution = trainer.callback_metrics, model.volume.last_solution
+    assert logged["train/cg/iterations"] == solution.iterations > 1
+    assert logged["train/cg/residual"] == solution.residuals.max() < 1e-2
+    assert "train/log_volume" not in logged  # unknown: only its gradient is
+
+
+class Wounded(ExactVolume):
+    """Fails where the latent lies below a limit, as a cusp there would."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def __call__(self, encode, decode, x):
+        def wounded(u):
+            distance = torch.where(u < self.limit, u - u.detach(), 1.0)  # 0, with a slope, or 1
+            return decode(u) + distance.abs().sqrt() - distance.detach()
+
+        return super().__call__(encode, wounded, x)
+
+
+def test_samples_without_a_volume_are_counted_and_keep_their_reconstruction(make_trainer):
+    x = data(8).float()
+    model = scrambled(RectangularFlow(padded(1), 5, penalties=[Tikhonov(0.1, probes=None)]))
+    expected, whole = model.training_loss(x, None)
+    u = model.flow.project(x).detach()
+    model.volume = Wounded(limit=u.sort(0).values[1:3].mean().item())
+    losses, parts = model.training_loss(x, None)
+    failed = u[:, 0] < model.volume.limit
+    torch.testing.assert_close(losses[~failed], expected[~failed])
+    rest = 50 * whole["reconstruction"] - model.flow.prior.log_prob(u)
+    torch.testing.assert_close(losses[failed], rest[failed])
+    torch.testing.assert_close(parts["log_volume"], whole["log_volume"][~failed])
+
+    trainer = make_trainer(limit_val_batches=0)
+    trainer.fit(model, Arrays(data=x, standardise=False, batch_size=4, validation=0, test=0))
+    assert trainer.callback_metrics["train/volume/failed"] == 2 + 2  # above, and in the epoch
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_penalties_of_one_kind_are_logged_side_by_side(model):
+    model.penalties = [Tikhonov(0.1), Tikhonov(0.2, probes=None), Isometry(0.3), Tikhonov(0.4)]
+    _, parts = model.training_loss(data(), None)
+    names = {name.partition("/")[2] for name in parts if name.startswith("penalty/")}
+    assert names == {"tikhonov", "tikhonov_2", "isometry", "tikhonov_3"}

@@ -57,7 +57,7 @@ def test_logged_names(make_trainer):
     parts = ("loss", "reconstruction", "log_volume")
     rectangular = partial(RectangularFlow, LINE)
     assert names(rectangular, moons(), make_trainer) == expected(
-        "nll", "ambient_nll", *parts, train=parts
+        "nll", "ambient_nll", *parts, train=(*parts, "volume/failed")
     )
 
 

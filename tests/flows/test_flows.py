@@ -8,11 +8,12 @@ import torch
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.uniform import Uniform
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.nets import (
@@ -47,6 +48,8 @@ VARIANTS = {
     "(2,), conditional": {"event_shape": (2,), "context_shape": (3,)},
 }
 
+glow = partial(Glow, steps=2, **H)
+
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, **arguments)
     for name, architecture in ARCHITECTURES.items()
@@ -61,6 +64,9 @@ CASES: dict[str, Build] = {
     "NICE (keeps the volume)": lambda: NICE(4, layers=4, scaling=False, **H),
     "MAF (three hidden layers)": lambda: MAF(4, layers=2, hidden=(7, 5, 6)),
     "MAF (narrow)": lambda: MAF(6, layers=1, hidden=(3,), context_shape=(1, 2)),
+    "Glow (1, 2, 2)": lambda: glow((1, 2, 2), levels=1),
+    "Glow (1, 4, 4)": lambda: glow((1, 4, 4)),
+    "Glow (3, 4, 8), conditional": lambda: glow((3, 4, 8), context_shape=(2,)),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
@@ -77,6 +83,9 @@ INJECTIVE_CASES: dict[str, Build] = {
     ),
     "PaddedFlow (spline)": lambda: PaddedFlow(
         5, latent_features=2, ambient=partial(NeuralSplineFlow, layers=2, bins=4, **H), prior=small
+    ),
+    "PaddedFlow (multi-scale)": lambda: PaddedFlow(
+        (1, 4, 4), latent_features=3, ambient=glow, prior=small
     ),
 }
 
@@ -134,6 +143,7 @@ def test_free_form_flow(prove, build):
         (lambda: RealNVP(2, activation="step"), "activation is 'step'; accepted are relu"),
         (lambda: RealNVP(2, bound=0.0), "bound is 0.0; accepted are positive numbers"),
         (lambda: NeuralSplineFlow(2, autoregressive=True, residual=True), "coupling layers only"),
+        (lambda: Glow((1, 4, 4), steps=0), "steps is 0; accepted are positive integers"),
         (lambda: PaddedFlow(3, latent_features=3), "latent_features is 3; data has 3 dimensions"),
     ],
 )
@@ -148,3 +158,31 @@ def test_nice_without_scaling_keeps_the_volume():
     assert (
         make(lambda: NICE(4, layers=4, **H)).transform.encode(torch.randn(5, 4).double())[1].all()
     )
+
+
+def test_a_density_of_images_has_mass_one():
+    """Four dimensions are too many for a grid: importance sampling by a wide normal density."""
+    flow = make(CASES["Glow (1, 2, 2)"])
+    wide = torch.distributions.Normal(torch.zeros(4).double(), 3.0)
+    torch.manual_seed(1)
+    x = wide.sample((200_000,))
+    with torch.no_grad():
+        weights = (flow.log_prob(x.reshape(-1, 1, 2, 2)) - wide.log_prob(x).sum(1)).exp()
+    error = weights.std() / len(x) ** 0.5
+    assert error < 0.03
+    assert abs(weights.mean() - 1) < 4 * error
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 6, 4)])
+def test_glow_says_what_images_it_takes(shape):
+    with pytest.raises(ShapeError, match=r"levels=2 takes .* sides that are multiples of 4"):
+        Glow(shape)
+
+
+@pytest.mark.parametrize("d", [3, 8, 10])
+def test_the_manifold_takes_what_passes_through_all_levels(d):
+    """1 x 4 x 4 pixels: 8 latents leave after the first level, 8 pass through both."""
+    flow = PaddedFlow((1, 4, 4), latent_features=d, ambient=glow, prior=small)
+    slots = set(flow.slots.tolist())
+    assert len(slots) == d
+    assert len(slots & set(range(8, 16))) == min(d, 8)

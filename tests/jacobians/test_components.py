@@ -43,6 +43,9 @@ def test_a_linear_flow_gives_pca(through: str) -> None:
     torch.testing.assert_close(found.scales[0], values.flip(0).sqrt(), rtol=0.02, atol=0)
     signs = torch.sign(torch.einsum("bkd,dk->bk", found.axes, axes))
     torch.testing.assert_close(found.coordinates, signs * (x[:7] @ axes))
+    pushed = found.directions @ matrix.T  # J v = s u
+    torch.testing.assert_close(pushed, found.axes * found.scales[..., None])
+    torch.testing.assert_close(found.explained[0], SCALES.square() / SCALES.square().sum())
     assert (found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True)) > 0).all()
 
 
@@ -58,6 +61,13 @@ def test_the_spectrum_is_deshrunk_and_the_dimension_counted() -> None:
     assert components(*pair, x[:1], tikhonov=alpha, threshold=1.0).dimension.item() == 4
     assert components(*pair, x[:1]).dimension.item() == 5
     assert components(*pair, x[:1], relative=0.1).dimension.item() == 3
+    # noise says the same by its standard deviation
+    by_noise = components(*pair, x[:3], noise=math.sqrt(2 * alpha), k=2)
+    torch.testing.assert_close(by_noise.variances, found.variances)
+    assert torch.equal(by_noise.dimension, found.dimension)
+    # the last variance is below the shrinkage, and does not count in the total
+    kept = (SCALES.square() - 2 * alpha).clamp_min(0)
+    torch.testing.assert_close(found.explained[0], kept[:2] / kept.sum())
 
 
 def test_both_routes_agree_and_match_autograd() -> None:
@@ -110,7 +120,18 @@ def test_events_keep_their_shape_and_a_graph_is_not_needed() -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"k": 0}, "k is 0"), ({"tikhonov": -1.0}, "tikhonov is -1"), ({"through": "x"}, "through")],
+    [
+        ({"k": 0}, "k is 0"),
+        ({"k": 3}, "k is 3; the latents have 2 dimensions"),
+        ({"tikhonov": -1.0}, "tikhonov is -1"),
+        ({"noise": -1.0}, "noise is -1"),
+        ({"noise": 0.1, "tikhonov": 0.1}, "give one of them"),
+        ({"through": "x"}, "through"),
+        ({"method": "svd"}, "method is 'svd'"),
+        ({"method": "iterative", "through": "encode"}, "use method='full'"),
+        ({"tolerance": 0.0}, "tolerance is 0"),
+        ({"max_iterations": 0}, "max_iterations is 0"),
+    ],
 )
 def test_options_out_of_range_are_named(option: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -79,3 +79,10 @@ def test_probes_have_length_root_d_and_unit_covariance():
     torch.testing.assert_close(v.square().sum(2), torch.full((10, 2000), 5.0).double())
     covariance = torch.einsum("kbi,kbj->ij", v, v) / 20000
     assert (covariance - torch.eye(5)).abs().max() < 0.03
+
+
+def test_a_draw_of_zero_still_has_a_direction(monkeypatch):
+    monkeypatch.setattr(torch, "randn", lambda *shape, **options: torch.zeros(*shape, **options))
+    for d in (1, 4):
+        probes = probes_like(torch.ones(3, d), 2)
+        torch.testing.assert_close(probes, torch.ones(2, 3, d))

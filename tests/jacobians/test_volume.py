@@ -144,6 +144,42 @@ def test_one_latent_one_sample_and_full_dimension(z):
             torch.testing.assert_close(embed(strategy, net, point)[1].detach(), expected)
 
 
+def flattened_at_zero(decoder, u):
+    """The third latent has no effect where the first one is 0: J is not of full rank."""
+    return decoder(torch.cat([u[:, :2], u[:, :1] * u[:, 2:]], 1))
+
+
+def cusp_at_zero(decoder, u):
+    """J is not finite where the third latent is 0."""
+    return decoder(torch.cat([u[:, :2], u[:, 2:].abs().sqrt()], 1))
+
+
+@pytest.mark.parametrize("wound", [flattened_at_zero, cusp_at_zero])
+@pytest.mark.parametrize(
+    "strategy",
+    [ExactVolume(), ExactVolume(2), StochasticVolume(), StochasticVolume(direct=0, tolerance=1e-9)],
+    ids=["exact", "chunks", "stochastic", "iterative"],
+)
+@pytest.mark.filterwarnings("ignore:Conjugate gradients left 1 of 4 systems")
+def test_a_sample_that_fails_leaves_the_others_alone(decoder, z, strategy, wound):
+    z[3] = torch.tensor([0.0, 0.7, 0.0])
+    found = []
+    for rows in (z, z[:3]):
+        torch.manual_seed(6)
+        points = rows.clone().requires_grad_()
+        embedded = strategy(lambda u: u, lambda u: wound(decoder, u), points)
+        value = embedded.log_volume[:3].sum() + embedded.x_hat[:3].square().sum()
+        inputs = [*decoder.parameters(), points]
+        gradients = torch.autograd.grad(value, inputs, materialize_grads=True)
+        found.append([*gradients[:-1], gradients[-1][:3], value])
+        if len(rows) == 4 and not (strategy.last_solution and wound is flattened_at_zero):
+            assert embedded.log_volume.isnan().tolist() == [False, False, False, True]
+            assert not gradients[-1][3].any()
+    torch.testing.assert_close(*found)
+    measured = log_volume(lambda u: wound(decoder, u), z)
+    assert measured.isnan().tolist() == [False, False, False, True]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [lambda: StochasticVolume(0), lambda: ExactVolume(0), lambda: StochasticVolume(1, 0)],

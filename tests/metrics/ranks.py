@@ -38,7 +38,13 @@ def results(rank: int, world: int) -> dict[str, Tensor]:
     gap, condition = metrics.EncoderDecoderGap(), metrics.ConditionNumber()
     gap.update(torch.sin, torch.atan, x)
     condition.update(torch.sin, x)
-    for metric in (auroc, stump, gap, condition):
+    entropy, correlation = metrics.ManifoldEntropy(latents=[0, 2]), metrics.TotalCorrelation()
+    for metric in (entropy, correlation):
+        metric.update(lambda z: z.sin() + z.roll(1, 1), x)
+    ratio, dimension = metrics.ParticipationRatio(), metrics.IntrinsicDimension(noise=0.5)
+    for metric in (ratio, dimension):
+        metric.update(x.abs())
+    for metric in (auroc, stump, gap, condition, entropy, correlation, ratio, dimension):
         found[type(metric).__name__] = metric.compute()
     return found
 

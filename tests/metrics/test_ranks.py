@@ -23,7 +23,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     expected = ranks.results(0, 1)
-    assert len(expected) == 7
+    assert len(expected) == 11
     for rank in (0, 1):
         found = torch.load(tmp_path / f"rank{rank}.pt")
         for name, value in expected.items():

@@ -50,7 +50,9 @@ def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
     ]
 
 
-def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
+def make(
+    build: Build, dtype: torch.dtype = torch.float64, seed: int = 0, strength: float = 0.4
+) -> Any:
     """Build a module with random parameters: an identity initialisation would hide mistakes."""
     torch.manual_seed(seed)
     module = build().to(dtype)
@@ -59,21 +61,18 @@ def make(build: Build, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any
         for parameter in module.parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += (0.4 / math.sqrt(fan_in) * noise).to(dtype)
+            parameter += (strength / math.sqrt(fan_in) * noise).to(dtype)
     return module
 
 
 def draw(
-    support: Support | tuple[float, float] | None,
+    support: Support | None,
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
 ) -> Tensor:
-    """Random values of a support: normal, uniform, exponential or integer."""
-    if support is None:
-        support = REAL
-    elif isinstance(support, tuple):
-        support = Support(*support)
+    """Random values of a support: normal, uniform, exponential or integer, zeros at an atom."""
+    support = support or REAL
     generator = torch.Generator().manual_seed(seed + 100)
     if support.discrete:
         low, high = int(support.low), int(support.high)
@@ -85,6 +84,10 @@ def draw(
         values = support.low - torch.log(unit)
     else:
         values = 1.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if support.atom:
+        values = values.where(torch.rand(shape, generator=generator) < 0.5, support.low)
+    if support.sorted:
+        values = values.sort(1).values
     return values.to(dtype)
 
 

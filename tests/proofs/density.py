@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.errors import ShapeError
-from lightning_flows.shapes import size, sum_event
+from lightning_flows.flows.injective import InjectiveFlow
+from lightning_flows.shapes import size
 from proofs.common import (
     Build,
     Proofs,
@@ -24,23 +25,10 @@ from proofs.common import (
     same,
     tensors,
 )
+from proofs.supports import proposal_on
 
 PROOFS = Proofs()
 SAMPLES = 40_000
-
-
-class Exponential(Density):
-    """A base on the positive half-line, so that maps onto it can be proved."""
-
-    def __init__(self, event_shape: tuple[int, ...]) -> None:
-        super().__init__(event_shape, support=(0.0, math.inf))
-        self.register_buffer("rate", torch.ones(()))
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return sum_event(-x)
-
-    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return -torch.rand(n, *self.event_shape, dtype=self.rate.dtype).log() * temperature
 
 
 def points(p: Density, n: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -53,18 +41,23 @@ def exact(p: Density) -> bool:
 
 
 def plane(p: Density) -> bool:
-    """Low-dimensional enough for a grid."""
-    return size(p.event_shape) <= 2 and exact(p) and not injective(p)
+    """Whether a grid covers it: low-dimensional, and a density with respect to area."""
+    return size(p.event_shape) <= 2 and exact(p) and not injective(p) and not special(p)
+
+
+def special(p: Density) -> bool:
+    """Whether a grid would miss the density."""
+    return p.support.discrete or p.support.sorted or p.support.atom
 
 
 def injective(p: Density) -> bool:
     """Whether the density lives on a manifold of fewer dimensions."""
-    return size(getattr(p, "latent_shape", p.event_shape)) < size(p.event_shape)
+    return isinstance(p, InjectiveFlow) and size(p.latent_shape) < size(p.event_shape)
 
 
 def _grid(p: Density) -> tuple[Tensor, float, Tensor]:
     """Edges along one dimension, width of a cell, and midpoints (cells^D, *event_shape)."""
-    low, high = p.support
+    low, high = p.support.low, p.support.high
     low, high = max(low, -20.0), min(high, 20.0)
     d = size(p.event_shape)
     cells = 8000 if d == 1 else 500
@@ -107,6 +100,31 @@ def matches_its_samples(p: Density) -> None:
     assert (at_samples.mean() - expected).abs() < margin, "samples have another entropy"
 
 
+@torch.no_grad()
+def weights_match_samples(p: Density, rows: int = 100_000) -> None:
+    """Points of a proposal, weighted by exp(log_prob), have mass 1 and the moments of samples.
+
+    For a lower bound the weights are random and right on average.
+    """
+    proposal = proposal_on(p.support, p.event_shape).double()
+    torch.manual_seed(1)
+    context = draw_context(p, 1)
+    wide = None if context is None else context.expand(rows, *context.shape[1:])
+    x = proposal.draw(rows)
+    weights = (p.log_prob(x, wide) - proposal.log_prob(x)).exp()
+    noise = (weights.std() / math.sqrt(rows)).item()
+    assert noise < 0.008, "the proposal does not cover the density"
+    assert weights.mean().item() == pytest.approx(1, abs=0.02)
+
+    samples = p.sample(rows, context).reshape(rows, -1)
+    directions = torch.linspace(-1.3, 1.7, 4 * samples.shape[1], dtype=x.dtype).sin()
+    for wave in (torch.cos, torch.sin):
+        expected = wave(samples @ directions.view(-1, 4))
+        actual = weights[:, None] * wave(x.reshape(rows, -1) @ directions.view(-1, 4))
+        margin = 5 * (actual.std(0).square() + expected.std(0).square()).sqrt() / math.sqrt(rows)
+        assert ((actual.mean(0) - expected.mean(0)).abs() < margin + 1e-3).all()
+
+
 @PROOFS.add()
 def shapes(build: Build) -> None:
     for dtype in (torch.float32, torch.float64):
@@ -125,6 +143,11 @@ def shapes(build: Build) -> None:
 @PROOFS.add(when=plane)
 def integrates_to_one_and_samples_follow(build: Build) -> None:
     matches_its_samples(make(build))
+
+
+@PROOFS.add(when=lambda p: special(p) and size(p.event_shape) <= 4)
+def weights_follow_samples(build: Build) -> None:
+    weights_match_samples(make(build, strength=0.2))
 
 
 @PROOFS.add(when=exact)
@@ -199,7 +222,7 @@ def moves_as_a_whole(build: Build) -> None:
     assert p.sample(2, context).device.type == "meta"
 
 
-@PROOFS.add(when=exact)
+@PROOFS.add(when=lambda p: exact(p) and not p.support.discrete)
 def torch_func_goes_through(build: Build) -> None:
     p = make(build)
     x, context = points(p, 3), draw_context(p, 3)

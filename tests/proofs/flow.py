@@ -84,7 +84,8 @@ def distribution_speaks_torch(build: Build) -> None:
         draws = d.sample(torch.Size((4,)))
         torch.manual_seed(6)
         expected = p.sample(4, context)
-        same(draws, expected if context is None else expected.transpose(0, 1))
+        # with gradients, torch may choose another convolution
+        near(draws, expected if context is None else expected.transpose(0, 1), 1e-12)
         d.rsample(torch.Size((2,))).square().sum().backward()
         grads = [q.grad for q in p.parameters()]
         assert any(g is not None and g.any() for g in grads)

@@ -36,10 +36,11 @@ spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
 image = (4, 2, 2)
 
 
-def standardise(shape):
+def standardise(shape, scale=3.0):
     """Fitted: before that it is the identity."""
     transform = Standardise(shape)
-    transform.fit(2 + 3 * torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)))
+    noise = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
+    transform.fit(0.7 * scale + scale * noise)
     return transform
 
 
@@ -62,6 +63,7 @@ CASES: dict[str, Build] = {
     "Squeeze": lambda: Squeeze((2, 4, 4)),
     "Squeeze (factor 3)": lambda: Squeeze((1, 6, 3), factor=3),
     "Permutation": lambda: Permutation(5),
+    "Permutation (other dimension)": lambda: Permutation((2, 3, 2), dim=1),
     "Permutation (order)": lambda: Permutation(image, [2, 0, 3, 1]),
     "Permutation (seed)": lambda: Permutation(6, seed=3),
     "LULinear (2,)": lambda: LULinear(2),
@@ -84,6 +86,10 @@ CASES: dict[str, Build] = {
     "SplineCoupling (2,)": lambda: spline(2),
     "SplineCoupling (5, swap)": lambda: spline(5, swap=True),
     "SplineCoupling (1, conditional)": lambda: spline(1, **C),
+    "AffineCoupling (image)": lambda: affine((5, 2, 3), swap=True, activation="silu"),
+    "AffineCoupling (pixel of 2 channels)": lambda: affine((2, 1, 1), activation="silu"),
+    "AdditiveCoupling (image, conditional)": lambda: additive(image, **C, activation="silu"),
+    "SplineCoupling (image)": lambda: spline(image, activation="silu"),
     "AffineAutoregressive (2,)": lambda: maf(2),
     "AffineAutoregressive (5, reverse)": lambda: maf(5, reverse=True),
     "AffineAutoregressive (1,)": lambda: maf(1),
@@ -98,7 +104,7 @@ CASES: dict[str, Build] = {
     "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
     "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
     "Chain (dequantised)": lambda: Chain(
-        [Dequantise(2, 8), Logit(2), standardise((2,)), affine(2)]
+        [Dequantise(2, 8), Logit(2), standardise((2,), 1.0), affine(2)]
     ),
     "Multiscale": lambda: Multiscale(
         [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]

@@ -1,0 +1,102 @@
+"""The benchmark of foreign images runs on generated files, and measures what it says."""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
+
+from benchmarks import out_of_distribution as ood
+from image_files import write_images
+from lightning_flows.families import DensityFlow, FreeFormInjectiveFlow
+from lightning_flows.flows import NICE, FreeFormFlow
+from lightning_flows.nets import MLPDecoder, MLPEncoder
+
+BIJECTIVE = partial(DensityFlow, partial(NICE, layers=2, hidden=(8,)))
+INJECTIVE = partial(
+    FreeFormInjectiveFlow,
+    partial(
+        FreeFormFlow,
+        latent_features=3,
+        encoder=partial(MLPEncoder, hidden=(8,)),
+        decoder=partial(MLPDecoder, hidden=(8,)),
+    ),
+)
+BROKEN = partial(BIJECTIVE, optimizer=partial(torch.optim.SGD, lr=1e30))
+
+pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
+
+
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """A folder of random images, and splits that they suffice for."""
+    for name in ("MNIST", "FashionMNIST"):
+        write_images(tmp_path, name, train=40, t10k=16)
+    write_images(tmp_path, "notMNIST", packed=True, t10k=40)
+    sizes = {"MNIST": {}, "Fashion-MNIST": {}, "notMNIST": {"test": 16}}
+    for name, options in sizes.items():
+        short = partial(ood.MODULES[name], validation=8, **options)
+        monkeypatch.setitem(ood.MODULES, name, short)
+    monkeypatch.setattr(ood, "EPOCHS", 1)
+    return tmp_path
+
+
+def test_every_pair_and_score_is_reported(few, tmp_path, capsys):
+    out, picture = tmp_path / "new" / "found.md", tmp_path / "found.png"
+    options = ["--data", str(few), "--seeds", "1", "--steps", "2", "--out", str(out)]
+    methods = {"bijective": BIJECTIVE, "free-form": INJECTIVE, "broken": BROKEN}
+    ood.main([*options, "--figure", str(picture)], methods)
+    rows = [line.strip("| ").split(" | ") for line in out.read_text("utf-8").splitlines()]
+    scored = [row for row in rows if row[0] in methods]
+    assert [row[:2] for row in scored[: len(scored) // 2]] == [
+        ["bijective", ood.AMBIENT],
+        ["free-form", ood.ON_MANIFOLD],
+        ["free-form", ood.AMBIENT],
+        ["free-form", ood.ERROR],
+        ["broken", ood.AMBIENT],
+    ]
+    for name, _, *cells in scored:
+        assert len(cells) == len(ood.PAIRS)
+        assert all(cell == "–" if name == "broken" else 0 <= float(cell) <= 1 for cell in cells)
+    fits = [row for row in rows if row[0] in ood.FOREIGN]
+    assert [(row[0], row[1], row[-1]) for row in fits] == [
+        (own, name, str(int(name == "broken"))) for own in ood.FOREIGN for name in methods
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "seed 0, MNIST, bijective" in capsys.readouterr().out
+    assert sorted(path.name for path in (few / "MNIST" / "raw").iterdir())[0].endswith("ubyte")
+
+
+def test_residuals_are_weighed_at_maximum_likelihood(few):
+    data = ood.load("MNIST", str(few), 0)
+    model = ood.train(INJECTIVE, data, seed=0, steps=1)
+    x = ood.images(data, "val", 8, 0)
+    beta = ood.fitted_beta(model, x)
+    ambient = [
+        ood.score(model, x, beta=factor * beta)[ood.AMBIENT].mean() for factor in (0.98, 1, 1.02)
+    ]
+    assert min(ambient) == ambient[1]
+
+
+def test_foreign_images_are_told_by_every_score(few):
+    # white images are far from the random ones that a model was fitted to
+    data = ood.load("MNIST", str(few), 0)
+    x = ood.images(data, "test", 16, 0)
+    for make in (BIJECTIVE, INJECTIVE):
+        model = ood.train(make, data, seed=0, steps=1)
+        own, white = ood.score(model, x), ood.score(model, torch.full_like(x, 255))
+        assert white[ood.AMBIENT].min() > own[ood.AMBIENT].max()
+    assert white[ood.ERROR].min() > own[ood.ERROR].max()
+
+
+def test_scores_without_a_number_are_most_foreign():
+    class Blind(torch.nn.Module):
+        def log_prob(self, x):
+            return torch.tensor([math.nan, 0.0, -1.0])
+
+    scores = ood.score(Blind(), torch.zeros(3, 1, 28, 28))
+    assert scores[ood.AMBIENT].tolist() == [math.inf, 0, 1]

@@ -1,0 +1,85 @@
+"""What every transform owes to the likelihood: its contribution, and the noise behind it."""
+
+import torch
+
+from lightning_flows.bases.noise import Resampled
+from lightning_flows.flows.base import Flow
+from lightning_flows.shapes import size
+from lightning_flows.transforms.base import REAL, Transform
+from proofs.common import Build, Proofs, draw_context, make, near, same
+from proofs.contract import bijective, codomain, encodes, inputs
+from proofs.density import matches_its_samples, plane, weights_match_samples
+from proofs.supports import base_on
+
+PROOFS = Proofs()
+
+
+def with_base(t: Transform) -> Flow:
+    return Flow(t, base_on(codomain(t), t.latent_shape)).double()
+
+
+def smooth(t: Transform) -> bool:
+    """Whether a grid over the data sees every step of the density."""
+    latent = codomain(t) or REAL
+    return plane(with_base(t)) and not (latent.sorted or latent.discrete)
+
+
+def small(t: Transform) -> bool:
+    """Few enough dimensions and classes for importance sampling."""
+    if bijective(t) or max(size(t.event_shape), size(t.latent_shape)) > 4:
+        return False
+    return all(s is None or not s.discrete or s.high <= 16 for s in (t.domain, t.codomain))
+
+
+@PROOFS.add(when=bijective)
+def contribution_is_log_det(build: Build) -> None:
+    t = make(build)
+    x, context = inputs(t, "encode"), draw_context(t, 4)
+    _, contribution = t.encode(x, context)
+    for i in range(len(x)):
+        row = None if context is None else context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v, row=row: t.encode(v.view(1, *t.event_shape), row)[0].flatten(),
+            x[i].flatten(),
+        )
+        near(contribution[i], torch.linalg.slogdet(jacobian).logabsdet, 1e-9)
+
+
+@PROOFS.add(when=lambda t: t.exact and smooth(t))
+def makes_a_density(build: Build) -> None:
+    matches_its_samples(with_base(make(build)))
+
+
+@PROOFS.add(when=small)
+def makes_a_density_on_average(build: Build) -> None:
+    """The mean of exp(log p_base(z) + V) over z is a density, and samples follow it."""
+    weights_match_samples(with_base(make(build, strength=0.2)))
+
+
+@PROOFS.add(when=lambda t: not encodes(t))
+def evaluation_noise_belongs_to_the_row(build: Build) -> None:
+    t = make(build).eval()
+    x, context = inputs(t, "encode", 16), draw_context(t, 16)
+    state = torch.get_rng_state()
+    z, contribution = t.encode(x, context)
+    same(t.encode(x, context), (z, contribution))
+    for i in range(16):
+        row = None if context is None else context[i : i + 1]
+        near(t.encode(x[i : i + 1], row), (z[i : i + 1], contribution[i : i + 1]), 1e-11)
+    with Resampled(torch.arange(16)):
+        others = t.encode(x, context)[0]
+        same(t.encode(x, context)[0], others)
+    same(others[0], z[0])
+    assert not torch.equal(others[1:], z[1:])
+    with Resampled(3):
+        near(t.encode(x, context)[0][3], others[3], 1e-11)
+    assert torch.equal(torch.get_rng_state(), state)
+    t.train()
+    assert not torch.equal(t.encode(x, context)[0], t.encode(x, context)[0])
+
+
+@PROOFS.add(when=lambda t: t.kind in ("inference surjection", "stochastic"))
+def samples_are_fresh_in_evaluation(build: Build) -> None:
+    t = make(build).eval()
+    z, context = inputs(t, "decode", 16), draw_context(t, 16)
+    assert not torch.equal(t.decode(z, context)[0], t.decode(z, context)[0])

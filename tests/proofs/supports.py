@@ -1,0 +1,65 @@
+"""Densities for each kind of support: bases that transforms meet, and proposals that cover all."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lightning_flows.bases import (
+    REAL,
+    Categorical,
+    Density,
+    HalfNormal,
+    Normal,
+    Support,
+    Uniform,
+    ZeroInflated,
+)
+from lightning_flows.flows.base import Flow
+from lightning_flows.transforms.sorting import SortedToReal
+
+
+class SortedNormal(Density):
+    """Normal numbers in ascending order; further features of a point are normal too."""
+
+    def __init__(self, event_shape: tuple[int, ...], scale: float) -> None:
+        super().__init__(event_shape, support=Support(sorted=True))
+        self.normal = Normal(event_shape, scale=scale)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.normal.log_prob(x) + math.lgamma(self.event_shape[0] + 1)
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        x = self.normal.draw(n).flatten(2) if len(self.event_shape) > 1 else self.normal.draw(n)
+        if x.ndim == 2:
+            return x.sort(1).values
+        x = torch.cat([x[..., :1].sort(1).values, x[..., 1:]], 2)
+        return x.reshape(n, *self.event_shape)
+
+
+def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
+    """A density with this support."""
+    support = support or REAL
+    if support.sorted:
+        return Flow(SortedToReal(shape))
+    if support.discrete:
+        return Categorical(shape, classes=int(support.high))
+    if support.atom:
+        return ZeroInflated(shape)
+    if math.isfinite(support.high):
+        return Uniform(shape, low=support.low, high=support.high)
+    return Normal(shape) if math.isinf(support.low) else HalfNormal(shape)
+
+
+def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
+    """A density that is wide enough to be the proposal of importance sampling."""
+    support = support or REAL
+    if support.sorted:
+        return SortedNormal(shape, scale=1.7)
+    if support == REAL:
+        return Normal(shape, scale=1.7)
+    density = base_on(support, shape)
+    if isinstance(density, HalfNormal | ZeroInflated):
+        with torch.no_grad():
+            density.net.constant[-math.prod(shape) :] = math.log(2)  # the scales come last
+    return density
