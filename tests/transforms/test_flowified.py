@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_flows.bases import ConditionalNormal, ConvNormal
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.flows import Flow, RealNVP
+from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Chain,
     FlowConv2d,
@@ -23,7 +23,6 @@ from lightning_flows.transforms import (
 )
 from lightning_flows.transforms.linear import reflect
 from proofs.common import Build, make, near, pairs
-from proofs.density import weights_match_samples
 from proofs.transform import PROOFS
 
 D = {"density": partial(ConditionalNormal, hidden=(8,))}
@@ -53,11 +52,10 @@ CASES: dict[str, Build] = {
     "SplineActivation (1,)": lambda: SplineActivation(1),
     "SplineActivation (image)": lambda: SplineActivation((2, 2, 3), bins=4, bound=3.0),
     "Chain (MLP)": lambda: Chain(
-        [FlowLinear(3, 2, **D), SplineActivation(2), FlowLinear(2, 2), LeakyReLU(2, 0.5),
-         FlowLinear(2, 1, **D)]
+        [FlowLinear(3, 2, **D), SplineActivation(2), FlowLinear(2, 1), LeakyReLU(1, 0.8)]
     ),
-    "Chain (wide)": lambda: Chain([FlowLinear(2, 3, **D), LeakyReLU(3, 0.5), FlowLinear(3, 1)]),
-}  # fmt: skip
+    "Chain (wide)": lambda: Chain([FlowLinear(2, 3, **D), LeakyReLU(3, 0.8), FlowLinear(3, 1)]),
+}
 
 
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
@@ -162,7 +160,6 @@ def test_flowified_network_is_exact_where_it_only_reduces():
     assert chain.exact
     x = torch.randn(6, 4)
     torch.testing.assert_close(chain.encode(x)[0], net(x))
-    weights_match_samples(Flow(chain).double())
 
 
 def test_flowified_network_trains_and_draws():

@@ -30,9 +30,7 @@ CASES: dict[str, Build] = {
     "AffineFunnel (conditional)": lambda: AffineFunnel(5, 2, context_shape=3, **H, **D),
     "SplineFunnel (3 to 1)": lambda: SplineFunnel(3, 1, **S, **H, **D),
     "SplineFunnel (5 to 4)": lambda: SplineFunnel(5, 4, **S, **H),
-    "SplineFunnel (autoregressive)": lambda: SplineFunnel(
-        3, 2, autoregressive=True, **S, **H, **D
-    ),
+    "SplineFunnel (autoregressive)": lambda: SplineFunnel(3, 2, autoregressive=True, **S, **H, **D),
     "SplineFunnel (autoregressive, conditional)": lambda: SplineFunnel(
         4, 2, autoregressive=True, context_shape=(1, 2), **S, **H, **D
     ),
@@ -48,10 +46,14 @@ CASES: dict[str, Build] = {
     "ConvFunnel (3 × 3)": lambda: ConvFunnel((1, 3, 6), kernel=3),
     "Funnel (of a coupling)": lambda: Funnel(AffineCoupling(2, context_shape=1, **H), 1, **D),
     "Chain of funnels": lambda: Chain(
-        [SplineFunnel(4, 3, **S, **H, **D), LULinear(3), SplineCoupling(3, **S, **H),
-         MLPFunnel(3, 1, **D)]
+        [
+            SplineFunnel(3, 2, **S, **H, **D),
+            LULinear(2),
+            SplineCoupling(2, **S, **H),
+            MLPFunnel(2, 1, **D),
+        ]
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
