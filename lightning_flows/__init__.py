@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Bernoulli,
         Categorical,
         ConditionalNormal,
+        ConvNormal,
         Density,
         HalfNormal,
         Normal,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         NeuralSplineFlow,
         PaddedFlow,
         RealNVP,
+        SurjectiveSplineFlow,
     )
     from lightning_flows.jacobians import (
         ExactVolume,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
         StochasticVolume,
         Tikhonov,
     )
-    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform
+    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform, flowify
 
 __version__ = "0.1.0"
 
@@ -60,6 +62,7 @@ _HOMES = {
         "Bernoulli",
         "Categorical",
         "ConditionalNormal",
+        "ConvNormal",
         "Density",
         "HalfNormal",
         "Normal",
@@ -87,6 +90,7 @@ _HOMES = {
         "NeuralSplineFlow",
         "PaddedFlow",
         "RealNVP",
+        "SurjectiveSplineFlow",
     ),
     "jacobians": (
         "ExactVolume",
@@ -99,7 +103,7 @@ _HOMES = {
         "StochasticVolume",
         "Tikhonov",
     ),
-    "transforms": ("Chain", "Inverse", "Multiscale", "Transform"),
+    "transforms": ("Chain", "Inverse", "Multiscale", "Transform", "flowify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -110,6 +114,7 @@ __all__ = [
     "Categorical",
     "Chain",
     "ConditionalNormal",
+    "ConvNormal",
     "Density",
     "DensityFlow",
     "ExactVolume",
@@ -137,12 +142,14 @@ __all__ = [
     "RectangularFlow",
     "Resampled",
     "StochasticVolume",
+    "SurjectiveSplineFlow",
     "Tikhonov",
     "Transform",
     "TwoStepFlow",
     "Uniform",
     "ZeroInflated",
     "__version__",
+    "flowify",
     "load",
 ]
 

@@ -7,6 +7,7 @@ from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
+from lightning_flows.flows.surjective import SurjectiveSplineFlow
 
 __all__ = [
     "MAF",
@@ -18,4 +19,5 @@ __all__ = [
     "NeuralSplineFlow",
     "PaddedFlow",
     "RealNVP",
+    "SurjectiveSplineFlow",
 ]

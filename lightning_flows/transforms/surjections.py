@@ -12,7 +12,7 @@ from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.positive import HalfNormal
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.shapes import size, sum_event
+from lightning_flows.shapes import as_shape, join, joined_shape, size, sum_event
 from lightning_flows.transforms.base import POSITIVE, RECTIFIED, Support, Transform
 
 __all__ = ["Abs", "OnEntries", "ReLU"]
@@ -131,7 +131,7 @@ class ReLU(Transform):
 
 
 class OnEntries(Transform):
-    """Applies a transform to some entries of a vector and leaves the others as they are.
+    """Applies a transform to some entries of the first dimension and leaves the others alone.
 
     Where the transform takes context, it sees the untouched entries (and context, joined), as in
     a coupling layer. The sign of one column given the others:
@@ -139,9 +139,9 @@ class OnEntries(Transform):
         OnEntries(5, [0], Chain([Abs(1, sign=Bernoulli, context_shape=4), Inverse(Softplus(1))]))
 
     Args:
-        features: number of entries of the vector.
-        entries: which of them the transform sees, in this order.
-        transform: maps vectors of as many entries into themselves and a set into itself.
+        event_shape: shape of one data point.
+        entries: which entries of the first dimension the transform maps, in this order.
+        transform: maps events of as many entries into themselves and a set into itself.
         context_shape: shape of what the transform is conditioned on besides.
 
     Raises:
@@ -154,21 +154,23 @@ class OnEntries(Transform):
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         entries: Sequence[int],
         transform: Transform,
         *,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
+        features, *rest = as_shape(event_shape)
         entries = list(entries)
         if not entries or len({*entries}) < len(entries) or not {*entries} <= {*range(features)}:
             raise ConfigError(
                 f"entries is {entries}; accepted are different integers from 0 to {features - 1}."
             )
-        if transform.event_shape != (len(entries),) or transform.latent_shape != (len(entries),):
+        chosen = (len(entries), *rest)
+        if not transform.event_shape == transform.latent_shape == chosen:
             raise ShapeError(
                 f"{type(transform).__name__} maps {transform.event_shape} to "
-                f"{transform.latent_shape}; OnEntries needs ({len(entries)},) for both."
+                f"{transform.latent_shape}; OnEntries needs {chosen} for both."
             )
         if transform.domain != transform.codomain:
             raise ShapeError(
@@ -177,18 +179,18 @@ class OnEntries(Transform):
                 "leads back."
             )
         super().__init__(
-            features,
+            event_shape,
             context_shape=context_shape,
             kind=transform.kind,
             domain=transform.domain,
             codomain=transform.codomain,
         )
         others = [i for i in range(features) if i not in entries]
-        seen = len(others) + (0 if self.context_shape is None else size(self.context_shape))
-        if transform.context_shape not in (None, (seen,)):
+        seen = joined_shape((len(others), *rest), self.context_shape)
+        if transform.context_shape not in (None, seen):
             raise ShapeError(
                 f"{type(transform).__name__} has context_shape {transform.context_shape}; the "
-                f"entries that it leaves alone, with context, make ({seen},)."
+                f"entries that it leaves alone, with context, make {seen}."
             )
         self.transform = transform
         self.sizes = [len(others), len(entries)]
@@ -208,7 +210,4 @@ class OnEntries(Transform):
     def _seen(self, others: Tensor, context: Tensor | None) -> Tensor | None:
         if self.transform.context_shape is None:
             return None
-        if self.context_shape is None:
-            return others
-        assert context is not None
-        return torch.cat([others, context.flatten(1).to(others.dtype)], 1)
+        return join(others, None if self.context_shape is None else context)

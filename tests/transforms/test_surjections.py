@@ -21,6 +21,7 @@ from lightning_flows.transforms import (
     Dequantise,
     Inverse,
     Logit,
+    LULinear,
     Max,
     MaxPool2d,
     OnEntries,
@@ -74,6 +75,7 @@ CASES: dict[str, Build] = {
     "OnEntries (bijection, conditional)": lambda: OnEntries(
         3, [2, 0], affine(2, context_shape=4), **C
     ),
+    "OnEntries (image)": lambda: OnEntries(image, [1], LULinear((1, 2, 4))),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
     "ReLU (2,)": lambda: ReLU(2),
     "ReLU (image, conditional)": lambda: ReLU((1, 2, 2), below=partial(HalfNormal, **H), **C),
