@@ -21,13 +21,13 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.decompose import Triples, from_decoder, from_encoder
 from lightning_flows.jacobians.lanczos import widest
-from lightning_flows.jacobians.products import each, jacobian, pullback, tangents
+from lightning_flows.jacobians.products import jacobian, linearised
 
 __all__ = ["Components", "check_options", "components", "count_dimension", "shrinkage"]
 
 ROWS = 8192  # points times directions in one pass, where no chunk_size is given
 LARGE = 32  # latents for each component from which on the widest are found without the Jacobian
-OVERSAMPLING = 3  # directions in a block beyond the k
+OVERSAMPLING = 2  # directions in a block beyond the k
 
 Map = Callable[[Tensor], Tensor]
 Method = Literal["full", "iterative"]
@@ -224,22 +224,17 @@ def _iterate(
 ) -> Triples:
     """The k widest triples from products with the Jacobian."""
     size = z[0].numel()
-    value, transposed = pullback(decode, z)
+    value, forward, backward = linearised(decode, z)
 
-    def push(vectors: Tensor) -> Tensor:
-        parts = vectors.transpose(0, 1).unflatten(2, z.shape[1:]).split(chunk_size)
-        images = [tangents(decode, z, part, graph=False)[1] for part in parts]
-        return torch.cat(images).flatten(2).transpose(0, 1)
-
-    def pull(images: Tensor) -> Tensor:
-        parts = images.transpose(0, 1).unflatten(2, value.shape[1:]).split(chunk_size)
-        return torch.cat([each(transposed, part) for part in parts]).flatten(2).transpose(0, 1)
+    def product(fn: Map, vectors: Tensor, shape: torch.Size) -> Tensor:
+        parts = vectors.transpose(0, 1).unflatten(2, shape).split(chunk_size)
+        return torch.cat([fn(part) for part in parts]).flatten(2).transpose(0, 1)
 
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(min(k + OVERSAMPLING, size), size, generator=generator, dtype=z.dtype)
     return widest(
-        push,
-        pull,
+        lambda vectors: product(forward, vectors, z.shape[1:]),
+        lambda images: product(backward, images, value.shape[1:]),
         start.to(z.device).expand(len(z), -1, -1),
         k,
         tolerance=tolerance,
