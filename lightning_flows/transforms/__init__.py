@@ -13,6 +13,7 @@ from lightning_flows.transforms.base import (
     SORTED,
     UNIT,
     Inverse,
+    InverseOf,
     Support,
     Transform,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Dequantise",
     "ElementwiseAffine",
     "Inverse",
+    "InverseOf",
     "LULinear",
     "LeakyReLU",
     "Logit",
