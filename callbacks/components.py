@@ -36,7 +36,9 @@ class ComponentExtraction(FlowCallback):
             this multiple of 2 tikhonov.
         relative: without `tikhonov`, a direction counts if its variance exceeds this fraction of
             the largest.
-        through: differentiate the decoder, or the encoder of a bijection (autoregressive flows).
+        through: differentiate the decoder, or the encoder (autoregressive flows). None takes the
+            encoder of a module whose `kind` is "inference surjection", since its decoder draws
+            another point with the same latent, and the decoder of all others.
         chunk_size: directions to differentiate along at a time; None chooses.
         every_n_epochs: how often to draw; 0 draws at the end of fit only.
         seed: starting point of random numbers, where encode or decode draw any.
@@ -56,22 +58,22 @@ class ComponentExtraction(FlowCallback):
         tikhonov: float = 0.0,
         threshold: float = 2.0,
         relative: float = 1e-3,
-        through: Literal["decode", "encode"] = "decode",
+        through: Literal["decode", "encode"] | None = None,
         chunk_size: int | None = None,
         every_n_epochs: int = 5,
         seed: int = 0,
         name: str = "components",
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
-        check_options(k, tikhonov, threshold, relative, through)
+        check_options(k, tikhonov, threshold, relative, through or "decode")
         self.k = k
         self.tikhonov = tikhonov
+        self.through = through
         self._extract = partial(
             components,
             tikhonov=tikhonov,
             threshold=threshold,
             relative=relative,
-            through=through,
             chunk_size=chunk_size,
         )
 
@@ -96,8 +98,12 @@ class ComponentExtraction(FlowCallback):
     def _at(self, scene: Scene, start: int, stop: int) -> Result:
         x, context = scene.batch(start, stop)
         module = scene.module
+        loses = getattr(module, "kind", None) == "inference surjection"
         found = self._extract(
-            lambda x: module.encode(x, *context), lambda z: module.decode(z, *context), x
+            lambda x: module.encode(x, *context),
+            lambda z: module.decode(z, *context),
+            x,
+            through=self.through or ("encode" if loses else "decode"),
         )
         kept = {name: getattr(found, name)[:, : self.k].clone() for name in ("axes", "directions")}
         result = {**vars(found), **kept}
