@@ -28,7 +28,6 @@ from lightning_flows.transforms import (
     Abs,
     Augment,
     InverseOf,
-    Slice,
     Softplus,
     Sort,
     SortedToReal,
@@ -124,7 +123,7 @@ def run(case: Case, name: str, seed: int, steps: int, draws: int) -> Outcome:
 def integral(model: SurjectiveFlow, x: Tensor) -> Tensor:
     """Log-density (n,) of a flow that adds one entry first: ∫ p(x, u) du by midpoints."""
     augment, *others = model.flow.transform.transforms
-    assert isinstance(augment, Augment) and isinstance(augment.transform, Slice)
+    assert isinstance(augment, Augment)
     step = 2 * REACH / CELLS
     u = -REACH + step * (torch.arange(CELLS) + 0.5)
     pieces = []

@@ -13,7 +13,12 @@ __all__ = ["PLANE"]
 
 _SQUARES = torch.tensor([(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
 _CORNERS = torch.tensor(  # five of nine unit squares in [0, 3] x [0, 3], mirrored at both axes
-    [(i, j) for i in range(-3, 3) for j in range(-3, 3) if (max(i, -i - 1) + max(j, -j - 1)) % 2 == 0]
+    [
+        (i, j)
+        for i in range(-3, 3)
+        for j in range(-3, 3)
+        if (max(i, -i - 1) + max(j, -j - 1)) % 2 == 0
+    ]
 )
 _ARC = math.pi / 3  # how much of each quadrant an arc of signed_rings spans
 _RADII = torch.tensor([0.7, 1.4, 2.1], dtype=torch.float64)

@@ -63,8 +63,8 @@ class ComposedFlow(Flow):
         dropped = [each for each in bases[:-1] if each is not None and not _is_standard(each)]
         if dropped:
             raise ConfigError(
-                f"A layer brings the base {type(dropped[0]).__name__}, which would be dropped; only the last layer "
-                "may bring one, and only where base is not given."
+                f"A layer brings the base {type(dropped[0]).__name__}, which would be dropped; "
+                "only the last layer may bring one, and only where base is not given."
             )
         super().__init__(Chain(transforms), bases[-1])
 

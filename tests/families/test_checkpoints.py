@@ -81,7 +81,8 @@ def test_made_in_python(name, weights_only, make_trainer, tmp_path):
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     again = type(model).load_from_checkpoint(tmp_path / "x.ckpt", weights_only=weights_only)
     x = points()
-    model.eval(), again.eval()  # where noise depends on the data alone
+    for each in (model, again):
+        each.eval()  # where noise depends on the data alone
     assert torch.equal(again.log_prob(x), model.log_prob(x))
     assert torch.equal(again.encode(x), model.encode(x))
     assert again.preprocess.fitted  # the DataModule is not needed
@@ -134,7 +135,7 @@ def test_discrete_and_conditional_data(make_trainer, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")
-@pytest.mark.parametrize("name", ["partial", "actnorm", "nested", "surjections"])
+@pytest.mark.parametrize("name", ["partial", "actnorm", "nested"])
 def test_a_resumed_run_is_the_run(name, make_trainer, tmp_path):
     def run(epochs, ckpt_path=None, seed=0):
         pl.seed_everything(seed, verbose=False)

@@ -2,15 +2,26 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from lightning_flows.callbacks import ComponentExtraction, ReconstructionGrid, SampleGrid
 from lightning_flows.datamodules import Digits, Toy
 
 from lightning_flows import ComposedFlow, DensityFlow, RealNVP, Resampled, SurjectiveFlow
 from lightning_flows.bases import ConditionalNormal
 from lightning_flows.errors import ConfigError
-from lightning_flows.transforms import Augment, Slice, StochasticPermutation, VAELayer
+from lightning_flows.transforms import (
+    Abs,
+    Augment,
+    InverseOf,
+    Slice,
+    Softplus,
+    StochasticPermutation,
+    VAELayer,
+)
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
@@ -113,9 +124,14 @@ def test_validation_draws_by_option():
 
 
 def test_options_out_of_range_are_refused():
-    for wrong in ({"iw_samples": -1}, {"iw_samples_val": -1}, {"chunk_size": 0}, {"noise": -1}):
-        with pytest.raises(ConfigError, match=f"{[*wrong][0]} is {[*wrong.values()][0]}"):
-            SurjectiveFlow(AUGMENTED, 2, **wrong)
+    for name, value in (
+        ("iw_samples", -1),
+        ("iw_samples_val", -1),
+        ("chunk_size", 0),
+        ("noise", -1),
+    ):
+        with pytest.raises(ConfigError, match=f"{name} is {value}"):
+            SurjectiveFlow(AUGMENTED, 2, **{name: value})
 
 
 def test_logged_bounds_do_not_depend_on_the_batch_size(make_trainer):
@@ -126,6 +142,40 @@ def test_logged_bounds_do_not_depend_on_the_batch_size(make_trainer):
     assert sorted(logged[0]) == ["test/elbo", "test/iwbo_7", "test/loss"]
     for name, value in logged[0].items():
         assert logged[1][name] == pytest.approx(value, abs=1e-5)
+
+
+SIGNS = [Abs, partial(InverseOf, layer=Softplus)]
+SEEN = {
+    "mirrored": [*SIGNS, SMALL],
+    "reduced": [SMALL, partial(Slice, keep=1)],
+    "augmented": [partial(Augment, add=1), SMALL],
+    "autoencoder": [partial(VAELayer, latent_shape=1), SMALL],
+}
+
+
+@pytest.mark.parametrize("layers", SEEN.values(), ids=SEEN)
+def test_pictures_and_components_of_surjections(layers, make_trainer):
+    model = bound(partial(ComposedFlow, layers=layers))
+    data = Toy("signed_rings", n_train=8, n_test=20)
+    draw = [SampleGrid(8), ReconstructionGrid(8), ComponentExtraction(points=5)]
+    found = []
+    for _ in range(2):
+        trainer = make_trainer(callbacks=draw)
+        trainer.test(model, data, verbose=False)
+        images = Path(trainer.default_root_dir) / "images"
+        assert len([*images.rglob("*.png")]) == 5  # spectrum and dimensions are two of components
+        with np.load(images / "components" / "test.npz") as arrays:
+            found.append({name: torch.from_numpy(arrays[name]) for name in arrays})
+    first, second = found
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=0, atol=0, equal_nan=True)
+    assert first["scales"].isfinite().all()
+    if model.kind == "inference surjection":  # at the point itself, not at one with its latent
+        decoder = first["axes"].mT @ torch.diag_embed(first["scales"]) @ first["directions"]
+        encoder = torch.func.vmap(torch.func.jacrev(lambda x: model.encode(x[None])[0]))
+        torch.testing.assert_close(
+            decoder, torch.linalg.pinv(encoder(first["points"])), rtol=1e-3, atol=1e-3
+        )
 
 
 def test_bits_per_dim_of_flows_that_reduce(make_trainer):

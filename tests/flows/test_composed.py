@@ -8,9 +8,9 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from lightning_flows import (
+    MAF,
     ComposedFlow,
     FlowModule,
-    MAF,
     NormalMixture,
     RealNVP,
     SurjectiveFlow,
