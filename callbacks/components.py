@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -14,6 +14,7 @@ from lightning_flows.jacobians.agreement import agreement
 from lightning_flows.jacobians.components import (
     OVERSAMPLING,
     Components,
+    Through,
     check_options,
     components,
     shrinkage,
@@ -72,7 +73,10 @@ class ComponentExtraction(FlowCallback):
         threshold: with `tikhonov` or `noise`, a direction counts for the dimension if its
             variance exceeds this multiple of the floor.
         relative: without, a direction counts if its variance exceeds this fraction of the largest.
-        through: differentiate the decoder, or the encoder of a bijection (autoregressive flows).
+        through: differentiate the decoder, or the encoder (autoregressive flows). None takes the
+            encoder of a module whose `kind` is "inference surjection", since its decoder draws
+            another point with the same latent, and the decoder of all others. There are no walks
+            where the decoder draws.
         chunk_size: directions to differentiate along at a time; None chooses.
         every_n_epochs: how often to draw; 0 draws at the end of fit only.
         seed: starting point of random numbers, where encode or decode draw any.
@@ -97,14 +101,16 @@ class ComponentExtraction(FlowCallback):
         noise: float = 0.0,
         threshold: float = 2.0,
         relative: float = 1e-3,
-        through: Literal["decode", "encode"] = "decode",
+        through: Through | None = None,
         chunk_size: int | None = None,
         every_n_epochs: int = 5,
         seed: int = 0,
         name: str = "components",
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
-        check_options(k, tikhonov, threshold, relative, through, method=method, noise=noise)
+        check_options(
+            k, tikhonov, threshold, relative, through or "decode", method=method, noise=noise
+        )
         for option, value, least in (("walks", walks, 0), ("budget", budget, 1)):
             if value < least:
                 raise ConfigError(f"{option} is {value}; accepted are integers from {least} up.")
@@ -120,7 +126,6 @@ class ComponentExtraction(FlowCallback):
             noise=noise,
             threshold=threshold,
             relative=relative,
-            through=through,
             chunk_size=chunk_size,
         )
         self._walk = partial(traverse, steps=STEPS, length=LENGTH, chunk_size=chunk_size)
@@ -171,13 +176,15 @@ class ComponentExtraction(FlowCallback):
         """What the budget pays for at these points."""
         x, context = scene.batch(0, 1)
         wanted = len(scene.points.x)
+        walkable = _kind(scene) is not None and not _draws(scene.module)
+        walks = min(self.walks, wanted) if walkable else 0
         made, cut = plan(
             scene.module.encode(x, *context)[0].numel(),
             k=self.k,
             method=self.method,
-            through=self.through,
+            through=_through(scene.module, self.through),
             points=wanted,
-            walks=min(self.walks, wanted) if _kind(scene) else 0,
+            walks=walks,
             budget=self.budget,
         )
         if cut:
@@ -192,6 +199,7 @@ class ComponentExtraction(FlowCallback):
             x,
             k=None if made.full else made.k,
             method="full" if made.full else "iterative",
+            through=_through(scene.module, self.through),
         )
         few = ("axes", "directions", "coordinates")
         result = vars(found) | {name: getattr(found, name)[:, : made.k].clone() for name in few}
@@ -284,6 +292,18 @@ def _maps(scene: Scene, context: tuple[Tensor, ...]) -> tuple[Map, Map]:
     """Encoder and decoder for points with this context."""
     module = scene.module
     return lambda x: module.encode(x, *context), lambda z: module.decode(z, *context)
+
+
+def _draws(module: Any) -> bool:
+    """Whether its decoder draws at random."""
+    return getattr(module, "kind", None) in ("inference surjection", "stochastic")
+
+
+def _through(module: Any, chosen: Through | None) -> Through:
+    """Which of its maps is differentiated; what was chosen if anything was."""
+    return chosen or (
+        "encode" if getattr(module, "kind", 0) == "inference surjection" else "decode"
+    )
 
 
 def _orthogonality(found: Components) -> Tensor:

@@ -6,6 +6,7 @@ from lightning_flows.families.density import DensityFlow
 from lightning_flows.families.free_form import FreeFormInjectiveFlow
 from lightning_flows.families.injective import InjectiveModule
 from lightning_flows.families.rectangular import RectangularFlow
+from lightning_flows.families.surjective import SurjectiveFlow
 from lightning_flows.families.two_step import TwoStepFlow
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FreeFormInjectiveFlow",
     "InjectiveModule",
     "RectangularFlow",
+    "SurjectiveFlow",
     "TwoStepFlow",
     "load",
 ]

@@ -2,6 +2,7 @@
 
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
+from lightning_flows.flows.composed import ComposedFlow
 from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
@@ -12,6 +13,7 @@ from lightning_flows.flows.surjective import SurjectiveSplineFlow
 __all__ = [
     "MAF",
     "NICE",
+    "ComposedFlow",
     "Flow",
     "FreeFormFlow",
     "Glow",

@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.decompose import Triples, from_decoder, from_encoder
 from lightning_flows.jacobians.lanczos import widest
@@ -128,9 +129,11 @@ def components(
             variance exceeds this multiple of 2α.
         relative: without, a direction counts if its variance exceeds this fraction of the largest
             at that point.
-        through: differentiate the decoder at encode(x), or the encoder at x. The latter needs a
-            bijection and is the cheap direction of an autoregressive flow; its widest components
-            come from the smallest singular values and so lose digits with the condition number.
+        through: differentiate the decoder at encode(x), or the encoder at x. The latter is the
+            cheap direction of an autoregressive flow; its widest components come from the smallest
+            singular values and so lose digits with the condition number. Of an encoder that
+            reduces dimensions, a surjection, it takes the pseudo-inverse: axes at right angles to
+            what is lost. Where `decode` draws, its noise is held fixed.
         chunk_size: number of directions at a time; None chooses by the size of the batch.
         tolerance: of the iterative method: largest relative error of a scale, and largest angle
             in radians.
@@ -143,7 +146,7 @@ def components(
 
     Raises:
         ConfigError: an option is out of range, or does not go with another.
-        ShapeError: the route through the encoder is asked for a map that changes dimension.
+        ShapeError: the route through the encoder is asked for one that adds dimensions.
     """
     check_options(
         k,
@@ -156,6 +159,11 @@ def components(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
+
+    def decode_same(z: Tensor) -> Tensor:
+        with Reproducible(x):
+            return decode(z)
+
     z = encode(x)
     flat = z.flatten(1).double()
     size = flat.shape[1]
@@ -167,9 +175,9 @@ def components(
         method = "iterative" if large else "full"
     if method == "iterative":
         count = size if k is None else k
-        found = _iterate(decode, z, count, chunk_size, tolerance, max_iterations, seed)
+        found = _iterate(decode_same, z, count, chunk_size, tolerance, max_iterations, seed)
     else:
-        found = _decompose(encode, decode, x, z, through, chunk_size)
+        found = _decompose(encode, decode_same, x, z, through, chunk_size)
     finite = torch.cat([flat, *(part.flatten(1) for part in found[:3])], 1).isfinite().all(1)
     largest = found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0)

@@ -13,6 +13,7 @@ from lightning_flows.transforms.base import (
     SORTED,
     UNIT,
     Inverse,
+    InverseOf,
     Support,
     Transform,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "FlowLinear",
     "Funnel",
     "Inverse",
+    "InverseOf",
     "LULinear",
     "LeakyReLU",
     "Logit",
