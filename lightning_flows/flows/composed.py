@@ -85,4 +85,4 @@ def _made(make: Layer, shape: Shape, context_shape: Sequence[int] | int | None) 
 def _is_standard(base: Density) -> bool:
     """Whether it is the normal density that every flow has unless it is given another."""
     fixed = isinstance(base, Normal) and not [*base.parameters()]
-    return fixed and not base.loc.any() and not base.log_scale.any()
+    return fixed and not any(bool(buffer.any()) for buffer in base.buffers())
