@@ -34,8 +34,8 @@ class Triples(NamedTuple):
 
 
 def from_decoder(matrix: Tensor) -> Triples:
-    """All triples of J, (batch, D, d), in the precision of the matrix."""
-    if matrix.shape[1] == matrix.shape[2]:  # J Jᵀ = U S² Uᵀ: nothing is divided by a small scale
+    """The min(D, d) triples of J, (batch, D, d), in the precision of the matrix."""
+    if matrix.shape[1] <= matrix.shape[2]:  # J Jᵀ = U S² Uᵀ: nothing is divided by a small scale
         squares, axes = torch.linalg.eigh(matrix @ matrix.mT)
         axes = axes.flip(-1)
         directions = _unit(matrix.mT @ axes)
