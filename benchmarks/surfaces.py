@@ -25,7 +25,7 @@ from benchmarks.training import descend
 from lightning_flows.families import DensityFlow
 from lightning_flows.flows import NeuralSplineFlow
 from lightning_flows.jacobians import Components, components
-from lightning_flows.jacobians.components import shrinkage
+from lightning_flows.jacobians.components import count_dimension, shrinkage
 from lightning_flows.plots.canvas import DATA, SERIES, point_panels, save_png, title
 
 __all__ = ["NORMALS", "REGULARISERS", "Outcome", "main", "normal_cosines", "train"]
@@ -50,7 +50,8 @@ REGULARISERS: dict[str, dict[str, float]] = {
     NOISY: {"noise": math.sqrt(2 * ALPHA)},
     NEITHER: {},
 }
-FINAL = 0.1  # share of the steps on surfaces that have the Tikhonov term, which costs six times
+FINAL = 1 / 16  # share of the steps on surfaces that have the Tikhonov term, which costs six times
+THRESHOLDS = (2.0, 10.0)  # multiples of 2α beyond which a direction counts
 STAGES = 3  # of the runs without noise on the points
 
 
@@ -93,8 +94,7 @@ class Outcome:
         kind: how the stage was regularised.
         nll: mean over test points without the regularisation, nats.
         cosine: median |cos| between the last axis and the true normal.
-        flat: share of points where two directions count.
-        scales: medians of the standard deviations along the axes, widest first.
+        scales: standard deviations along the axes, widest first, (n, 3).
         points: the test points, (n, 3).
         axes: their components, (n, 3, 3).
     """
@@ -102,16 +102,25 @@ class Outcome:
     kind: str
     nll: float
     cosine: float
-    flat: float
-    scales: Sequence[float]
+    scales: Tensor
     points: Tensor
     axes: Tensor
 
     @property
+    def floor(self) -> float:
+        """By how much the regularisation widens each variance."""
+        return shrinkage(**{"tikhonov": 0.0, "noise": 0.0} | REGULARISERS[self.kind])
+
+    @property
     def variances(self) -> list[float]:
-        """Squares of the scales less what the regularisation adds."""
-        floor = shrinkage(**{"tikhonov": 0.0, "noise": 0.0} | REGULARISERS[self.kind])
-        return [scale**2 - floor for scale in self.scales]
+        """Medians of the squares of the scales, less the floor."""
+        medians: list[float] = (self.scales.square() - self.floor).median(0).values.tolist()
+        return medians
+
+    def flat(self, threshold: float) -> float:
+        """Share of points where two directions exceed this multiple of the floor."""
+        counted = count_dimension(self.scales.square() - self.floor, self.floor, threshold, 0.0)
+        return (counted == 2).float().mean().item()
 
 
 Runs = dict[tuple[str, str, int], list[Outcome]]
@@ -156,10 +165,8 @@ def train(
         with torch.no_grad():
             nll = -module.log_prob(test).mean().item()
         found = components(module.encode, module.decode, test, through="encode", **options)
-        flat = (found.dimension == 2).float().mean().item()
         cosine = normal_cosines(found, name).median().item()
-        scales = found.scales.median(0).values.tolist()
-        outcomes.append(Outcome(kind, nll, cosine, flat, scales, test, found.axes))
+        outcomes.append(Outcome(kind, nll, cosine, found.scales, test, found.axes))
     return outcomes
 
 
@@ -176,27 +183,37 @@ def surface_table(runs: Runs, steps: int) -> str:
     lines = [
         "## Components of surfaces",
         "",
-        f"Autoregressive spline flow (4 layers, 16 bins), {steps} steps of {BATCH} points with Adam; "
-        f"noise of standard deviation {NOISE:g} on the points. First with further noise of "
+        f"Autoregressive spline flow (4 layers, 16 bins), {steps} steps of {BATCH} points with "
+        f"Adam; noise of standard deviation {NOISE:g} on the points. First with further noise of "
         f"variance 2e-3 on each batch, then, for the last {FINAL:.0%} of the steps, with the "
         "Tikhonov term α = 1e-3 in its place, which should change nothing. Last axis beside the "
-        "true normal: median |cos| over 1000 test points, goal ≥ 0.98. Two directions count "
-        "(λ > 2·2α): share of the points, goal ≥ 95 %. Variances: medians, less 2α, where the "
-        "normal's should be 4e-4. Means over seeds, and the worst seed in brackets.",
+        "true normal: median |cos| over 1000 test points, goal ≥ 0.98. Two dimensions: share of "
+        "the points where two directions exceed a multiple of 2α, goal ≥ 95 %. Variances: "
+        "medians, less 2α, where the normal's should be 4e-4. Means over seeds, and the worst "
+        "seed in brackets.",
         "",
-        "| surface | regulariser | \\|cos\\| | two dimensions | variances | seeds |",
-        "|---|---|---:|---:|---:|---:|",
+        "The default threshold of 2 counts too many directions at many points: the normal comes "
+        "out about twice as thick as the noise. A line that crosses the surface m times gives each "
+        "sheet about 1/m of the mass of a latent that folds along it, and the sheet then looks m "
+        "times as thick. The threshold of 10, chosen after seeing that, still lies far below both "
+        "tangents.",
+        "",
+        "| surface | regulariser | \\|cos\\| | threshold 2 | threshold 10 | variances | seeds |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for name in NORMALS:
         sound = [run for (part, case, _), run in runs.items() if (part, case) == ("surfaces", name)]
         for kind in (NOISY, TIKHONOV):
             ends = [end for run in sound for end in run if end.kind == kind]
             if ends:
-                cosines, shares = [end.cosine for end in ends], [end.flat for end in ends]
-                lines.append(
-                    f"| {name} | {kind} | {mean(cosines):.4f} ({min(cosines):.4f}) "
-                    f"| {mean(shares):.1%} ({min(shares):.1%}) | {_variances(ends)} | {len(ends)} |"
-                )
+                cosines = [end.cosine for end in ends]
+                cells = [f"{mean(cosines):.4f} ({min(cosines):.4f})"]
+                for threshold in THRESHOLDS:
+                    shares = [end.flat(threshold) for end in ends]
+                    cells.append(f"{mean(shares):.1%} ({min(shares):.1%})")
+                columns = zip(*(end.variances for end in ends), strict=True)
+                cells += [", ".join(f"{mean(column):.2g}" for column in columns), str(len(ends))]
+                lines.append(f"| {name} | {kind} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -210,25 +227,19 @@ def floor_table(runs: Runs, steps: int) -> str:
         "points, in nats; smallest variance: median 1/s² of the encoder's largest singular value, "
         "nothing subtracted; both after each part. The last columns are those at the end.",
         "",
-        "| regulariser | seed | NLL | smallest variance | less 2α | \\|cos\\| | two dimensions |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| regulariser | seed | NLL | smallest variance | less 2α | \\|cos\\| |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for (part, kind, seed), run in sorted(runs.items()):
         if part != "floor" or not run:
             continue
         end = run[-1]
         nll = " → ".join(f"{stage.nll:.2f}" for stage in run)
-        least = " → ".join(f"{stage.scales[-1] ** 2:.2g}" for stage in run)
+        least = " → ".join(f"{stage.variances[-1] + stage.floor:.2g}" for stage in run)
         lines.append(
-            f"| {kind} | {seed} | {nll} | {least} | {end.variances[-1]:.2g} "
-            f"| {end.cosine:.4f} | {end.flat:.1%} |"
+            f"| {kind} | {seed} | {nll} | {least} | {end.variances[-1]:.2g} | {end.cosine:.4f} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _variances(ends: Sequence[Outcome]) -> str:
-    columns = zip(*(end.variances for end in ends), strict=True)
-    return ", ".join(f"{mean(column):.2g}" for column in columns)
 
 
 def picture(runs: Runs, path: Path, seed: int = 0) -> None:
@@ -243,7 +254,7 @@ def picture(runs: Runs, path: Path, seed: int = 0) -> None:
         panel.scatter(*x.T, s=3, c=DATA, linewidths=0, alpha=0.5)
         for sign in (-1, 1):
             panel.quiver(*x[:60].T, *(sign * axes).T, length=0.4, color=SERIES[0], linewidth=0.8)
-        title(panel, f"{name}: |cos| {run[-1].cosine:.4f}, two dimensions {run[-1].flat:.1%}")
+        title(panel, f"{name}: |cos| {run[-1].cosine:.4f}")
     save_png(drawing, path)
 
 
@@ -253,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = [(part, case) for part, cases in EVERYTHING.items() for case in cases]
     cases = [case for _, case in every]
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=2000, help="on each surface")
+    parser.add_argument("--steps", type=int, default=1600, help="on each surface")
     parser.add_argument("--floor_steps", type=int, default=900, help="without noise on points")
     parser.add_argument("--only", choices=cases, nargs="+", default=cases)
     parser.add_argument("--out", type=Path)
@@ -272,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name, stages, noise = plan(part, case, steps)
             runs[part, case, seed] = train(name, stages, seed, noise=noise)
             for end in runs[part, case, seed]:
-                print(part, case, seed, end.nll, end.cosine, end.flat, end.scales, flush=True)
+                print(part, case, seed, end.nll, end.cosine, end.variances, flush=True)
             if options.keep is not None:
                 torch.save(runs, options.keep)
     if options.out:
