@@ -26,7 +26,7 @@ from lightning_flows.plots import canvas
 
 __all__ = ["digits_of", "main", "picture", "table"]
 
-K, LENGTH, RELATIVE = 6, 2.0, 1e-2
+K, LENGTH, RELATIVE = 6, 1.0, 1e-2
 
 
 def digits_of(x: Tensor, labels: Tensor, n: int) -> dict[int, Tensor]:
@@ -98,14 +98,14 @@ def time(module: FlowModule, x: Tensor, rounds: int) -> Timing:
 
 
 def picture(module: FlowModule, x: Tensor, path: Path) -> None:
-    """A row for each image: it, decoded, and for each component a walk of -2s, the axis, +2s."""
+    """A row for each image: it, decoded, and for each component a walk of -s, the axis, +s."""
     found = extract(module, x)
     pixels = [x[:, 0], module.decode(found.latents).detach()[:, 0]]
     names = ["digit", "decoded"]
     for k in range(K):
         path_k = traverse(module.encode, module.decode, x, component=k, length=LENGTH).points
         pixels += [path_k[:, 0, 0], found.axes[:, k, 0], path_k[:, -1, 0]]
-        names += ["-2s", f"axis {k + 1}", "+2s"]
+        names += ["-s", f"axis {k + 1}", "+s"]
     drawing = canvas.figure(0.56 * len(pixels), 0.6 * len(x), pad=0.01)
     grid = drawing.subplots(len(x), len(pixels), squeeze=False)
     for row, cells in enumerate(grid):

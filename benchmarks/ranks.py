@@ -37,13 +37,15 @@ BATCH, RATE, POINTS = 512, 1e-2, 500
 ROUNDING = 1e-9  # of the largest eigenvalue; rows are in single precision
 
 
-def linear(event_shape: Shape) -> Flow:
+class Linear(Flow):
     """A flow that is a single linear map."""
-    return Flow(LULinear(event_shape))
+
+    def __init__(self, event_shape: Shape) -> None:
+        super().__init__(LULinear(event_shape))
 
 
 FLOWS: dict[str, Callable[[Shape], Flow]] = {
-    "linear": linear,
+    "linear": Linear,
     "RealNVP": partial(RealNVP, layers=6, hidden=(64, 64), activation="tanh", mixing="lu"),
 }
 
