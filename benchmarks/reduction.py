@@ -62,7 +62,8 @@ def table(nats: Mapping[tuple[str, str], Sequence[float]], settings: Sequence[Se
         f"Test nats, mean ± standard error over {seeds} seeds; {settings[0].layers} layers, "
         f"splines of {BINS} bins, conditioners {HIDDEN[0]}x{HIDDEN[1]}, LU maps between "
         f"layers. Steps of {settings[0].batch} rows with Adam at 1e-3 and a cosine; the "
-        "checkpoint that did best on validation rows. Rows of tables are in units of the training rows, digits of pixels "
+        "checkpoint that did best on validation rows. Rows of tables are in units of the training "
+        "rows, digits of pixels "
         "scaled to (0, 1). The goal: not worse by more than 1 %.",
         "",
         f"| data | steps | {' | '.join(METHODS)} | difference | per cent | goal met |",
