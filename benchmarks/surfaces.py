@@ -50,7 +50,7 @@ REGULARISERS: dict[str, dict[str, float]] = {
     NOISY: {"noise": math.sqrt(2 * ALPHA)},
     NEITHER: {},
 }
-FINAL = 1 / 16  # share of the steps on surfaces that have the Tikhonov term, which costs six times
+FINAL = 1 / 2  # share of the steps on surfaces that have the Tikhonov term, which costs six times
 THRESHOLDS = (2.0, 10.0)  # multiples of 2α beyond which a direction counts
 STAGES = 3  # of the runs without noise on the points
 
