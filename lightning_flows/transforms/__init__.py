@@ -1,6 +1,7 @@
 """Maps between data and latent, each with its likelihood contribution."""
 
 from lightning_flows.transforms.actnorm import ActNorm
+from lightning_flows.transforms.argmax import Argmax
 from lightning_flows.transforms.autoregressive import (
     AffineAutoregressive,
     Autoregressive,
@@ -34,6 +35,7 @@ from lightning_flows.transforms.elementwise import (
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.pooling import Max, MaxPool2d
+from lightning_flows.transforms.ranking import Ranking, entry_contributions
 from lightning_flows.transforms.reshape import Reshape, Squeeze
 from lightning_flows.transforms.slicing import Augment, Slice
 from lightning_flows.transforms.sorting import Sort, SortedToReal, StochasticPermutation
@@ -56,6 +58,7 @@ __all__ = [
     "Affine",
     "AffineAutoregressive",
     "AffineCoupling",
+    "Argmax",
     "Augment",
     "Autoregressive",
     "Chain",
@@ -72,6 +75,7 @@ __all__ = [
     "OnEntries",
     "Orthogonal",
     "Permutation",
+    "Ranking",
     "RationalQuadratic",
     "ReLU",
     "Reshape",
@@ -91,4 +95,5 @@ __all__ = [
     "Univariate",
     "VAELayer",
     "VariationalDequantise",
+    "entry_contributions",
 ]

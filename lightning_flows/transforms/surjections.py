@@ -11,9 +11,10 @@ from lightning_flows.bases.conditional import Parametrised
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.positive import HalfNormal
+from lightning_flows.bases.support import by_columns
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.shapes import size, sum_event
-from lightning_flows.transforms.base import POSITIVE, RECTIFIED, Support, Transform
+from lightning_flows.transforms.base import POSITIVE, REAL, RECTIFIED, Support, Transform
 
 __all__ = ["Abs", "OnEntries", "ReLU"]
 
@@ -138,10 +139,16 @@ class OnEntries(Transform):
 
         OnEntries(5, [0], Chain([Abs(1, sign=Bernoulli, context_shape=4), Inverse(Softplus(1))]))
 
+    Where the transform makes more entries or fewer, they come after the untouched ones. Columns of
+    a table that hold categories, beside real ones:
+
+        OnEntries(5, [1, 3], Argmax([4, 3], context_shape=3))
+
     Args:
         features: number of entries of the vector.
         entries: which of them the transform sees, in this order.
-        transform: maps vectors of as many entries into themselves and a set into itself.
+        transform: maps vectors of as many entries to vectors. It leads from a set into itself, or
+            from integers to the set that the other entries lie in.
         context_shape: shape of what the transform is conditioned on besides.
 
     Raises:
@@ -165,25 +172,33 @@ class OnEntries(Transform):
             raise ConfigError(
                 f"entries is {entries}; accepted are different integers from 0 to {features - 1}."
             )
-        if transform.event_shape != (len(entries),) or transform.latent_shape != (len(entries),):
+        if transform.event_shape != (len(entries),) or len(transform.latent_shape) != 1:
             raise ShapeError(
                 f"{type(transform).__name__} maps {transform.event_shape} to "
-                f"{transform.latent_shape}; OnEntries needs ({len(entries)},) for both."
+                f"{transform.latent_shape}; OnEntries needs a map of ({len(entries)},) to a vector."
             )
-        if transform.domain != transform.codomain:
+        domain = transform.domain
+        sets = [] if domain is None else list(domain.columns) or [domain] * len(entries)
+        if domain != transform.codomain and not all(support.discrete for support in sets):
             raise ShapeError(
                 f"{type(transform).__name__} leads from {transform.domain} to "
                 f"{transform.codomain}, which other entries do not; chain it with a bijection that "
                 "leads back."
             )
+        if domain != transform.codomain:
+            of_entry = dict(zip(entries, sets, strict=True))
+            codomain = transform.codomain or REAL
+            domain = by_columns([of_entry.get(i) or codomain for i in range(features)])
+        others = [i for i in range(features) if i not in entries]
+        grown = len(others) + transform.latent_shape[0]
         super().__init__(
             features,
+            grown,
             context_shape=context_shape,
             kind=transform.kind,
-            domain=transform.domain,
+            domain=domain,
             codomain=transform.codomain,
         )
-        others = [i for i in range(features) if i not in entries]
         seen = len(others) + (0 if self.context_shape is None else size(self.context_shape))
         if transform.context_shape not in (None, (seen,)):
             raise ShapeError(
@@ -192,18 +207,25 @@ class OnEntries(Transform):
             )
         self.transform = transform
         self.sizes = [len(others), len(entries)]
+        self.latent_sizes = [len(others), transform.latent_shape[0]]
         self.register_buffer("order", torch.tensor([*others, *entries]))
         self.register_buffer("back", torch.argsort(self.order))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         others, chosen = x.index_select(1, self.order).split(self.sizes, 1)
         chosen, contribution = self.transform(chosen, self._seen(others, context))
-        return torch.cat([others, chosen], 1).index_select(1, self.back), contribution
+        z = torch.cat([others, chosen], 1)
+        return z.index_select(1, self.back) if self._in_place else z, contribution
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        others, chosen = z.index_select(1, self.order).split(self.sizes, 1)
+        z = z.index_select(1, self.order) if self._in_place else z
+        others, chosen = z.split(self.latent_sizes, 1)
         chosen, contribution = self.transform.decode(chosen, self._seen(others, context))
         return torch.cat([others, chosen], 1).index_select(1, self.back), contribution
+
+    @property
+    def _in_place(self) -> bool:
+        return self.sizes == self.latent_sizes
 
     def _seen(self, others: Tensor, context: Tensor | None) -> Tensor | None:
         if self.transform.context_shape is None:

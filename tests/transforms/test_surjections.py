@@ -16,6 +16,7 @@ from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Abs,
     AffineCoupling,
+    Argmax,
     Augment,
     Chain,
     Dequantise,
@@ -75,6 +76,18 @@ CASES: dict[str, Build] = {
         3, [2, 0], affine(2, context_shape=4), **C
     ),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
+    "OnEntries (categories)": lambda: OnEntries(
+        2, [0], Argmax([3], density=gentle, context_shape=1)
+    ),
+    "OnEntries (categories, binary, conditional)": lambda: OnEntries(
+        3, [2, 0], Argmax([2, 3], encoding="binary", density=gentle, context_shape=4), **C
+    ),
+    "Argmax (one column)": lambda: Argmax([3], density=gentle),
+    "Argmax (unlike columns)": lambda: Argmax([2, 3], density=partial(Normal, learned=True)),
+    "Argmax (conditional)": lambda: Argmax([2, 2], density=gentle, **C),
+    "Argmax (binary)": lambda: Argmax([4, 3, 5], encoding="binary", density=gentle),
+    "Argmax (binary, one column)": lambda: Argmax([3], encoding="binary", density=Normal),
+    "Inverse (Argmax)": lambda: Inverse(Argmax([3], density=gentle)),
     "ReLU (2,)": lambda: ReLU(2),
     "ReLU (image, conditional)": lambda: ReLU((1, 2, 2), below=partial(HalfNormal, **H), **C),
     "Inverse (ReLU)": lambda: Inverse(ReLU(2)),
