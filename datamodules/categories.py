@@ -95,7 +95,9 @@ def _numbered(values: Any, missing: Any, owner: str, name: str) -> tuple[Labels,
         raise DataError(
             f"{owner} has missing values, first in row {int(missing.argmax())}, column {name}."
         )
+    if values.dtype.kind not in "iufb":  # objects, which may be numbers all the same
+        values = np.array(values.tolist())
     if values.dtype.kind not in "iufb":
-        values = np.array([str(value) for value in values])
+        values = values.astype(str)
     found, codes = np.unique(values, return_inverse=True)
     return tuple(found.tolist()), codes
