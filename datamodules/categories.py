@@ -55,7 +55,9 @@ def number_categories(
     try:
         return numbers.astype(np.float64), labels
     except (TypeError, ValueError) as error:
-        raise DataError(f"{owner} has text in columns that are not categorical: {error}.") from error
+        raise DataError(
+            f"{owner} has text in columns that are not categorical: {error}."
+        ) from error
 
 
 def renumbered(codes: Tensor, own: Labels, labels: Labels, owner: str) -> Tensor:

@@ -37,7 +37,8 @@ class Argmax(Transform):
     number, which counts the categories again from the first one where it exceeds them. A category
     with two numbers is given one of them at random.
 
-    A number that is no category of its column has log-probability -inf.
+    In single precision v has few digits next to T, so there `decode` gives the contribution with an
+    error. A number that is no category of its column has log-probability -inf.
 
     Args:
         classes: number of categories of each column; x holds one number from 0 up for each.
@@ -65,7 +66,7 @@ class Argmax(Transform):
     ) -> None:
         classes = list(classes)
         if not classes or min(classes) < 2:
-            raise ConfigError(f"classes is {classes}; accepted are integers from 2 up, one or more.")
+            raise ConfigError(f"classes is {classes}; accepted are integers from 2 up.")
         if encoding not in ("one-hot", "binary"):
             raise ConfigError(f"encoding is {encoding!r}; accepted are 'one-hot' and 'binary'.")
         binary = encoding == "binary"

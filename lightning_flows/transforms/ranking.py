@@ -69,9 +69,7 @@ class Ranking(Transform):
         """
         check_batch(scores[None], self.event_shape, "scores")
         places = torch.arange(scores.numel(), device=scores.device).reshape(self.event_shape)
-        order = self._groups(scores).argsort(
-            dim=0, descending=self.early == "high", stable=True
-        )
+        order = self._groups(scores).argsort(dim=0, descending=self.early == "high", stable=True)
         self.order.copy_(self._groups(places).gather(0, order).flatten())
         self.inverse.copy_(torch.argsort(self.order))
         self.ranked.fill_(True)

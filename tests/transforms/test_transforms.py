@@ -20,6 +20,7 @@ from lightning_flows.transforms.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.ranking import Ranking
 from lightning_flows.transforms.reshape import Reshape, Squeeze
 from lightning_flows.transforms.standardise import Standardise
 from proofs.common import Build, pairs
@@ -43,6 +44,13 @@ def standardise(shape, scale=3.0):
     return transform
 
 
+def ranking(shape, **options):
+    """Ranked: before that a vector keeps its order."""
+    transform = Ranking(shape, **options)
+    transform.rank(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    return transform
+
+
 CASES: dict[str, Build] = {
     "ElementwiseAffine (2,)": lambda: ElementwiseAffine(2),
     "ElementwiseAffine (image)": lambda: ElementwiseAffine(image),
@@ -62,6 +70,8 @@ CASES: dict[str, Build] = {
     "Permutation": lambda: Permutation(5),
     "Permutation (order)": lambda: Permutation(image, [2, 0, 3, 1]),
     "Permutation (seed)": lambda: Permutation(6, seed=3),
+    "Ranking (5,)": lambda: ranking((5,)),
+    "Ranking (image)": lambda: ranking((2, 4, 2), early="low"),
     "LULinear (2,)": lambda: LULinear(2),
     "LULinear (1,)": lambda: LULinear(1),
     "LULinear (image)": lambda: LULinear(image),
