@@ -94,6 +94,7 @@ def test_splits_are_ranked_in_turn_and_once(tmp_path):
         "accelerator": "cpu",
         "default_root_dir": tmp_path,
         "logger": False,
+        "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,

@@ -80,7 +80,7 @@ CASES: dict[str, Build] = {
     ),
     "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=small),
     "MixedFlow (binary, conditional)": lambda: MixedFlow(
-        2, classes=[2, 3], flow=small, encoding="binary", context_shape=2
+        3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
     ),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
