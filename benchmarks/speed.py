@@ -12,6 +12,7 @@ from benchmarks.memory import memory_rows
 from benchmarks.peers import Candidate, Sizes, candidates
 from benchmarks.rectangular import rectangular_rows
 from benchmarks.report import Row, speed_row
+from benchmarks.surjective import surjective_rows
 from benchmarks.timing import Stopwatch, Timing, interleave, stopwatch
 from benchmarks.trainer import trainer_rows
 
@@ -89,6 +90,7 @@ def speed_rows(effort: Effort) -> Iterator[Row]:
     quick, rounds = effort.rounds == 1, max(1, effort.rounds // 2)
     yield from rectangular_rows(quick=quick, rounds=rounds, warmup=1)
     yield from free_form_rows(quick=quick, rounds=rounds, warmup=2)
+    yield from surjective_rows(quick=quick, rounds=rounds, warmup=2)
     yield from memory_rows(quick=quick)
     yield from component_rows(quick=quick, rounds=max(1, effort.rounds // 4), warmup=1)
 

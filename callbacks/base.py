@@ -1,6 +1,6 @@
 """The base of all callbacks that draw, and the promises they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ CHUNK = 16  # points in one piece of work, whatever the number of ranks
 
 Result = Mapping[str, Tensor]
 Task = Callable[[], Result]
+Track = Callable[[Sequence[int]], Iterable[int]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,28 @@ class FlowCallback(Callback):
         """Numbers to log beside the figures, by name without the stage."""
         return {}
 
+    def share(
+        self, scene: Scene, rank: int = 0, world: int = 1, *, track: Track = iter
+    ) -> dict[int, Result]:
+        """Do every world-th task, under random states of its own.
+
+        Args:
+            scene: what to look at; its module is in evaluation mode.
+            rank: number of the first task.
+            world: number of ranks that share the tasks.
+            track: goes through the numbers of the tasks, such as a progress bar.
+
+        Returns:
+            Results on the CPU, by number of the task.
+        """
+        with seeded(scene.module.device, self.seed, 0):
+            tasks = self.work(scene)
+        results: dict[int, Result] = {}
+        for index in track(range(rank, len(tasks), world)):
+            with seeded(scene.module.device, self.seed, index):
+                results[index] = {key: t.detach().cpu() for key, t in tasks[index]().items()}
+        return results
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the module and the names.
 
@@ -179,14 +202,10 @@ class FlowCallback(Callback):
         """Results of every world-th task, or what went wrong."""
         try:
             with seeded(module.device, self.seed, 0):
-                tasks = self.work(self._scene(trainer, module))
-            results: dict[int, Result] = {}
-            for index in range(rank, len(tasks), world):
-                with seeded(module.device, self.seed, index):
-                    results[index] = {key: t.detach().cpu() for key, t in tasks[index]().items()}
+                scene = self._scene(trainer, module)
+            return self.share(scene, rank, world)
         except Exception as error:
             return _described(error)
-        return results
 
     def _joined(self, shares: list[dict[int, Result] | str]) -> list[Result]:
         results: dict[int, Result] = {}
@@ -205,7 +224,7 @@ class FlowCallback(Callback):
         return Scene(
             module,
             self._fixed,
-            image_scale(trainer, self._fixed.x),
+            image_scale(getattr(trainer, "datamodule", None), self._fixed.x),
             lambda x: plugin.convert_input(x.to(module.device)),
             more,
             partial(training_points, trainer, conditional=conditional),

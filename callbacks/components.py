@@ -1,13 +1,29 @@
 """Pictures of local principal components."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.jacobians.components import check_options, components
+from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians.agreement import agreement
+from lightning_flows.jacobians.components import (
+    OVERSAMPLING,
+    Components,
+    Through,
+    check_options,
+    components,
+    shrinkage,
+)
+from lightning_flows.jacobians.traversal import traverse
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
+from .budget import STEPS, Plan, plan
+from .signs import beside, shown, signs
 from .writer import Drawing
 
 if TYPE_CHECKING:
@@ -15,28 +31,52 @@ if TYPE_CHECKING:
 
 __all__ = ["ComponentExtraction"]
 
+Map = Callable[[Tensor], Tensor]
+
 CHUNK = 4  # Jacobians are heavy
-BACKGROUND = 1024  # data points behind arrows
+BACKGROUND = 1024  # data points behind arrows and curves
+LENGTH = 2.0  # of a walk in each direction, standard deviations
 
 
 class ComponentExtraction(FlowCallback):
     """Extracts local principal components at fixed data points, draws them and counts dimensions.
 
-    Images give a row of component images for each point, points in two or three dimensions
-    arrows on the data, other events a table of colours. Beside it come the spectrum and the
-    histogram of intrinsic dimensions; `val/dimension` (`test/dimension`) is their mean. The NPZ
-    file holds all fields of `jacobians.Components`, with the k widest axes and all scales.
+    Images give a row of component images for each point, and strips of images along walks; points
+    in two or three dimensions give arrows and curves on the data; other events a table of colours.
+    Beside it come the spectrum and the histogram of intrinsic dimensions. An axis keeps the sign
+    that it had at its point in the drawing before; in the first one neighbours agree.
+
+    Logged are `val/dimension`, the mean intrinsic dimension; `val/jacobian/condition`, the median
+    of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
+    between columns of J, 0 where latents move data along axes of their own;
+    `val/component_agreement`, the mean |cos| between each axis and its match in the drawing
+    before; and
+    `val/component_products`, how many products with Jacobians the drawing took. In `trainer.test`
+    names start with `test/`. The iterative method sees k directions alone: it gives no dimension,
+    condition and orthogonality.
+
+    The NPZ file holds all fields of `jacobians.Components`, with the k widest axes and directions
+    and all scales that were found, the walks, condition, orthogonality, and labels where there
+    are any. A point where the Jacobian is not finite is named in a warning, and holds NaN.
 
     Args:
         points: number of fixed data points; classes take turns where there are labels.
-        k: number of components to draw and to keep.
-        tikhonov: weight of the Tikhonov penalty that the flow was trained with, or half the
-            variance of the noise on its data; sets the floor of the spectrum.
-        threshold: with `tikhonov`, a direction counts for the dimension if its variance exceeds
-            this multiple of 2 tikhonov.
-        relative: without `tikhonov`, a direction counts if its variance exceeds this fraction of
-            the largest.
-        through: differentiate the decoder, or the encoder of a bijection (autoregressive flows).
+        k: number of components to draw and to keep; 6, or as many as there are, unless given.
+        walks: number of points to walk from along each component.
+        budget: most Jacobian products in one drawing. What would cost more is cut, walks before
+            points, and a warning says so. A product is J·v or Jᵀ·v at one point.
+        method: "full" builds Jacobians, "iterative" does not; unless given, as
+            `jacobians.components` chooses.
+        tikhonov: weight of the Tikhonov penalty that the flow was trained with; sets the floor of
+            the spectrum.
+        noise: the same said by the standard deviation of noise on the training data.
+        threshold: with `tikhonov` or `noise`, a direction counts for the dimension if its
+            variance exceeds this multiple of the floor.
+        relative: without, a direction counts if its variance exceeds this fraction of the largest.
+        through: differentiate the decoder, or the encoder (autoregressive flows). None takes the
+            encoder of a module whose `kind` is "inference surjection", since its decoder draws
+            another point with the same latent, and the decoder of all others. There are no walks
+            where the decoder draws.
         chunk_size: directions to differentiate along at a time; None chooses.
         every_n_epochs: how often to draw; 0 draws at the end of fit only.
         seed: starting point of random numbers, where encode or decode draw any.
@@ -47,75 +87,231 @@ class ComponentExtraction(FlowCallback):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode")
+    figures: ClassVar[tuple[str, ...]] = ("", "walks", "spectrum", "dimension")
 
     def __init__(
         self,
         points: int = 8,
         *,
-        k: int = 6,
+        k: int | None = None,
+        walks: int = 2,
+        budget: int = 20_000,
+        method: Literal["full", "iterative"] | None = None,
         tikhonov: float = 0.0,
+        noise: float = 0.0,
         threshold: float = 2.0,
         relative: float = 1e-3,
-        through: Literal["decode", "encode"] = "decode",
+        through: Through | None = None,
         chunk_size: int | None = None,
         every_n_epochs: int = 5,
         seed: int = 0,
         name: str = "components",
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
-        check_options(k, tikhonov, threshold, relative, through)
+        check_options(
+            k, tikhonov, threshold, relative, through or "decode", method=method, noise=noise
+        )
+        for option, value, least in (("walks", walks, 0), ("budget", budget, 1)):
+            if value < least:
+                raise ConfigError(f"{option} is {value}; accepted are integers from {least} up.")
         self.k = k
-        self.tikhonov = tikhonov
+        self.walks = walks
+        self.budget = budget
+        self.method = method
+        self.through = through
+        self.shrinkage = shrinkage(tikhonov, noise)
         self._extract = partial(
             components,
             tikhonov=tikhonov,
+            noise=noise,
             threshold=threshold,
             relative=relative,
-            through=through,
             chunk_size=chunk_size,
         )
+        self._walk = partial(traverse, steps=STEPS, length=LENGTH, chunk_size=chunk_size)
+        self._last: Components | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the module, and forget earlier drawings."""
+        super().setup(trainer, pl_module, stage)
+        self._last = None
 
     def work(self, scene: Scene) -> list[Task]:
-        """Components in chunks of points."""
-        return [partial(self._at, scene, *chunk) for chunk in chunks(len(scene.points.x), CHUNK)]
+        """Components in chunks of points, and walks along one component each."""
+        made = self._plan(scene)
+        parts = chunks(made.points, CHUNK)
+        tasks: list[Task] = [partial(self._at, scene, made, *part) for part in parts]
+        walks = range(made.k) if made.walks else ()
+        return [*tasks, *(partial(self._along, scene, made, component) for component in walks)]
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Mean intrinsic dimension."""
-        return {"dimension": float(joined(results, "dimension").nanmean())}
+        """Dimension, condition, orthogonality, agreement with the last drawing, cost."""
+        found = self._collected(results)
+        numbers = {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
+        if "condition" in found:
+            numbers["dimension"] = float(found["dimension"].nanmean())
+            numbers["jacobian/condition"] = float(found["condition"].nanmedian())
+            numbers["jacobian/orthogonality"] = float(found["orthogonality"].nanmean())
+        if self._last is not None:
+            kept = agreement(shown(found), self._last).axes
+            numbers["component_agreement"] = float(kept.nanmean())
+        self._last = shown(found)
+        return numbers
 
     def draw(self, scene: Scene, results: list[Result]) -> Drawing:
-        """Components, spectrum, dimensions."""
-        found = {key: joined(results, key) for key in results[0]}
-        figures = {
-            "": self._main(scene, found),
-            "spectrum": plots.spectrum(found["scales"], tikhonov=self.tikhonov),
-            "dimension": plots.dimension_histogram(found["dimension"]),
-        }
+        """Components, walks, spectrum, dimensions."""
+        found = self._collected(results)
+        self._report(found)
+        if scene.points.labels is not None:
+            found["labels"] = scene.points.labels[: len(found["points"])]
+        figures = {"": self._main(scene, found)}
+        if "walks" in found:
+            figures["walks"] = self._walks(scene, found)
+        figures["spectrum"] = plots.spectrum(found["scales"], tikhonov=self.shrinkage / 2)
+        if "condition" in found:
+            figures["dimension"] = plots.dimension_histogram(found["dimension"])
         return Drawing(figures, found)
 
-    def _at(self, scene: Scene, start: int, stop: int) -> Result:
-        x, context = scene.batch(start, stop)
-        module = scene.module
-        found = self._extract(
-            lambda x: module.encode(x, *context), lambda z: module.decode(z, *context), x
+    def _plan(self, scene: Scene) -> Plan:
+        """What the budget pays for at these points."""
+        x, context = scene.batch(0, 1)
+        wanted = len(scene.points.x)
+        walkable = _kind(scene) is not None and not _draws(scene.module)
+        walks = min(self.walks, wanted) if walkable else 0
+        made, cut = plan(
+            scene.module.encode(x, *context)[0].numel(),
+            k=self.k,
+            method=self.method,
+            through=_through(scene.module, self.through),
+            points=wanted,
+            walks=walks,
+            budget=self.budget,
         )
-        kept = {name: getattr(found, name)[:, : self.k].clone() for name in ("axes", "directions")}
-        result = {**vars(found), **kept}
-        return {**result, "reconstructed": module.decode(found.latents, *context)}
+        if cut:
+            self._warn(f"{type(self).__name__}: {cut}")
+        return made
 
-    def _main(self, scene: Scene, found: Result) -> "Figure":
-        axes, scales = found["axes"], found["scales"][:, : self.k]
-        if scene.to_image is not None:
+    def _at(self, scene: Scene, made: Plan, start: int, stop: int) -> Result:
+        """Components of some points; by the full method all scales."""
+        x, context = scene.batch(start, stop)
+        found = self._extract(
+            *_maps(scene, context),
+            x,
+            k=None if made.full else made.k,
+            method="full" if made.full else "iterative",
+            through=_through(scene.module, self.through),
+        )
+        few = ("axes", "directions", "coordinates")
+        result = vars(found) | {name: getattr(found, name)[:, : made.k].clone() for name in few}
+        result["explained"] = found.explained
+        result["reconstructed"] = _maps(scene, context)[1](found.latents)
+        if made.full:
+            result["condition"] = found.scales[:, 0] / found.scales[:, -1]
+            result["orthogonality"] = _orthogonality(found)
+        block = made.cost if made.full else 2 * (made.k + OVERSAMPLING)
+        result["products"] = block * found.iterations.nan_to_num(1.0).clamp_min(1.0)
+        return result
+
+    def _along(self, scene: Scene, made: Plan, component: int) -> Result:
+        """Walks from some points along one component."""
+        x, context = scene.batch(0, made.walks)
+        walk = self._walk(
+            *_maps(scene, context),
+            x,
+            component=component,
+            method="full" if made.full else "iterative",
+        )
+        cost = x.new_full((len(x),), made.walk_cost, dtype=torch.float32)
+        return {"walks": walk.points[:, None], "offsets": walk.offsets, "products": cost}
+
+    def _collected(self, results: list[Result]) -> dict[str, Tensor]:
+        """All results, with signs that agree with the last drawing, or between neighbours."""
+        at = [result for result in results if "axes" in result]
+        found = {key: joined(at, key) for key in at[0] if key != "products"}
+        sign = signs(shown(found), self._last)
+        for name in ("axes", "directions", "coordinates"):
+            found[name] = found[name] * beside(sign, found[name])
+        along = [result for result in results if "walks" in result]
+        if along:
+            walks = torch.cat([result["walks"] for result in along], 1)
+            ahead = walks[:, :, STEPS + 1] - walks[:, :, STEPS - 1]
+            axes = found["axes"][: len(walks)]
+            back = (ahead * axes).flatten(2).sum(2) < 0
+            found["walks"] = torch.where(beside(back, walks), walks.flip(2), walks)
+            found["offsets"] = along[0]["offsets"]
+        return found
+
+    def _report(self, found: dict[str, Tensor]) -> None:
+        """Name the points that have no components, or uncertain ones."""
+        broken = found["scales"].isnan().any(1)
+        for points, what in (
+            (broken, "the Jacobian is not finite; they are left out"),
+            (~broken & ~found["converged"], "the iteration has not reached its tolerance"),
+        ):
+            if points.any():
+                numbers = ", ".join(map(str, points.nonzero()[:, 0].tolist()))
+                self._warn(f"{type(self).__name__}: at points {numbers} {what}.")
+
+    def _main(self, scene: Scene, found: dict[str, Tensor]) -> "Figure":
+        axes = found["axes"]
+        scales, flat = found["scales"][:, : axes.shape[1]], axes.flatten(2)
+        kind = _kind(scene)
+        if kind == "image" and scene.to_image is not None:
             images = scene.to_image(found["points"])
-            if images[0].numel() == axes[0, 0].numel():
-                return plots.component_images(
-                    images,
-                    axes.reshape(*axes.shape[:2], *images.shape[1:]),
-                    scales,
-                    reconstructions=scene.to_image(found["reconstructed"]),
-                )
-        flat = axes.flatten(2)
-        if flat.shape[2] in (2, 3):
+            return plots.component_images(
+                images,
+                axes.reshape(*axes.shape[:2], *images.shape[1:]),
+                scales,
+                reconstructions=scene.to_image(found["reconstructed"]),
+            )
+        if kind == "point":
             points, data = found["points"].flatten(1), scene.more(BACKGROUND).x.flatten(1)
             return plots.component_arrows(points, flat, scales, data=data)
         return plots.component_matrix(flat, scales)
+
+    def _walks(self, scene: Scene, found: dict[str, Tensor]) -> "Figure":
+        walks = found["walks"]
+        if _kind(scene) == "point":
+            data = scene.more(BACKGROUND).x.flatten(1)
+            return plots.component_curves(walks.flatten(3), data=data)
+        assert scene.to_image is not None
+        images = scene.to_image(walks.flatten(0, 2)).unflatten(0, walks.shape[:3])
+        scales = found["scales"][: len(walks), : walks.shape[1]]
+        return plots.component_strips(images, scales, found["offsets"])
+
+
+def _kind(scene: Scene) -> Literal["image", "point"] | None:
+    """What events can be drawn as."""
+    x = scene.points.x[:1]
+    if scene.to_image is not None and scene.to_image(x)[0].numel() == x[0].numel():
+        return "image"
+    return "point" if x[0].numel() in (2, 3) else None
+
+
+def _maps(scene: Scene, context: tuple[Tensor, ...]) -> tuple[Map, Map]:
+    """Encoder and decoder for points with this context."""
+    module = scene.module
+    return lambda x: module.encode(x, *context), lambda z: module.decode(z, *context)
+
+
+def _draws(module: Any) -> bool:
+    """Whether its decoder draws at random."""
+    return getattr(module, "kind", None) in ("inference surjection", "stochastic")
+
+
+def _through(module: Any, chosen: Through | None) -> Through:
+    """Which of its maps is differentiated; what was chosen if anything was."""
+    return chosen or (
+        "encode" if getattr(module, "kind", 0) == "inference surjection" else "decode"
+    )
+
+
+def _orthogonality(found: Components) -> Tensor:
+    """Root mean square of the cosines between columns of J, (batch,); 0 where there is one."""
+    right = found.scales[..., None] * found.directions.flatten(2)  # JᵀJ = V S² Vᵀ
+    columns = torch.nn.functional.normalize(right, dim=1)
+    gram = columns.mT @ columns
+    off = gram - torch.diag_embed(gram.diagonal(dim1=1, dim2=2))
+    size = gram.shape[1]
+    cosines: Tensor = off.flatten(1).norm(dim=1) / max(1.0, (size * (size - 1)) ** 0.5)
+    return cosines

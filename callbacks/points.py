@@ -21,10 +21,12 @@ class Points:
     Args:
         x: data, (n, *event).
         context: what a conditional model gets with them, (n, *context), or None.
+        labels: their classes, (n,), or None.
     """
 
     x: Tensor
     context: Tensor | None = None
+    labels: Tensor | None = None
 
 
 def fixed_points(trainer: Trainer, n: int, *, conditional: bool) -> Points:
@@ -72,24 +74,27 @@ def points_of(dataset: Any, n: int, *, conditional: bool) -> Points:
     items = [_item(dataset[index]) for index in range(min(4 * n, len(dataset)))]
     if not items:
         raise DataError("The data set is empty; there is no point to draw.")
-    chosen = _take_turns([_label(beside) for _, beside in items])[:n]
+    classes = [_label(beside) for _, beside in items]
+    chosen = _take_turns(classes)[:n]
     x = torch.stack([items[index][0] for index in chosen])
+    known = [label for index in chosen if (label := classes[index]) is not None]
+    labels = torch.tensor(known) if len(known) == len(chosen) else None
     if not conditional:
-        return Points(x)
+        return Points(x, labels=labels)
     beside = [items[index][1] for index in chosen]
     if any(entry is None for entry in beside):
         raise DataError("The model has a context_shape, but items of the data set are x alone.")
-    return Points(x, torch.stack([torch.as_tensor(entry) for entry in beside]))
+    return Points(x, torch.stack([torch.as_tensor(entry) for entry in beside]), labels)
 
 
-def image_scale(trainer: Trainer, points: Tensor) -> Callable[[Tensor], Tensor] | None:
+def image_scale(datamodule: Any, points: Tensor) -> Callable[[Tensor], Tensor] | None:
     """How events become images in [0, 1]; None where they are none.
 
     That is `to_image` of the datamodule where it has one. Else events of shape (1 or 3, height,
     width) are images: the lowest and highest value among the points become 0 and 1, and what
     lies beyond is clipped.
     """
-    own = getattr(getattr(trainer, "datamodule", None), "to_image", None)
+    own = getattr(datamodule, "to_image", None)
     if callable(own):
         return own  # type: ignore[no-any-return]
     if points.ndim != 4 or points.shape[1] not in (1, 3):

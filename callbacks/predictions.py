@@ -15,7 +15,8 @@ class PredictionWriter(Callback):
     """Writes what `predict_step` returned to `<log_dir>/predictions.npz`, in the order of the data.
 
     The families of lightning_flows predict `latent`, (n, *latent_shape), and `log_prob`, (n,) in
-    nats. Under DDP the ranks' shares are gathered; rank 0 writes.
+    nats, which is called `elbo` where it is a lower bound. Under DDP the ranks' shares are
+    gathered; rank 0 writes.
 
     Args:
         filename: name of the file in the run's folder.

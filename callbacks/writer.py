@@ -16,7 +16,7 @@ from lightning_flows import plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "write"]
+__all__ = ["Drawing", "save", "write"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,21 @@ def write(trainer: Trainer, drawing: Drawing, folder: Path, name: str, stem: str
     """
     for suffix, figure in drawing.figures.items():
         tag = "/".join(filter(None, ("images", name, suffix)))
-        plots.save_png(figure, folder / tag / f"{stem}.png")
+        save({folder / tag / f"{stem}.png": figure})
         _log(trainer, tag, figure)
     if drawing.arrays:
-        path = folder / "images" / name / f"{stem}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {key: _numpy(value) for key, value in drawing.arrays.items()}
-        np.savez_compressed(path, **arrays)
+        save({folder / "images" / name / f"{stem}.npz": drawing.arrays})
+
+
+def save(files: Mapping[Path, "Figure | Mapping[str, Tensor]"]) -> None:
+    """Write figures to PNG files and tensors to NPZ files, and make the folders above them."""
+    for path, content in files.items():
+        if isinstance(content, Mapping):
+            arrays: dict[str, Any] = {key: _numpy(value) for key, value in content.items()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, **arrays)
+        else:
+            plots.save_png(content, path)
 
 
 def _log(trainer: Trainer, tag: str, figure: "Figure") -> None:

@@ -11,6 +11,7 @@ from lightning_flows.shapes import check_batch
 from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits
+from .exchangeable import EXCHANGEABLE
 from .manifolds import MANIFOLDS
 from .plane import PLANE
 from .toy_set import ToySet
@@ -20,7 +21,9 @@ __all__ = ["Toy", "ToyName"]
 ToyName = Literal[
     "moons",
     "checkerboard",
+    "corner_checkerboard",
     "rings",
+    "signed_rings",
     "spiral",
     "swiss_roll",
     "s_curve",
@@ -28,18 +31,20 @@ ToyName = Literal[
     "torus",
     "von_mises_circle",
     "noisy_sine",
+    "sets",
 ]
 
-_SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS}
+_SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS, **EXCHANGEABLE}
 
 
 class Toy(FlowDataModule):
     """Samples of a known distribution, all centred and of size about one.
 
-    In the plane: moons, checkerboard, rings, spiral. On manifolds, to which noise may be added:
-    swiss_roll, s_curve, sphere and torus (surfaces in space), von_mises_circle and noisy_sine
-    (curves in the plane). Validation and test data do not change with the number of training
-    points.
+    In the plane: moons, checkerboard, rings, spiral; corner_checkerboard and signed_rings, which
+    are alike under changes of sign. On manifolds, to which noise may be added: swiss_roll,
+    s_curve, sphere and torus (surfaces in space), von_mises_circle and noisy_sine (curves in the
+    plane). Four numbers in a random order: sets. Validation and test data do not change with the
+    number of training points.
 
     Args:
         name: which distribution.
@@ -47,13 +52,14 @@ class Toy(FlowDataModule):
         n_val: points to validate on.
         n_test: points to test on.
         noise: standard deviation of Gaussian noise; a value that suits the distribution unless
-            given. It is radial for rings.
+            given. It is radial for rings and
+            signed_rings.
         standardise: preprocess to zero mean and unit variance.
         batch_size: points in a batch, on each device.
         seed: starting point of the samples and of the order of training data.
 
     Attributes:
-        manifold_dimension: dimension of the manifold, or 2 for distributions in the plane.
+        manifold_dimension: dimension of the manifold; that of the data where there is none.
         noise: standard deviation of the noise.
 
     Raises:
@@ -113,7 +119,8 @@ class Toy(FlowDataModule):
             Nats, (batch,); -inf outside the support.
 
         Raises:
-            ConfigError: there is no closed form (moons, spiral, rings with noise 0).
+            ConfigError: there is no closed form (moons, spiral; rings, signed_rings and sets with
+                noise 0).
         """
         if self._set.log_prob is None:
             raise ConfigError(f"{self.hparams['name']} has no density in closed form.")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Bernoulli,
         Categorical,
         ConditionalNormal,
+        ConvNormal,
         Density,
         HalfNormal,
         Normal,
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
         FreeFormInjectiveFlow,
         InjectiveModule,
         RectangularFlow,
+        SurjectiveFlow,
         TwoStepFlow,
+        load,
     )
     from lightning_flows.flows import (
         MAF,
         NICE,
+        ComposedFlow,
         Flow,
         FreeFormFlow,
         Glow,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         PaddedFlow,
         RankedFlow,
         RealNVP,
+        SurjectiveSplineFlow,
     )
     from lightning_flows.jacobians import (
         ExactVolume,
@@ -53,7 +58,7 @@ if TYPE_CHECKING:
         StochasticVolume,
         Tikhonov,
     )
-    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform
+    from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform, flowify
 
 __version__ = "0.1.0"
 
@@ -62,6 +67,7 @@ _HOMES = {
         "Bernoulli",
         "Categorical",
         "ConditionalNormal",
+        "ConvNormal",
         "Density",
         "HalfNormal",
         "Normal",
@@ -76,11 +82,14 @@ _HOMES = {
         "FreeFormInjectiveFlow",
         "InjectiveModule",
         "RectangularFlow",
+        "SurjectiveFlow",
         "TwoStepFlow",
+        "load",
     ),
     "flows": (
         "MAF",
         "NICE",
+        "ComposedFlow",
         "Flow",
         "FreeFormFlow",
         "Glow",
@@ -91,6 +100,7 @@ _HOMES = {
         "PaddedFlow",
         "RankedFlow",
         "RealNVP",
+        "SurjectiveSplineFlow",
     ),
     "jacobians": (
         "ExactVolume",
@@ -103,7 +113,7 @@ _HOMES = {
         "StochasticVolume",
         "Tikhonov",
     ),
-    "transforms": ("Chain", "Inverse", "Multiscale", "Transform"),
+    "transforms": ("Chain", "Inverse", "Multiscale", "Transform", "flowify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -113,7 +123,9 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Chain",
+    "ComposedFlow",
     "ConditionalNormal",
+    "ConvNormal",
     "Density",
     "DensityFlow",
     "ExactVolume",
@@ -144,12 +156,16 @@ __all__ = [
     "RectangularFlow",
     "Resampled",
     "StochasticVolume",
+    "SurjectiveFlow",
+    "SurjectiveSplineFlow",
     "Tikhonov",
     "Transform",
     "TwoStepFlow",
     "Uniform",
     "ZeroInflated",
     "__version__",
+    "flowify",
+    "load",
 ]
 
 

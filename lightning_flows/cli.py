@@ -1,23 +1,23 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
-import re
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Any, NoReturn
+from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
 from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.commands import COMMANDS, parser_of
+from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import FlowError
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.parsing import FlowParser, stop, what_the_user_can_mend
 
 __all__ = ["FlowCLI", "main", "run"]
 
@@ -26,18 +26,6 @@ PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
-
-
-class FlowParser(LightningArgumentParser):
-    """Says what is wrong in one sentence, without the usage of some hundred options."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Write to standard error and exit with status 2."""
-        if not self.exit_on_error:  # one of several types that are tried
-            super().error(message, ex)
-        prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
-        sys.stderr.write(f"error: {_sentence(message)} (`{prog} --help` explains all options.)\n")
-        raise SystemExit(2)
 
 
 class FlowCLI(LightningCLI):
@@ -56,6 +44,20 @@ class FlowCLI(LightningCLI):
                 "checkpoint.save_last": True,
             }
         )
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """List the commands that need no Trainer beside those that do."""
+        super()._add_subcommands(parser, **kwargs)
+        listed: Any = parser._subcommands_action
+        for name in COMMANDS:
+            command = parser_of(name)
+            listed.add_subcommand(name, command, help=command.description)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Refuse a command that needs no Trainer where options stand before it."""
+        super().parse_arguments(parser, args)
+        if self.config.get("subcommand") in COMMANDS:
+            parser.error(f"{self.config.subcommand} must come first on the command line.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
@@ -97,6 +99,13 @@ def load_plugins() -> None:
             )
 
 
+def prepare() -> None:
+    """Keep quiet what no user can act on, and load plugins."""
+    for message in UPSTREAM:
+        warnings.filterwarnings("ignore", message, FutureWarning)
+    load_plugins()
+
+
 def main(args: Sequence[str] | None = None) -> FlowCLI:
     """Parse the command line and run the subcommand.
 
@@ -110,9 +119,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
         SystemExit: bad input, after one sentence on standard error; status 1, or 2 where an
             option or a class is unknown.
     """
-    for message in UPSTREAM:
-        warnings.filterwarnings("ignore", message, FutureWarning)
-    load_plugins()
+    prepare()
     try:
         return FlowCLI(
             FlowModule,
@@ -136,40 +143,16 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             args=None if args is None else list(args),
         )
     except Exception as error:
-        sentence = _what_the_user_can_mend(error)
+        sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise
-        sys.stderr.write(f"error: {sentence}\n")
-        raise SystemExit(1) from error
+        stop(sentence, status=1, cause=error)
 
 
 def run() -> None:
     """Entry point of the console script."""
-    main()
-
-
-def _what_the_user_can_mend(error: BaseException) -> str | None:
-    """One sentence about bad input; None where the error is ours."""
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + "."
-    cause: BaseException | None = error
-    while cause is not None:  # jsonargparse wraps what a constructor raises
-        if isinstance(cause, FlowError | MisconfigurationException):
-            return " ".join(str(cause).split())
-        cause = cause.__cause__
-    return None
-
-
-def _sentence(message: str) -> str:
-    """What matters in a message of jsonargparse, which also lists all types that it tried."""
-    tried = (
-        r"Does not|Subtypes:|Errors:|Given value|Expected a path but|Expected a <class 'NoneType"
-    )
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    text = " ".join(line for line in lines if not re.match(tried, line))
-    text = re.sub(
-        r"Expected a dot import path string: (\S+)", r"\1 is unknown or does not fit", text
-    )
-    text = re.sub(r"Type \S*Callable\[.*?\] expects a function or a callable class: ", "", text)
-    text = re.sub(r"\.? Got value: Namespace\(.*\)$", "", text)
-    return " ".join(text.split()).rstrip(".") + "."
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        prepare()
+        run_command(sys.argv[1:])
+    else:
+        main()

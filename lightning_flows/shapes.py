@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 
-__all__ = ["Shape", "as_shape", "check_batch", "size", "sum_event"]
+__all__ = ["Shape", "as_shape", "check_batch", "join", "joined_shape", "size", "sum_event"]
 
 Shape = tuple[int, ...]
 
@@ -45,3 +46,17 @@ def check_batch(x: Tensor, shape: Shape, name: str) -> None:
 def sum_event(values: Tensor) -> Tensor:
     """Sum all but the batch dimension: (batch, *event) -> (batch,)."""
     return values.flatten(1).sum(1) if values.ndim > 1 else values
+
+
+def joined_shape(part: Shape, context_shape: Sequence[int] | int | None) -> Shape:
+    """Shape of what `join` makes of a part of the data and context."""
+    if context_shape is None:
+        return part
+    return (size(part) + size(as_shape(context_shape, "context_shape")),)
+
+
+def join(part: Tensor, context: Tensor | None) -> Tensor:
+    """A part of the data together with context, both flat; the part alone without context."""
+    if context is None:
+        return part
+    return torch.cat([part.flatten(1), context.flatten(1).to(part.dtype)], 1)

@@ -24,10 +24,12 @@ MAY_IMPORT = {
     "families": {"metrics", "flows", "jacobians", "transforms", "bases", "nets"} | GROUND,
     "callbacks": {"jacobians", "metrics", "plots"} | GROUND,
     "datamodules": {"transforms"} | GROUND,
-    "__main__": {"cli"},
+    "parsing": {"errors"},
     "configs": set(),
 }
-MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"__main__"}
+MAY_IMPORT["commands"] = set(MAY_IMPORT)
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+MAY_IMPORT["__main__"] = {"cli"}
 NEVER_LIGHTNING = {
     "errors", "shapes", "recipe", "nets", "bases", "transforms", "jacobians", "flows", "metrics",
     "plots",

@@ -58,7 +58,7 @@ def test_positional_and_nested_arguments():
     recipe = to_recipe(chain)
     assert recipe["class_path"] == "lightning_flows.Chain"
     coupling, inverse = recipe["init_args"]["transforms"]
-    assert coupling["init_args"] == {"features": 4, "hidden": [8], "swap": True}
+    assert coupling["init_args"] == {"event_shape": 4, "hidden": [8], "swap": True}
     assert inverse["init_args"]["transform"]["init_args"] == {"event_shape": 4, "seed": 2}
     again = build_part(recipe)
     assert to_recipe(again) == recipe

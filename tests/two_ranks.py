@@ -11,16 +11,19 @@ from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.datamodules import Digits, Toy
 
 from lightning_flows import (
+    ComposedFlow,
     DensityFlow,
     FreeFormFlow,
     FreeFormInjectiveFlow,
     PaddedFlow,
     RealNVP,
     RectangularFlow,
+    SurjectiveFlow,
     TwoStepFlow,
 )
 from lightning_flows.jacobians import Isometry, OffDiagonal, free_form, penalties
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.transforms import Augment
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from foreign import Witness, drawing, record_writers, trainer
@@ -38,6 +41,13 @@ def rectangular():
 def density():
     data = Toy("moons", n_train=333, n_val=101, n_test=97, batch_size=32, standardise=True)
     return DensityFlow(ACTNORM, data.event_shape), data
+
+
+def surjective():
+    """A lower bound, of which validation shares are uneven."""
+    data = Toy("moons", n_train=128, n_val=101, n_test=97, batch_size=32, standardise=True)
+    flow = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
+    return SurjectiveFlow(flow, data.event_shape, iw_samples=7, chunk_size=3), data
 
 
 def joint():
@@ -131,7 +141,7 @@ def evaluate(root, checkpoint, family, devices):
 
 def main(root):
     record_writers()
-    families = {"rectangular": rectangular, "density": density}
+    families = {"rectangular": rectangular, "density": density, "surjective": surjective}
     for name, family in families.items():
         fit(root / name, family)
     for devices in (2, 1):  # forking comes before anything else that may start threads

@@ -2,7 +2,7 @@
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.categorical import Bernoulli, Categorical
-from lightning_flows.bases.conditional import ConditionalNormal
+from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal, Parametrised
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.noise import Reproducible, Resampled
@@ -20,12 +20,14 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ConditionalNormal",
+    "ConvNormal",
     "Density",
     "DensityFactory",
     "DensityGiven",
     "HalfNormal",
     "Normal",
     "NormalMixture",
+    "Parametrised",
     "Reproducible",
     "Resampled",
     "Support",

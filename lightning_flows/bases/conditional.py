@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob_each
 from lightning_flows.bases.support import REAL, Support
+from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
-from lightning_flows.shapes import size, sum_event
+from lightning_flows.shapes import as_shape, size, sum_event
 
-__all__ = ["ConditionalNormal", "Parametrised"]
+__all__ = ["ConditionalNormal", "ConvNormal", "Parametrised"]
 
 
 class Parametrised(Density):
@@ -39,15 +42,8 @@ class Parametrised(Density):
         support: Support = REAL,
     ) -> None:
         super().__init__(event_shape, context_shape, support)
-        inputs = 0 if self.context_shape is None else size(self.context_shape)
         self.parameters_each = parameters
-        self.net = MLP(
-            inputs,
-            parameters * size(self.event_shape),
-            hidden=hidden,
-            activation=activation,
-            zero_last=True,
-        )
+        self.net = self._network(hidden, activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of every entry by itself: (batch, *event_shape), nats."""
@@ -60,9 +56,17 @@ class Parametrised(Density):
         """Each parameter, (n, *event_shape), for n rows of context or none."""
         check_context(self.context_shape, context)
         like = next(self.net.parameters())
-        inputs = like.new_zeros(n, 0) if context is None else context.flatten(1).to(like.dtype)
+        inputs = like.new_zeros(n, 0) if context is None else context.to(like.dtype)
+        if isinstance(self.net, MLP):
+            inputs = inputs.flatten(1)
         out: Tensor = self.net(inputs).to(like.dtype)  # autocast must not reach the density
-        return tuple(out.unflatten(1, (self.parameters_each, *self.event_shape)).unbind(1))
+        return tuple(out.reshape(n, self.parameters_each, *self.event_shape).unbind(1))
+
+    def _network(self, hidden: Sequence[int], activation: str) -> nn.Module:
+        """Context to parameters, the first one of all entries first; an MLP sees a vector."""
+        inputs = 0 if self.context_shape is None else size(self.context_shape)
+        outputs = self.parameters_each * size(self.event_shape)
+        return MLP(inputs, outputs, hidden=hidden, activation=activation, zero_last=True)
 
 
 class ConditionalNormal(Parametrised):
@@ -73,6 +77,11 @@ class ConditionalNormal(Parametrised):
         context_shape: shape of the context, or None for learned constants.
         hidden: width of each hidden layer of the network.
         activation: relu, silu, tanh, gelu, elu or softplus.
+        bound: largest absolute log-scale, in nats: entries that context determines, such as the
+            black margin of digits, would make the density grow without end.
+
+    Raises:
+        ConfigError: `bound` is not positive.
     """
 
     def __init__(
@@ -82,19 +91,68 @@ class ConditionalNormal(Parametrised):
         *,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
+        bound: float = 7.0,
     ) -> None:
         super().__init__(
             event_shape, context_shape, parameters=2, hidden=hidden, activation=activation
         )
+        if not bound > 0:
+            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        self.bound = bound
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return normal_log_prob_each(x, *self.parameters_at(len(x), context))
+        return normal_log_prob_each(x, *self._loc_and_log_scale(len(x), context))
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        loc, log_scale = self.parameters_at(n, context)
+        loc, log_scale = self._loc_and_log_scale(n, context)
         return loc + temperature * log_scale.exp() * normal_noise(loc.shape, loc)
 
     def draw_and_score(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        loc, log_scale = self.parameters_at(n, context)
+        loc, log_scale = self._loc_and_log_scale(n, context)
         x = loc + log_scale.exp() * normal_noise(loc.shape, loc)
         return x, sum_event(normal_log_prob_each(x, loc, log_scale))
+
+    def _loc_and_log_scale(self, n: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        loc, raw = self.parameters_at(n, context)
+        return loc, self.bound * torch.tanh(raw / self.bound)
+
+
+class ConvNormal(ConditionalNormal):
+    """Diagonal normal density of an image given an image of the same height and width.
+
+    A `ConvNet` scores every pixel given a neighbourhood of the context, 5 by 5 pixels of it.
+
+    Args:
+        event_shape: (channels, height, width) of one point.
+        context_shape: (channels, height, width) of the context; it cannot be left out.
+        hidden: channels of each hidden layer.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        bound: largest absolute log-scale, in nats, as in `ConditionalNormal`.
+
+    Raises:
+        ShapeError: event and context are not images of one height and width.
+        ConfigError: `bound` is not positive.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: str = "relu",
+        bound: float = 7.0,
+    ) -> None:
+        event = as_shape(event_shape)
+        context = None if context_shape is None else as_shape(context_shape, "context_shape")
+        if context is None or not len(event) == len(context) == 3 or event[1:] != context[1:]:
+            raise ShapeError(
+                f"ConvNormal scores images given images of the same height and width; "
+                f"event_shape is {event}, context_shape {context}."
+            )
+        super().__init__(event, context, hidden=hidden, activation=activation, bound=bound)
+
+    def _network(self, hidden: Sequence[int], activation: str) -> nn.Module:
+        assert self.context_shape is not None
+        make = make_conv_net(hidden, activation)
+        return make(self.context_shape[0], self.parameters_each * self.event_shape[0])

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
@@ -12,7 +11,7 @@ from lightning_flows.bases.conditional import Parametrised
 from lightning_flows.bases.support import REAL, Support
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.recipe import factory_target
-from lightning_flows.shapes import Shape, as_shape, size
+from lightning_flows.shapes import Shape, as_shape, join, joined_shape
 
 __all__ = ["DensityFactory", "DensityGiven"]
 
@@ -52,9 +51,7 @@ class DensityGiven(nn.Module):
         **offered: Any,
     ) -> None:
         super().__init__()
-        given_shape = as_shape(given_shape, "given_shape")
-        if context_shape is not None:
-            given_shape = (size(given_shape) + size(context_shape),)
+        given_shape = joined_shape(as_shape(given_shape, "given_shape"), context_shape)
         self.joined = context_shape is not None
         if not isinstance(density, Density):
             takes = inspect.signature(factory_target(density)).parameters
@@ -99,7 +96,4 @@ class DensityGiven(nn.Module):
     def _join(self, given: Tensor, context: Tensor | None) -> Tensor | None:
         if self.density.context_shape is None:
             return None
-        if not self.joined:
-            return given
-        assert context is not None
-        return torch.cat([given.flatten(1), context.flatten(1).to(given.dtype)], 1)
+        return join(given, context if self.joined else None)

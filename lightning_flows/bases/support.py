@@ -18,8 +18,8 @@ class Support:
         sorted: only events whose points ascend; points run along the first dimension, and the
             first feature of a point is what counts.
         atom: `low` itself has a probability of its own, as zero has behind a ReLU.
-        columns: a set for each entry of a vector, in place of one for all: rows of a table. See
-            `by_columns`.
+        columns: a set for each entry of the first dimension, in place of one for all: columns of
+            a table, or channels. See `by_columns`.
     """
 
     low: float = -inf
@@ -46,7 +46,7 @@ RECTIFIED = Support(0.0, atom=True)
 
 
 def by_columns(columns: Sequence[Support]) -> Support:
-    """The support of vectors whose entries lie in these sets; one for all where they are alike."""
+    """The support of events whose entries lie in these sets; one for all where they are alike."""
     return columns[0] if len({*columns}) == 1 else Support(columns=tuple(columns))
 
 

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +16,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
+from lightning_flows.transforms.base import Kind
 
 __all__ = ["FlowFactory", "FlowModule"]
 
@@ -81,10 +84,21 @@ class FlowModule(Recorded, L.LightningModule):
         self._compile = compile
         self._initialised = False
 
+    @property
+    def exact(self) -> bool:
+        """Whether the flow gives its log-density itself and not a lower bound."""
+        return bool(getattr(self.flow, "exact", True))
+
+    @property
+    def kind(self) -> Kind:
+        """Whether encoding and decoding draw at random; see `Transform`."""
+        kind: Kind = getattr(getattr(self.flow, "transform", None), "kind", "bijection")
+        return kind
+
     # -- the density in original units ---------------------------------------------------------
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density of data in its original units.
+        """Log-density of data in its original units, or a lower bound of it as `exact` says.
 
         Args:
             x: data, (batch, *event_shape).
@@ -93,8 +107,9 @@ class FlowModule(Recorded, L.LightningModule):
         Returns:
             (batch,), nats.
         """
-        y, contribution = self.to_model_space(x)
-        log_prob: Tensor = self.flow.log_prob(y, context)
+        with self.noise_of(x):
+            y, contribution = self.to_model_space(x)
+            log_prob: Tensor = self.flow.log_prob(y, context)
         return log_prob + contribution
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -108,7 +123,8 @@ class FlowModule(Recorded, L.LightningModule):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
-        z: Tensor = self.flow.encode(self.to_model_space(x)[0], context)
+        with self.noise_of(x):
+            z: Tensor = self.flow.encode(self.to_model_space(x)[0], context)
         return z
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -127,6 +143,13 @@ class FlowModule(Recorded, L.LightningModule):
         """Undo the preprocessing."""
         return y if self.preprocess is None else self.preprocess.decode(y)[0]
 
+    def noise_of(self, x: Tensor) -> Reproducible:
+        """One key, the raw data, for all noise of preprocessing and flow in evaluation mode.
+
+        Nothing is drawn for an exact flow but by Dequantise, which has a key of its own.
+        """
+        return Reproducible(x.float(), not (self.training or self.exact))  # whatever type x has
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Same as `log_prob`."""
         return self.log_prob(x, context)
@@ -144,6 +167,10 @@ class FlowModule(Recorded, L.LightningModule):
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What validation and test report of data in original units, each (batch,)."""
         raise NotImplementedError
+
+    def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+        """What test reports; as validation unless a family takes more time for it."""
+        return self.evaluate(x, context)
 
     # -- hooks of the Trainer ------------------------------------------------------------------
 
@@ -191,15 +218,16 @@ class FlowModule(Recorded, L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluation_step("val", batch)
+        self._report("val", self.evaluate, batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluation_step("test", batch)
+        self._report("test", self.evaluate_test, batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Latents (batch, *latent_shape) and log-densities (batch,) in nats."""
+        """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
-        return {"latent": self.encode(x, context), "log_prob": self.log_prob(x, context)}
+        name = "log_prob" if self.exact else "elbo"
+        return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.flow.parameters())
@@ -223,6 +251,8 @@ class FlowModule(Recorded, L.LightningModule):
                 logger.log_hyperparams(dict(self.hparams), metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        with suppress(ConfigError):  # a class that nothing can import again is not named
+            checkpoint["family"] = to_recipe(type(self))
         if self.preprocess is not None:
             checkpoint["preprocess"] = to_recipe(self.preprocess)
 
@@ -280,11 +310,12 @@ class FlowModule(Recorded, L.LightningModule):
             raise ShapeError("The model needs context, and the batch holds none.")
         return x, context
 
-    def _evaluation_step(self, stage: str, batch: Any) -> None:
+    def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:
         x, context = self.unpack(batch)
-        values = self.evaluate(x, context)
-        if "nll" in values and self._scores_integers:
-            values["bits_per_dim"] = values["nll"] / (size(self.event_shape) * math.log(2))
+        values = evaluate(x, context)
+        if self._scores_integers and ("nll" in values or "elbo" in values):
+            nats = values["nll"] if "nll" in values else -values["elbo"]
+            values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
         means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
         # a float: Lightning averages whole numbers over ranks with whole-number division
         self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
@@ -292,10 +323,12 @@ class FlowModule(Recorded, L.LightningModule):
     @property
     def _scores_integers(self) -> bool:
         """Whether log-densities bound log-probabilities of integers: not those on a manifold."""
-        return (
-            self.preprocess is not None
-            and size(self.latent_shape) == size(self.event_shape)
-            and any(isinstance(module, Dequantise) for module in self.preprocess.modules())
+        on_data = tuple(getattr(self.flow, "manifold_shape", self.event_shape))
+        parts = [] if self.preprocess is None else self.preprocess.modules()
+        support = getattr(self.flow, "support", None)
+        discrete = support is not None and support.discrete
+        return size(on_data) == size(self.event_shape) and (
+            discrete or any(isinstance(module, Dequantise) for module in parts)
         )
 
     def _storable_arguments(self) -> dict[str, Any]:

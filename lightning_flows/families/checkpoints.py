@@ -1,26 +1,52 @@
-"""Checkpoints that cannot be read, said in one sentence."""
+"""Checkpoints: the family that one holds, and those that cannot be read."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lightning_flows.errors import CheckpointError
+from lightning_flows.recipe import build_factory
 
-__all__ = ["check_checkpoint"]
+__all__ = ["check_checkpoint", "load"]
 
 
-def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> None:
-    """Refuse a checkpoint that cannot be read.
+def load(path: str | Path, **options: Any) -> Any:
+    """Make the family again that a checkpoint holds, whatever its class, in evaluation mode.
+
+    Args:
+        path: file of the checkpoint.
+        options: arguments of the constructor, in place of those of the checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or names no family.
+    """
+    recipe = (check_checkpoint(path, weights_only=True) or {}).get("family")
+    if recipe is None:
+        raise CheckpointError(
+            f"The checkpoint {path} does not name its family; use load_from_checkpoint of the "
+            "class that was trained."
+        )
+    family: Any = build_factory(recipe)
+    options = {"map_location": "cpu", "weights_only": True, **options}
+    return family.load_from_checkpoint(path, **options).eval()
+
+
+def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> Any:
+    """Read a checkpoint, and refuse one that cannot be read.
 
     Args:
         path: file of the checkpoint; remote ones are left to Lightning.
         weights_only: as for `torch.load`.
 
+    Returns:
+        Its content; None for remote ones.
+
     Raises:
         CheckpointError: no such file, a damaged one, or no checkpoint of a LightningModule.
     """
     if "://" in str(path):
-        return
+        return None
     if not Path(path).is_file():
         raise CheckpointError(f"The checkpoint {path} does not exist.")
     try:
@@ -32,3 +58,4 @@ def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> N
         ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} holds no checkpoint of a LightningModule.")
+    return content

@@ -80,5 +80,5 @@ class DensityFlow(FlowModule):
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         log_prob = self.log_prob(x, context)
-        named = {"nll": -log_prob} if getattr(self.flow, "exact", True) else {"elbo": log_prob}
+        named = {"nll": -log_prob} if self.exact else {"elbo": log_prob}
         return {**named, "loss": -log_prob}

@@ -2,6 +2,7 @@
 
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
+from lightning_flows.flows.composed import ComposedFlow
 from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
@@ -10,10 +11,12 @@ from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
+from lightning_flows.flows.surjective import SurjectiveSplineFlow
 
 __all__ = [
     "MAF",
     "NICE",
+    "ComposedFlow",
     "Flow",
     "FreeFormFlow",
     "Glow",
@@ -24,4 +27,5 @@ __all__ = [
     "PaddedFlow",
     "RankedFlow",
     "RealNVP",
+    "SurjectiveSplineFlow",
 ]

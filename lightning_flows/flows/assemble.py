@@ -8,7 +8,7 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms import ActNorm, Chain, LULinear, Permutation, Reshape, Transform
 
-__all__ = ["BaseFactory", "Mixing", "assemble"]
+__all__ = ["BaseFactory", "Mixing", "assemble", "flatten", "mix"]
 
 BaseFactory = Callable[[Shape], Density]
 """Makes the base density from the shape of the latent."""
@@ -41,20 +41,36 @@ def assemble(
     """
     if layers < 1:
         raise ConfigError(f"layers is {layers}; accepted are positive integers.")
-    if mixing not in ("none", "permutation", "lu"):
-        raise ConfigError(f"mixing is {mixing!r}; accepted are 'none', 'permutation' and 'lu'.")
+    features = size(as_shape(event_shape))
+    parts = flatten(event_shape, interleave=interleave)
+    for i in range(layers):
+        mixed = mix(mixing, features, seed=i)
+        if i and i % 2 == 0:
+            parts += mixed
+        if actnorm:
+            parts.append(ActNorm(features))
+        parts.append(layer(features, i))
+    return Chain(parts)
+
+
+def flatten(event_shape: Sequence[int] | int, *, interleave: bool) -> list[Transform]:
+    """What stands first: the event as a vector, every second entry of it in the first half."""
     shape = as_shape(event_shape)
     features = size(shape)
     parts: list[Transform] = [] if len(shape) == 1 else [Reshape(shape, (features,))]
     if interleave and features > 2:
         parts.append(Permutation(features, [*range(0, features, 2), *range(1, features, 2)]))
-    for i in range(layers):
-        if i and i % 2 == 0 and features > 1:
-            if mixing == "permutation":
-                parts.append(Permutation(features, seed=i))
-            elif mixing == "lu":
-                parts.append(LULinear(features))
-        if actnorm:
-            parts.append(ActNorm(features))
-        parts.append(layer(features, i))
-    return Chain(parts)
+    return parts
+
+
+def mix(mixing: Mixing, features: int, seed: int) -> list[Transform]:
+    """What stands between layers.
+
+    Raises:
+        ConfigError: an unknown mixing.
+    """
+    if mixing not in ("none", "permutation", "lu"):
+        raise ConfigError(f"mixing is {mixing!r}; accepted are 'none', 'permutation' and 'lu'.")
+    if mixing == "none" or features == 1:
+        return []
+    return [LULinear(features) if mixing == "lu" else Permutation(features, seed=seed)]

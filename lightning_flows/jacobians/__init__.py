@@ -15,6 +15,7 @@ from lightning_flows.jacobians.penalties import (
 from lightning_flows.jacobians.products import (
     cotangents,
     jacobian,
+    linearised,
     tangents,
     value_and_jacobian,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "components",
     "cotangents",
     "jacobian",
+    "linearised",
     "log_volume",
     "neighbour_agreement",
     "squared_norm",

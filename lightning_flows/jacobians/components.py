@@ -18,16 +18,17 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.decompose import Triples, from_decoder, from_encoder
 from lightning_flows.jacobians.lanczos import widest
-from lightning_flows.jacobians.products import each, jacobian, pullback, tangents
+from lightning_flows.jacobians.products import jacobian, linearised
 
 __all__ = ["Components", "check_options", "components", "count_dimension", "shrinkage"]
 
 ROWS = 8192  # points times directions in one pass, where no chunk_size is given
 LARGE = 32  # latents for each component from which on the widest are found without the Jacobian
-OVERSAMPLING = 3  # directions in a block beyond the k
+OVERSAMPLING = 2  # directions in a block beyond the k
 
 Map = Callable[[Tensor], Tensor]
 Method = Literal["full", "iterative"]
@@ -128,9 +129,11 @@ def components(
             variance exceeds this multiple of 2α.
         relative: without, a direction counts if its variance exceeds this fraction of the largest
             at that point.
-        through: differentiate the decoder at encode(x), or the encoder at x. The latter needs a
-            bijection and is the cheap direction of an autoregressive flow; its widest components
-            come from the smallest singular values and so lose digits with the condition number.
+        through: differentiate the decoder at encode(x), or the encoder at x. The latter is the
+            cheap direction of an autoregressive flow; its widest components come from the smallest
+            singular values and so lose digits with the condition number. Of an encoder that
+            reduces dimensions, a surjection, it takes the pseudo-inverse: axes at right angles to
+            what is lost. Where `decode` draws, its noise is held fixed.
         chunk_size: number of directions at a time; None chooses by the size of the batch.
         tolerance: of the iterative method: largest relative error of a scale, and largest angle
             in radians.
@@ -143,7 +146,7 @@ def components(
 
     Raises:
         ConfigError: an option is out of range, or does not go with another.
-        ShapeError: the route through the encoder is asked for a map that changes dimension.
+        ShapeError: the route through the encoder is asked for one that adds dimensions.
     """
     check_options(
         k,
@@ -156,6 +159,11 @@ def components(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
+
+    def decode_same(z: Tensor) -> Tensor:
+        with Reproducible(x):
+            return decode(z)
+
     z = encode(x)
     flat = z.flatten(1).double()
     size = flat.shape[1]
@@ -167,9 +175,9 @@ def components(
         method = "iterative" if large else "full"
     if method == "iterative":
         count = size if k is None else k
-        found = _iterate(decode, z, count, chunk_size, tolerance, max_iterations, seed)
+        found = _iterate(decode_same, z, count, chunk_size, tolerance, max_iterations, seed)
     else:
-        found = _decompose(encode, decode, x, z, through, chunk_size)
+        found = _decompose(encode, decode_same, x, z, through, chunk_size)
     finite = torch.cat([flat, *(part.flatten(1) for part in found[:3])], 1).isfinite().all(1)
     largest = found.axes.gather(2, found.axes.abs().argmax(2, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0)
@@ -224,22 +232,17 @@ def _iterate(
 ) -> Triples:
     """The k widest triples from products with the Jacobian."""
     size = z[0].numel()
-    value, transposed = pullback(decode, z)
+    value, forward, backward = linearised(decode, z)
 
-    def push(vectors: Tensor) -> Tensor:
-        parts = vectors.transpose(0, 1).unflatten(2, z.shape[1:]).split(chunk_size)
-        images = [tangents(decode, z, part, graph=False)[1] for part in parts]
-        return torch.cat(images).flatten(2).transpose(0, 1)
-
-    def pull(images: Tensor) -> Tensor:
-        parts = images.transpose(0, 1).unflatten(2, value.shape[1:]).split(chunk_size)
-        return torch.cat([each(transposed, part) for part in parts]).flatten(2).transpose(0, 1)
+    def product(fn: Map, vectors: Tensor, shape: torch.Size) -> Tensor:
+        parts = vectors.transpose(0, 1).unflatten(2, shape).split(chunk_size)
+        return torch.cat([fn(part) for part in parts]).flatten(2).transpose(0, 1)
 
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(min(k + OVERSAMPLING, size), size, generator=generator, dtype=z.dtype)
     return widest(
-        push,
-        pull,
+        lambda vectors: product(forward, vectors, z.shape[1:]),
+        lambda images: product(backward, images, value.shape[1:]),
         start.to(z.device).expand(len(z), -1, -1),
         k,
         tolerance=tolerance,

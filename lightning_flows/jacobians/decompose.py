@@ -34,8 +34,8 @@ class Triples(NamedTuple):
 
 
 def from_decoder(matrix: Tensor) -> Triples:
-    """All triples of J, (batch, D, d), in the precision of the matrix."""
-    if matrix.shape[1] == matrix.shape[2]:  # J Jᵀ = U S² Uᵀ: nothing is divided by a small scale
+    """The min(D, d) triples of J, (batch, D, d), in the precision of the matrix."""
+    if matrix.shape[1] <= matrix.shape[2]:  # J Jᵀ = U S² Uᵀ: nothing is divided by a small scale
         squares, axes = torch.linalg.eigh(matrix @ matrix.mT)
         axes = axes.flip(-1)
         directions = _unit(matrix.mT @ axes)
@@ -49,19 +49,26 @@ def from_decoder(matrix: Tensor) -> Triples:
 
 
 def from_encoder(matrix: Tensor) -> Triples:
-    """The same from E = J⁻¹ = V S⁻¹ Uᵀ, (batch, d, d): Eᵀ E = U S⁻² Uᵀ.
+    """The same from E = J⁻¹ = V S⁻¹ Uᵀ, (batch, d, D): Eᵀ E = U S⁻² Uᵀ.
+
+    Where the encoder reduces, d < D, J is the pseudo-inverse of E: the axes stand at right angles
+    to what E loses.
 
     Raises:
-        ShapeError: the matrices are not square.
+        ShapeError: the encoder adds dimensions.
     """
-    if matrix.shape[1] != matrix.shape[2]:
+    if matrix.shape[1] > matrix.shape[2]:
         raise ShapeError(
-            f"through='encode' needs a bijection; the encoder takes {matrix.shape[2]} dimensions "
-            f"to {matrix.shape[1]}: use through='decode'."
+            f"through='encode' needs an encoder that keeps or reduces dimensions; this one takes "
+            f"{matrix.shape[2]} dimensions to {matrix.shape[1]}: use through='decode'."
         )
-    squares, axes = torch.linalg.eigh(matrix.mT @ matrix)  # ascending: the widest comes first
+    reduces = matrix.shape[1] < matrix.shape[2]
+    gram = matrix @ matrix.mT if reduces else matrix.mT @ matrix
+    squares, found = torch.linalg.eigh(gram)  # ascending: the widest comes first
     scales = squares.clamp_min(torch.finfo(squares.dtype).tiny).rsqrt()
-    return _exact(axes, scales, _unit(matrix @ axes))
+    if reduces:
+        return _exact(_unit(matrix.mT @ found), scales, found)
+    return _exact(found, scales, _unit(matrix @ found))
 
 
 def _exact(axes: Tensor, scales: Tensor, directions: Tensor) -> Triples:

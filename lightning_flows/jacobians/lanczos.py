@@ -10,7 +10,7 @@ from lightning_flows.jacobians.decompose import Triples
 
 __all__ = ["widest"]
 
-BLOCKS = 6  # blocks of directions in the search space before it is compressed
+BLOCKS = 5  # blocks of directions in the search space before it is compressed
 
 Product = Callable[[Tensor], Tensor]
 

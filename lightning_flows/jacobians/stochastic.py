@@ -103,8 +103,9 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     v = torch.randn(count, *u.shape, dtype=u.dtype, device=u.device)
     length = v.norm(dim=2, keepdim=True)
     # one float32 number in 2^24 is drawn as exactly 0, which has no direction
-    v = torch.where(length > 0, v / length, u.shape[1] ** -0.5)
-    return u.shape[1] ** 0.5 * v
+    unit = torch.where(length > 0, v / length, u.shape[1] ** -0.5)
+    scaled: Tensor = u.shape[1] ** 0.5 * unit
+    return scaled
 
 
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:

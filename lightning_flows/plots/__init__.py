@@ -13,14 +13,17 @@ from lightning_flows.plots.images import (
     image_grid,
     image_pairs,
 )
+from lightning_flows.plots.paths import component_curves, component_strips
 from lightning_flows.plots.points import component_arrows, density, error_lines, scatter
 from lightning_flows.plots.scores import score_histograms
 from lightning_flows.plots.summaries import dimension_histogram, spectrum
 
 __all__ = [
     "component_arrows",
+    "component_curves",
     "component_images",
     "component_matrix",
+    "component_strips",
     "density",
     "dimension_histogram",
     "error_lines",

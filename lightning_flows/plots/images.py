@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lightning_flows.plots.canvas import Array, ArrayLike
 
-__all__ = ["component_images", "component_matrix", "image_grid", "image_pairs"]
+__all__ = ["component_images", "component_matrix", "image_grid", "image_pairs", "rgb"]
 
 
 def image_grid(images: ArrayLike, *, columns: int | None = None) -> Figure:
@@ -25,7 +25,7 @@ def image_grid(images: ArrayLike, *, columns: int | None = None) -> Figure:
         images: (n, channels, height, width) or (n, height, width), in [0, 1].
         columns: number of images in a row; a square grid unless given.
     """
-    cells = _enlarged(_rgb(images))
+    cells = _enlarged(rgb(images))
     return _bare_image(_tiled(cells, columns or math.ceil(math.sqrt(len(cells)))))
 
 
@@ -37,7 +37,7 @@ def image_pairs(upper: ArrayLike, lower: ArrayLike, *, columns: int = 8) -> Figu
         lower: the partners, of the same shape.
         columns: number of pairs in a row.
     """
-    cells = _enlarged(np.stack([_rgb(upper), _rgb(lower)], 1).reshape(-1, *_rgb(upper).shape[1:]))
+    cells = _enlarged(np.stack([rgb(upper), rgb(lower)], 1).reshape(-1, *rgb(upper).shape[1:]))
     first, second = cells[::2], cells[1::2]
     gap = np.ones((len(first), 2, *first.shape[2:]))
     return _bare_image(_tiled(np.concatenate([first, gap, second], 1), columns))
@@ -62,9 +62,9 @@ def component_images(
         scales: (n, k).
         reconstructions: images as `images`, or None.
     """
-    left = [("data", _rgb(images))]
+    left = [("data", rgb(images))]
     if reconstructions is not None:
-        left.append(("decoded", _rgb(reconstructions)))
+        left.append(("decoded", rgb(reconstructions)))
     directions, widths = canvas.array(axes), canvas.array(scales)
     n, k = widths.shape
     height = 0.95 * directions.shape[-2] / directions.shape[-1]
@@ -124,7 +124,7 @@ def component_matrix(axes: ArrayLike, scales: ArrayLike) -> Figure:
     return figure
 
 
-def _rgb(images: ArrayLike) -> Array:
+def rgb(images: ArrayLike) -> Array:
     """(n, height, width, 3) in [0, 1]; pixels that are not finite become mid-grey."""
     values = canvas.array(images)
     if values.ndim == 3:

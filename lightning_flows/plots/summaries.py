@@ -30,7 +30,10 @@ def spectrum(scales: ArrayLike, *, tikhonov: float = 0.0) -> Figure:
     figure = canvas.figure(4.4, 3.0)
     axes = figure.add_subplot()
     index = np.arange(1, values.shape[1] + 1)
-    low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+    quantiles = [0.1, 0.5, 0.9]  # NumPy has none of nothing
+    low, middle, high = (
+        np.nanquantile(values, quantiles, axis=0) if values.size else np.empty((3, 0))
+    )
     axes.fill_between(
         index, low, high, alpha=0.2, linewidth=0, color=canvas.MODEL, label="10 % to 90 %"
     )

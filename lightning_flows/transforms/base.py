@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
 from lightning_flows.bases.noise import FromGlobalState, Reproducible
 from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
+from lightning_flows.errors import ShapeError
 from lightning_flows.recipe import Recorded
 from lightning_flows.shapes import Shape, as_shape, size
 
@@ -19,6 +20,7 @@ __all__ = [
     "SORTED",
     "UNIT",
     "Inverse",
+    "InverseOf",
     "Kind",
     "Support",
     "Transform",
@@ -148,3 +150,29 @@ class Inverse(Transform):
         with FromGlobalState():
             x, contribution = self.transform.encode(z, context)
         return x, -contribution
+
+
+class InverseOf(Inverse):
+    """The inverse of a layer that is made here: what a config writes for `Inverse`.
+
+    `partial(InverseOf, layer=Softplus)` takes positive data to all reals.
+
+    Args:
+        event_shape: shape of one data point.
+        layer: makes a transform that keeps the shape, such as `Softplus` or `Sigmoid`.
+
+    Raises:
+        ShapeError: the layer changes the shape; write `Inverse(...)` then.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int] | int, layer: Callable[[Shape], Transform]
+    ) -> None:
+        shape = as_shape(event_shape)
+        made = layer(shape)
+        if made.latent_shape != shape:
+            raise ShapeError(
+                f"{type(made).__name__} takes {shape} to {made.latent_shape}; "
+                "InverseOf needs a layer that keeps the shape."
+            )
+        super().__init__(made)

@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import Net, make_net
 from lightning_flows.shapes import size, sum_event
@@ -24,6 +24,7 @@ class CouplingOptions(TypedDict, total=False):
     hidden: Sequence[int]
     activation: str
     residual: bool
+    kept: int | None
     swap: bool
     context_shape: Sequence[int] | int | None
 
@@ -44,11 +45,14 @@ class Coupling(Transform):
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the network is made of residual blocks; not for images.
+        kept: number of features or channels of x_a, which stay as they are; half of them unless
+            given. With 0 all are mapped, given context alone; not for images.
         swap: map the first half given the second one.
         context_shape: shape of what the map is conditioned on; every pixel sees all of it.
 
     Raises:
         ShapeError: neither a vector nor an image of two channels or more.
+        ConfigError: `kept` leaves nothing to map, or nothing to see.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Coupling(Transform):
         hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
         residual: bool = False,
+        kept: int | None = None,
         swap: bool = False,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
@@ -70,7 +75,10 @@ class Coupling(Transform):
                 f"event_shape is {self.event_shape}; a coupling takes (features,), or "
                 "(channels, height, width) with 2 channels or more: Squeeze makes four of one."
             )
-        kept = features // 2
+        kept = features // 2 if kept is None else kept
+        least = 1 if sides else 0
+        if not least <= kept < features:
+            raise ConfigError(f"kept is {kept}; accepted are {least} to {features - 1}.")
         context_features = 0 if self.context_shape is None else size(self.context_shape)
         self.univariate = univariate
         self.swap = swap

@@ -12,13 +12,21 @@ from lightning_flows.errors import ConfigError
 from lightning_flows.shapes import size
 from lightning_flows.transforms.base import Transform
 
-__all__ = ["LULinear", "Orthogonal", "Permutation"]
+__all__ = [
+    "LULinear",
+    "Orthogonal",
+    "Permutation",
+    "along_channels",
+    "as_channels",
+    "full_precision",
+    "reflect",
+]
 
 
 _Map = Callable[..., tuple[Tensor, Tensor]]
 
 
-def _full_precision(method: _Map) -> _Map:
+def full_precision(method: _Map) -> _Map:
     """Keep autocast out: a matrix in half precision is not the one whose determinant counts."""
 
     @wraps(method)
@@ -33,25 +41,37 @@ def _full_precision(method: _Map) -> _Map:
 
 
 class Permutation(Transform):
-    """A fixed permutation of the first event dimension.
+    """A fixed permutation along one event dimension.
 
     Args:
         event_shape: shape of one data point.
         order: which entry comes first, second and so on; drawn at random with `seed` unless given.
         seed: seed of the random order, so that all processes draw the same one.
+        dim: dimension of the event whose entries change places.
 
     Raises:
-        ConfigError: `order` is not a permutation.
+        ConfigError: `order` is not a permutation, or the event has no dimension `dim`.
     """
 
     order: Tensor
     inverse: Tensor
 
     def __init__(
-        self, event_shape: Sequence[int] | int, order: Sequence[int] | None = None, *, seed: int = 0
+        self,
+        event_shape: Sequence[int] | int,
+        order: Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        dim: int = 0,
     ) -> None:
         super().__init__(event_shape, domain=None, codomain=None)
-        n = self.event_shape[0]
+        if not 0 <= dim < len(self.event_shape):
+            raise ConfigError(
+                f"dim is {dim}; events of shape {self.event_shape} have 0 to "
+                f"{len(self.event_shape) - 1}."
+            )
+        n = self.event_shape[dim]
+        self.dim = dim
         if order is None:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
         if sorted(order) != list(range(n)):
@@ -60,10 +80,10 @@ class Permutation(Transform):
         self.register_buffer("inverse", torch.argsort(self.order))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order), x.new_zeros(len(x))
+        return x.index_select(self.dim + 1, self.order), x.new_zeros(len(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.index_select(1, self.inverse), z.new_zeros(len(z))
+        return z.index_select(self.dim + 1, self.inverse), z.new_zeros(len(z))
 
 
 class LULinear(Transform):
@@ -81,16 +101,16 @@ class LULinear(Transform):
         self.log_diagonal = nn.Parameter(torch.zeros(n))
         self.bias = nn.Parameter(torch.zeros(n))
 
-    @_full_precision
+    @full_precision
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        z = _along_channels(lower @ upper, x)
-        return z + _as_channels(self.bias, x), self._contribution(x)
+        z = along_channels(lower @ upper, x)
+        return z + as_channels(self.bias, x), self._contribution(x)
 
-    @_full_precision
+    @full_precision
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        flat = (z - _as_channels(self.bias, z)).transpose(0, 1).flatten(1)
+        flat = (z - as_channels(self.bias, z)).transpose(0, 1).flatten(1)
         flat = torch.linalg.solve_triangular(lower, flat, upper=False, unitriangular=True)
         flat = torch.linalg.solve_triangular(upper, flat, upper=True)
         x = flat.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
@@ -124,30 +144,50 @@ class Orthogonal(Transform):
             raise ConfigError(f"reflections is {reflections}; accepted are 1 to {n}.")
         self.vectors = nn.Parameter(torch.randn(reflections, n))
 
-    @_full_precision
+    @full_precision
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _along_channels(self._matrix(), x), x.new_zeros(len(x))
+        return reflect(x, self.vectors), x.new_zeros(len(x))
 
-    @_full_precision
+    @full_precision
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _along_channels(self._matrix().T, z), z.new_zeros(len(z))
-
-    def _matrix(self) -> Tensor:
-        """Q = I - Vᵀ·T·V, the compact form of the product (Joffrain et al. 2006)."""
-        v = F.normalize(self.vectors, dim=1)
-        gram = v @ v.T
-        eye = torch.eye(len(v), dtype=v.dtype, device=v.device)
-        t: Tensor = torch.linalg.solve_triangular(0.5 * eye + gram.triu(1), v, upper=True)
-        return torch.eye(v.shape[1], dtype=v.dtype, device=v.device) - v.T @ t
+        return reflect(z, self.vectors, adjoint=True), z.new_zeros(len(z))
 
 
-def _along_channels(matrix: Tensor, x: Tensor) -> Tensor:
+def reflect(x: Tensor, vectors: Tensor, *, adjoint: bool = False) -> Tensor:
+    """Multiply the first event dimension with a product of Householder reflections.
+
+    Q = H_1 · … · H_k = I - Vᵀ·T⁻¹·V with a triangular T (Joffrain et al. 2006). For fewer rows
+    than dimensions Q itself is never made.
+
+    Args:
+        x: (batch, n, *positions).
+        vectors: normals of the reflections, of any length, (k, n).
+        adjoint: multiply with Qᵀ in place of Q.
+
+    Returns:
+        (batch, n, *positions).
+    """
+    v = F.normalize(vectors, dim=1)
+    k, n = v.shape
+    t = 0.5 * torch.eye(k, dtype=v.dtype, device=v.device) + (v @ v.T).triu(1)
+    if x.ndim == 2 and len(x) < n:
+        factor = t if adjoint else t.mT
+        inner = torch.linalg.solve_triangular(factor, x @ v.T, upper=adjoint, left=False)
+        reflected: Tensor = x - inner @ v
+        return reflected
+    inner = torch.linalg.solve_triangular(t, v, upper=True)
+    matrix = torch.eye(n, dtype=v.dtype, device=v.device) - v.T @ inner
+    return along_channels(matrix.T if adjoint else matrix, x)
+
+
+def along_channels(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiply the first event dimension of x with a matrix."""
     if x.ndim == 2:
         return x @ matrix.T
-    return torch.matmul(matrix, x.flatten(2)).reshape(x.shape)
+    z: Tensor = torch.matmul(matrix, x.flatten(2)).unflatten(2, x.shape[2:])
+    return z
 
 
-def _as_channels(vector: Tensor, x: Tensor) -> Tensor:
+def as_channels(vector: Tensor, x: Tensor) -> Tensor:
     """Shape a vector of channels so that it broadcasts against x."""
     return vector.reshape(1, -1, *[1] * (x.ndim - 2))

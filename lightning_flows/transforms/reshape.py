@@ -1,6 +1,7 @@
-"""Bijections that only move entries: reshape, and space to channels."""
+"""Moving entries: reshape, space to channels, and one map at every position."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -8,7 +9,9 @@ from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import as_shape, size
 from lightning_flows.transforms.base import Transform
 
-__all__ = ["Reshape", "Squeeze"]
+_Maybe = TypeVar("_Maybe", Tensor, None, Tensor | None)
+
+__all__ = ["PerPosition", "Reshape", "Squeeze"]
 
 
 class Reshape(Transform):
@@ -70,3 +73,54 @@ class Squeeze(Transform):
         blocks = z.unflatten(1, (self.event_shape[0], f, f))  # batch, c, f, f, h, w
         x = blocks.permute(0, 1, 4, 2, 5, 3).reshape(-1, *self.event_shape)
         return x, z.new_zeros(len(z))
+
+
+class PerPosition(Transform):
+    """One map of vectors at every position of an image: the channels of a pixel are its event.
+
+    Context is an image of the same height and width, whose channels condition the map.
+
+    Args:
+        transform: map of vectors.
+        positions: the event shape after its first entry, such as (height, width).
+
+    Raises:
+        ShapeError: the transform, or its context, is not one of vectors.
+    """
+
+    def __init__(self, transform: Transform, positions: Sequence[int] | int) -> None:
+        positions = as_shape(positions, "positions")
+        context = transform.context_shape
+        shapes = transform.event_shape, transform.latent_shape, context or (1,)
+        if any(len(shape) > 1 for shape in shapes):
+            raise ShapeError(
+                f"PerPosition takes maps of vectors; {type(transform).__name__} maps "
+                f"{transform.event_shape} to {transform.latent_shape} with context {context}."
+            )
+        super().__init__(
+            (*transform.event_shape, *positions),
+            (*transform.latent_shape, *positions),
+            context_shape=None if context is None else (*context, *positions),
+            kind=transform.kind,
+            domain=transform.domain,
+            codomain=transform.codomain,
+        )
+        self.transform = transform
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        rows, contribution = self.transform(self._rows(x), self._rows(context))
+        return self._spread(rows, contribution, len(x))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        rows, contribution = self.transform.decode(self._rows(z), self._rows(context))
+        return self._spread(rows, contribution, len(z))
+
+    def _rows(self, x: _Maybe) -> _Maybe:
+        """(batch, channels, *positions) -> (batch · positions, channels)."""
+        return x if x is None else x.flatten(2).transpose(1, 2).flatten(0, 1)
+
+    def _spread(self, rows: Tensor, contribution: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Rows back to images of this batch size; contributions summed over positions."""
+        channels = rows.unflatten(0, (batch, -1)).transpose(1, 2)
+        image = channels.unflatten(2, self.event_shape[1:])
+        return image, contribution.unflatten(0, (batch, -1)).sum(1)

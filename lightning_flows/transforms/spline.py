@@ -89,6 +89,9 @@ class RationalQuadratic:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
         """Start and size of the bin that u lies in, in x and in y, and its two slopes."""
         k = (u[:, None] >= ends_of_u[:, :-1]).sum(1, keepdim=True)
+        batch, _, *event = k.shape  # parameters may be shared by all entries
+        sizes, ends = (v.expand(batch, -1, -1, *event) for v in (sizes, ends))
+        slopes = slopes.expand(batch, -1, *event)
         both = k[:, None].expand(-1, 2, *k.shape[1:])
         size = sizes.gather(2, both).squeeze(2)
         start = ends.gather(2, both).squeeze(2) - size

@@ -13,7 +13,7 @@ from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.positive import HalfNormal
 from lightning_flows.bases.support import by_columns
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.shapes import size, sum_event
+from lightning_flows.shapes import as_shape, join, joined_shape, size, sum_event
 from lightning_flows.transforms.base import POSITIVE, REAL, RECTIFIED, Support, Transform
 
 __all__ = ["Abs", "OnEntries", "ReLU"]
@@ -132,7 +132,7 @@ class ReLU(Transform):
 
 
 class OnEntries(Transform):
-    """Applies a transform to some entries of a vector and leaves the others as they are.
+    """Applies a transform to some entries of the first dimension and leaves the others alone.
 
     Where the transform takes context, it sees the untouched entries (and context, joined), as in
     a coupling layer. The sign of one column given the others:
@@ -145,10 +145,11 @@ class OnEntries(Transform):
         OnEntries(5, [1, 3], Argmax([4, 3], context_shape=3))
 
     Args:
-        features: number of entries of the vector.
-        entries: which of them the transform sees, in this order.
-        transform: maps vectors of as many entries to vectors. It leads from a set into itself, or
-            from integers to the set that the other entries lie in.
+        event_shape: shape of one data point.
+        entries: which entries of the first dimension the transform maps, in this order.
+        transform: maps events of as many entries to events that differ in the first dimension at
+            most. It leads from a set into itself, or from integers to the set that the other
+            entries lie in.
         context_shape: shape of what the transform is conditioned on besides.
 
     Raises:
@@ -161,21 +162,24 @@ class OnEntries(Transform):
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         entries: Sequence[int],
         transform: Transform,
         *,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
+        features, *rest = as_shape(event_shape)
         entries = list(entries)
         if not entries or len({*entries}) < len(entries) or not {*entries} <= {*range(features)}:
             raise ConfigError(
                 f"entries is {entries}; accepted are different integers from 0 to {features - 1}."
             )
-        if transform.event_shape != (len(entries),) or len(transform.latent_shape) != 1:
+        chosen = (len(entries), *rest)
+        if transform.event_shape != chosen or list(transform.latent_shape[1:]) != rest:
             raise ShapeError(
                 f"{type(transform).__name__} maps {transform.event_shape} to "
-                f"{transform.latent_shape}; OnEntries needs a map of ({len(entries)},) to a vector."
+                f"{transform.latent_shape}; OnEntries needs a map of {chosen} that changes the "
+                "first dimension at most."
             )
         domain = transform.domain
         sets = [] if domain is None else list(domain.columns) or [domain] * len(entries)
@@ -192,18 +196,18 @@ class OnEntries(Transform):
         others = [i for i in range(features) if i not in entries]
         grown = len(others) + transform.latent_shape[0]
         super().__init__(
-            features,
-            grown,
+            (features, *rest),
+            (grown, *rest),
             context_shape=context_shape,
             kind=transform.kind,
             domain=domain,
             codomain=transform.codomain,
         )
-        seen = len(others) + (0 if self.context_shape is None else size(self.context_shape))
-        if transform.context_shape not in (None, (seen,)):
+        seen = joined_shape((len(others), *rest), self.context_shape)
+        if transform.context_shape not in (None, seen):
             raise ShapeError(
                 f"{type(transform).__name__} has context_shape {transform.context_shape}; the "
-                f"entries that it leaves alone, with context, make ({seen},)."
+                f"entries that it leaves alone, with context, make {seen}."
             )
         self.transform = transform
         self.sizes = [len(others), len(entries)]
@@ -230,7 +234,4 @@ class OnEntries(Transform):
     def _seen(self, others: Tensor, context: Tensor | None) -> Tensor | None:
         if self.transform.context_shape is None:
             return None
-        if self.context_shape is None:
-            return others
-        assert context is not None
-        return torch.cat([others, context.flatten(1).to(others.dtype)], 1)
+        return join(others, None if self.context_shape is None else context)

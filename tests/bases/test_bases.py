@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from lightning_flows.bases.categorical import Bernoulli, Categorical
-from lightning_flows.bases.conditional import ConditionalNormal
+from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
 from lightning_flows.bases.positive import HalfNormal, ZeroInflated
 from lightning_flows.bases.uniform import Uniform
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.coupling import AffineCoupling
 from lightning_flows.transforms.elementwise import Sigmoid
@@ -28,6 +28,9 @@ CASES: dict[str, Build] = {
     "Uniform (2,)": lambda: Uniform(2),
     "Uniform (interval)": lambda: Uniform((1, 3), low=-1.0, high=4.0),
     "ConditionalNormal (1,)": lambda: ConditionalNormal(1, 3, hidden=(16,)),
+    "ConditionalNormal (no context)": lambda: ConditionalNormal(2),
+    "ConvNormal": lambda: ConvNormal((1, 2, 1), (2, 2, 1), hidden=(8,)),
+    "ConvNormal (linear)": lambda: ConvNormal((2, 2, 3), (1, 2, 3), hidden=()),
     "ConditionalNormal (image)": lambda: ConditionalNormal((1, 2, 2), (2, 2), hidden=(16,)),
     "HalfNormal (2,)": lambda: HalfNormal(2),
     "HalfNormal (conditional)": lambda: HalfNormal((1, 2), 3, hidden=(16,)),
@@ -60,9 +63,16 @@ def test_uniform_is_zero_outside_of_its_closed_box():
     [
         (lambda: Normal(2, scale=0.0), "scale is 0.0; accepted are positive numbers"),
         (lambda: NormalMixture(2, components=0), "components is 0; accepted are positive"),
+        (lambda: ConditionalNormal(2, 1, bound=0.0), "bound is 0.0; accepted are positive"),
         (lambda: Uniform(2, low=1.0, high=1.0), "low is 1.0 and high is 1.0; low must be smaller"),
     ],
 )
 def test_refuses_senseless_options(build, message):
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("context_shape", [None, 3, (1, 3, 2)])
+def test_images_are_scored_given_images_of_their_size(context_shape):
+    with pytest.raises(ShapeError, match="images given images of the same height and width"):
+        ConvNormal((1, 2, 2), context_shape)

@@ -139,6 +139,8 @@ def test_quick_run_covers_every_goal_and_judges_none(
         "rectangular",
         "rectangular",
         "free-form",
+        "flowified 6-4-2",
+        "funnels 6-6-3-2",
         *(["rectangular"] if STATUS.exists() else []),
         "moons",
         "checkerboard",

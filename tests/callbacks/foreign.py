@@ -112,7 +112,7 @@ def drawing(seed: int = 0) -> list[pl.Callback]:
     return [
         SampleGrid(n=40, seed=seed),
         ReconstructionGrid(n=20),
-        ComponentExtraction(points=6, k=3, every_n_epochs=1),
+        ComponentExtraction(points=6, walks=1, every_n_epochs=1),
         DensityPlot(resolution=70, points=40),
         NonFiniteGuard(),
     ]

@@ -30,7 +30,7 @@ def witness(root: Path, rank: int) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize(("kind", "number"), [("images", 12), ("plane", 12)])
+@pytest.mark.parametrize(("kind", "number"), [("images", 14), ("plane", 14)])
 def test_two_ranks_draw_what_one_draws(runs: tuple[Path, str], kind: str, number: int) -> None:
     one, two = (runs[0] / f"{kind}{n}" / "images" for n in (1, 2))
     files = [p.relative_to(one) for p in sorted(one.rglob("*")) if p.is_file()]

@@ -99,7 +99,7 @@ def test_tensorboard_gets_images_and_scalars_at_the_step_of_training(tmp_path: P
     events = EventAccumulator(logger.log_dir).Reload()
     assert set(events.Tags()["images"]) == {
         "images/components", "images/components/dimension", "images/components/spectrum",
-        "images/density", "images/reconstructions", "images/samples",
+        "images/components/walks", "images/density", "images/reconstructions", "images/samples",
     }  # fmt: skip
     assert [event.step for event in events.Images("images/samples")] == [4, 8]
     assert [event.value for event in events.Scalars("val/dimension")] == [2.0, 2.0]
@@ -233,7 +233,7 @@ def test_a_conditional_module_gets_the_context_of_the_points(tmp_path: Path) -> 
     with np.load(tmp_path / "images" / "density" / "0001.npz") as arrays:
         expected = -np.square(arrays["grid"]).sum(-1)  # the context of point 0 is 0
         np.testing.assert_allclose(arrays["log_prob"], expected, rtol=1e-5)
-    assert len(images(tmp_path)) == 6
+    assert len(images(tmp_path)) == 7
 
 
 def test_points_take_turns_among_classes_and_components_are_those_of_the_module(
@@ -260,7 +260,8 @@ def test_events_of_any_shape_are_drawn(shape: tuple[int, ...], tmp_path: Path) -
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|eval mode|jit.script)")
         fit(tmp_path, Foreign(shape), drawing()[:3], max_epochs=1)
-    assert len(images(tmp_path)) == 5
+    walks = shape in ((2,), (3,), (3, 4, 4))
+    assert len(images(tmp_path)) == 5 + walks
 
 
 def test_a_datamodule_may_say_what_an_image_is(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_datamodule_may_say_what_an_image_is(tmp_path: Path) -> None:
 
     run = trainer(tmp_path, callbacks=drawing()[:3], max_epochs=1)
     run.fit(Foreign((16,)), datamodule=Data())
-    assert len(images(tmp_path)) == 5
+    assert len(images(tmp_path)) == 6
 
 
 @pytest.mark.parametrize(
@@ -286,6 +287,9 @@ def test_a_datamodule_may_say_what_an_image_is(tmp_path: Path) -> None:
         lambda: cb.DensityPlot(margin=-0.1),
         lambda: cb.ComponentExtraction(k=0),
         lambda: cb.ComponentExtraction(tikhonov=-1),
+        lambda: cb.ComponentExtraction(walks=-1),
+        lambda: cb.ComponentExtraction(budget=0),
+        lambda: cb.ComponentExtraction(method="fast"),
         lambda: cb.NonFiniteGuard(0),
     ],
 )

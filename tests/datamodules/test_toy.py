@@ -39,7 +39,14 @@ def test_held_out_points_do_not_change_with_the_number_of_training_points():
 
 
 @pytest.mark.parametrize(
-    ("name", "noise"), [("checkerboard", None), ("checkerboard", 0.1), ("rings", None)]
+    ("name", "noise"),
+    [
+        ("checkerboard", None),
+        ("checkerboard", 0.1),
+        ("corner_checkerboard", None),
+        ("rings", None),
+        ("signed_rings", None),
+    ],
 )
 def test_densities_in_the_plane_integrate_to_one_and_belong_to_the_samples(name, noise):
     data, x = points(name, 50_000, noise=noise)
@@ -55,6 +62,30 @@ def test_densities_in_the_plane_integrate_to_one_and_belong_to_the_samples(name,
     counts = torch.histogramdd(x.double(), [24, 24], range=[-3, 3, -3, 3]).hist / len(x)
     cells = (prob * step**2).reshape(24, 50, 24, 50).sum((1, 3))
     assert (counts - cells).abs().max() < 0.002
+
+
+@pytest.mark.parametrize("name", ["corner_checkerboard", "signed_rings"])
+def test_signs_do_not_matter(name):
+    data, x = points(name, 100)
+    for signs in ([-1, 1], [1, -1], [-1, -1]):
+        mirrored = data.true_log_prob(x * torch.tensor(signs))
+        torch.testing.assert_close(mirrored, data.true_log_prob(x), rtol=1e-4, atol=1e-4)
+    assert data.true_log_prob(x).isfinite().all()
+
+
+def test_sets_do_not_know_their_order_and_have_the_density_of_their_samples():
+    data, x = points("sets", 50_000)
+    torch.testing.assert_close(data.true_log_prob(x.flip(1)), data.true_log_prob(x))
+    assert x.mean(0).abs().max() < 0.03
+    # what importance sampling from a normal finds
+    proposal = torch.distributions.Normal(0.0, 1.6)
+    z = proposal.sample((200_000, 4))
+    weights = (data.true_log_prob(z) - proposal.log_prob(z).sum(1)).exp()
+    assert abs(weights.mean() - 1) < 0.02
+    entropy = -(weights * data.true_log_prob(z)).mean()
+    assert abs(data.true_log_prob(x).mean() + entropy) < 0.05
+    with pytest.raises(ConfigError, match="sets with noise 0"):
+        Toy("sets", noise=0.0).true_log_prob(torch.ones(1, 4))
 
 
 def test_checkerboard_is_uniform_on_half_of_the_square():

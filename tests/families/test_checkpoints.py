@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_flows import (
     MAF,
+    ComposedFlow,
     DensityFlow,
     ExactVolume,
     NeuralSplineFlow,
@@ -18,8 +19,11 @@ from lightning_flows import (
     RealNVP,
     RectangularFlow,
     StochasticVolume,
+    SurjectiveFlow,
 )
+from lightning_flows.bases import ConditionalNormal
 from lightning_flows.errors import CheckpointError
+from lightning_flows.transforms import Abs, ActNorm, Augment, InverseOf, Softplus
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
 Adam = torch.optim.Adam
@@ -41,6 +45,21 @@ MODELS = {
         2,
     ),
     "actnorm": lambda: DensityFlow(partial(SMALL, actnorm=True, mixing="lu"), 2),
+    "surjections": lambda: SurjectiveFlow(
+        partial(
+            ComposedFlow,
+            layers=[
+                Abs,
+                partial(InverseOf, layer=Softplus),
+                partial(Augment, add=1, density=partial(ConditionalNormal, hidden=[8])),
+                ActNorm,
+                partial(SMALL, base=partial(NormalMixture, components=2)),
+            ],
+        ),
+        2,
+        iw_samples=5,
+        tikhonov=0.01,
+    ),
     "nested": lambda: RectangularFlow(
         partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=partial(SMALL, layers=1)),
         2,
@@ -62,6 +81,8 @@ def test_made_in_python(name, weights_only, make_trainer, tmp_path):
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     again = type(model).load_from_checkpoint(tmp_path / "x.ckpt", weights_only=weights_only)
     x = points()
+    for each in (model, again):
+        each.eval()  # where noise depends on the data alone
     assert torch.equal(again.log_prob(x), model.log_prob(x))
     assert torch.equal(again.encode(x), model.encode(x))
     assert again.preprocess.fitted  # the DataModule is not needed

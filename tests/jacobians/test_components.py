@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.jacobians.components import components
+from lightning_flows.transforms import Abs
 
 SCALES = torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2], dtype=torch.float64)
 
@@ -93,8 +94,30 @@ def test_an_injective_decoder_with_a_collapsed_direction() -> None:
     gram = found.axes[0] @ found.axes[0].T
     torch.testing.assert_close(gram, torch.eye(3))
     assert found.dimension.tolist() == [2, 2]
-    with pytest.raises(ShapeError, match="needs a bijection; the encoder takes 4 dimensions to 3"):
-        components(lambda x: x @ matrix, lambda z: z, torch.ones(2, 4), through="encode")
+    with pytest.raises(ShapeError, match="this one takes 3 dimensions to 4: use through='decode'"):
+        components(lambda x: x @ matrix.T, lambda z: z, torch.ones(2, 3), through="encode")
+
+
+def test_an_encoder_that_reduces_gives_its_pseudo_inverse() -> None:
+    matrix = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.ones(2, 5, dtype=torch.float64)
+    found = components(lambda x: x @ matrix, lambda z: z, x, through="encode")
+    by_hand = found.axes.mT @ torch.diag_embed(found.scales) @ found.directions
+    inverse = torch.linalg.pinv(matrix.T)
+    torch.testing.assert_close(by_hand, inverse.expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("method", ["full", "iterative"])
+def test_the_noise_of_a_decoder_is_held_fixed(method: str) -> None:
+    layer = Abs(3).eval()  # signs are drawn
+    x = torch.tensor([[1.0, 2.0, 3.0], [0.5, 0.1, 0.2]])
+    scale = torch.tensor([2.0, 1.0, 0.5])
+    found, again = (
+        components(lambda x: x, lambda z: layer.decode(z * scale)[0], x, method=method)
+        for _ in range(2)
+    )
+    assert torch.equal(found.axes, again.axes)
+    torch.testing.assert_close(found.scales, scale.expand(2, 3))
 
 
 def test_one_bad_point_does_not_spoil_the_others() -> None:

@@ -6,6 +6,7 @@ from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.jacobians.products import (
     cotangents,
     jacobian,
+    linearised,
     tangents,
     value_and_jacobian,
 )
@@ -77,6 +78,27 @@ def test_cotangents_are_products_from_the_left(count: int) -> None:
     found = torch.autograd.grad(pulled.square().sum() + value.sum(), inputs)
     expected = torch.autograd.grad(torch.stack(rows).square().sum() + fn(z).sum(), inputs)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("count", [1, 4])
+def test_products_from_both_sides_share_one_evaluation(count: int, mode: type) -> None:
+    fn, z = make_map(), torch.randn(3, 2, 3, dtype=torch.float64)
+    right = torch.randn(count, 3, 2, 3, dtype=torch.float64)
+    left = torch.randn(count, 3, 5, 1, dtype=torch.float64)
+    matrix, calls = jacobian(fn, z), []
+    with mode():
+        value, push, pull = linearised(lambda z: calls.append(1) or fn(z), z.clone())
+        pushed, pulled = push(right), pull(left)
+        torch.testing.assert_close(push(right), pushed)
+    assert len(calls) == 1
+    torch.testing.assert_close(value, fn(z))
+    torch.testing.assert_close(
+        pushed.flatten(2), torch.einsum("boi,kbi->kbo", matrix, right.flatten(2))
+    )
+    torch.testing.assert_close(
+        pulled.flatten(2), torch.einsum("boi,kbo->kbi", matrix, left.flatten(2))
+    )
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])

@@ -12,6 +12,8 @@ from lightning_flows.errors import ShapeError
 
 POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
 AXES = torch.eye(3).expand(4, 3, 3)
+OFFSETS = torch.linspace(-2, 2, 5)
+WALKS = torch.cat([POINTS[:20].view(4, 5, 3)[:, None], torch.full((4, 1, 5, 3), torch.nan)], 1)
 SCALES = torch.tensor([[2.0, 1.0, 0.1]]).expand(4, 3)
 
 
@@ -37,6 +39,15 @@ def figures() -> dict[str, Figure]:
             )
             for d in (2, 3)
         },
+        **{
+            f"curves {d}": plots.component_curves(WALKS[..., :d], data=POINTS[:, :d])
+            for d in (2, 3)
+        },
+        "strips": plots.component_strips(torch.rand(2, 3, 5, 1, 4, 4), SCALES[:2], OFFSETS),
+        "one colour strip": plots.component_strips(
+            torch.rand(1, 1, 5, 3, 4, 8), SCALES[:1, :1], OFFSETS
+        ),
+        "no spectrum": plots.spectrum(torch.full((2, 2), torch.nan)),
         "matrix": plots.component_matrix(AXES, SCALES),
         "density": plots.density(torch.full((4, 4), -torch.inf), (0, 1, 0, 1)),
         "spectrum": plots.spectrum(SCALES, tikhonov=0.1),
@@ -96,6 +107,17 @@ def test_the_colours_of_a_component_are_centred_at_zero() -> None:
     _, cell = figure.axes
     assert cell.get_images()[0].get_clim() == (-0.5, 0.5)
     assert cell.get_title() == "0.25"
+
+
+def test_strips_show_the_walk_from_left_to_right_and_mark_its_middle() -> None:
+    paths = torch.arange(5.0).view(1, 1, 5, 1, 1, 1).expand(1, 2, 5, 1, 4, 4) / 4
+    upper, lower = plots.component_strips(paths, torch.tensor([[2.0, 0.5]]), OFFSETS).axes
+    strip = upper.get_images()[0].get_array()
+    np.testing.assert_allclose(strip[:, :, 0], np.repeat(np.arange(5) / 4, 4)[None].repeat(4, 0))
+    assert [line.get_xdata()[0] for line in upper.lines] == [7.5, 11.5]
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("2", "0.5")
+    assert [tick.get_text() for tick in lower.get_xticklabels()] == ["-2", "-1", "0", "+1", "+2"]
+    assert not upper.get_xticks().size
 
 
 def test_every_score_is_in_some_bin_and_data_set_the_axis() -> None:

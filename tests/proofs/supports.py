@@ -39,10 +39,11 @@ class SortedNormal(Density):
 
 
 class ByColumns(Density):
-    """Independent columns, each with a density of its own."""
+    """Independent entries of the first dimension, each with a density of its own."""
 
     def __init__(self, parts: list[Density]) -> None:
-        super().__init__(len(parts), support=by_columns([part.support for part in parts]))
+        shape = (len(parts), *parts[0].event_shape[1:])
+        super().__init__(shape, support=by_columns([part.support for part in parts]))
         self.parts = torch.nn.ModuleList(parts)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -57,7 +58,7 @@ def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density with this support."""
     support = support or REAL
     if support.columns:
-        return ByColumns([base_on(column, (1,)) for column in support.columns])
+        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.columns])
     if support.sorted:
         return Flow(SortedToReal(shape))
     if support.discrete:
@@ -73,7 +74,7 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
     if support.columns:
-        return ByColumns([proposal_on(column, (1,)) for column in support.columns])
+        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.columns])
     if support.sorted:
         return SortedNormal(shape, scale=1.7)
     if support == REAL:

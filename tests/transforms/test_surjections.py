@@ -22,6 +22,7 @@ from lightning_flows.transforms import (
     Dequantise,
     Inverse,
     Logit,
+    LULinear,
     Max,
     MaxPool2d,
     OnEntries,
@@ -75,6 +76,8 @@ CASES: dict[str, Build] = {
     "OnEntries (bijection, conditional)": lambda: OnEntries(
         3, [2, 0], affine(2, context_shape=4), **C
     ),
+    "OnEntries (image)": lambda: OnEntries(image, [1], LULinear((1, 2, 4))),
+    "OnEntries (image, integers)": lambda: OnEntries(image, [1], Dequantise((1, 2, 4), 4)),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
     "OnEntries (categories)": lambda: OnEntries(
         2, [0], Argmax([3], density=gentle, context_shape=1)

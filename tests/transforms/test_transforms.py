@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.transforms.actnorm import ActNorm
 from lightning_flows.transforms.autoregressive import AffineAutoregressive, SplineAutoregressive
 from lightning_flows.transforms.base import Inverse
@@ -21,7 +22,7 @@ from lightning_flows.transforms.elementwise import (
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.ranking import Ranking
-from lightning_flows.transforms.reshape import Reshape, Squeeze
+from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.standardise import Standardise
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
@@ -65,9 +66,12 @@ CASES: dict[str, Build] = {
     "Softplus (2,)": lambda: Softplus(2),
     "Reshape": lambda: Reshape(image, (2, 8)),
     "Reshape (2,)": lambda: Reshape(2, (1, 2)),
+    "PerPosition": lambda: PerPosition(spline(2), (2, 3)),
+    "PerPosition (conditional)": lambda: PerPosition(affine(1, **C), 2),
     "Squeeze": lambda: Squeeze((2, 4, 4)),
     "Squeeze (factor 3)": lambda: Squeeze((1, 6, 3), factor=3),
     "Permutation": lambda: Permutation(5),
+    "Permutation (other dimension)": lambda: Permutation((2, 3, 2), dim=1),
     "Permutation (order)": lambda: Permutation(image, [2, 0, 3, 1]),
     "Permutation (seed)": lambda: Permutation(6, seed=3),
     "Ranking (5,)": lambda: ranking((5,)),
@@ -85,6 +89,8 @@ CASES: dict[str, Build] = {
     "AffineCoupling (5, swap)": lambda: affine(5, swap=True),
     "AffineCoupling (1,)": lambda: affine(1),
     "AffineCoupling (conditional)": lambda: affine(2, **C, activation="tanh"),
+    "AffineCoupling (given context alone)": lambda: affine(2, kept=0, **C),
+    "SplineCoupling (most kept)": lambda: spline(4, kept=3, swap=True),
     "AdditiveCoupling (5,)": lambda: additive(5),
     "AdditiveCoupling (conditional, swap)": lambda: additive(3, swap=True, **C),
     "SplineCoupling (2,)": lambda: spline(2),
@@ -124,3 +130,14 @@ CASES: dict[str, Build] = {
 @pytest.mark.parametrize(("prove", "build"), pairs(CASES, PROOFS))
 def test_transform(prove, build):
     prove(build)
+
+
+@pytest.mark.parametrize("kept", [-1, 2])
+def test_a_coupling_maps_at_least_one_dimension(kept):
+    with pytest.raises(ConfigError, match=f"kept is {kept}; accepted are 0 to 1"):
+        affine(2, kept=kept)
+
+
+def test_positions_hold_vectors():
+    with pytest.raises(ShapeError, match="PerPosition takes maps of vectors; LULinear maps"):
+        PerPosition(LULinear((2, 3)), 4)

@@ -1,0 +1,88 @@
+"""Flows composed of any layers, each made from the shape that the one before it leaves."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from lightning_flows.bases.base import Density
+from lightning_flows.bases.normal import Normal
+from lightning_flows.errors import ConfigError
+from lightning_flows.flows.assemble import BaseFactory
+from lightning_flows.flows.base import Flow
+from lightning_flows.recipe import factory_target
+from lightning_flows.shapes import Shape, as_shape
+from lightning_flows.transforms import Chain, Transform
+
+__all__ = ["ComposedFlow", "Layer"]
+
+Layer = Callable[[Shape], Transform | Density]
+"""Makes a transform, or a flow that gives its transform, from the shape of what it gets."""
+
+
+class ComposedFlow(Flow):
+    """Layers in the order in which data passes through them, surjections among them.
+
+    Every layer is made from the shape that the one before it leaves, so that shapes need not be
+    written down. A layer may be a whole flow, which stands for its stack of transforms. Points
+    that are alike under changes of sign:
+
+        ComposedFlow(2, layers=[Abs, partial(InverseOf, layer=Softplus), RealNVP])
+
+    Args:
+        event_shape: shape of one data point.
+        layers: make the layers: transforms, or flows such as `RealNVP` and `NeuralSplineFlow`.
+        base: makes the base density from the latent shape; that of the last layer, where it is a
+            flow, or a standard normal unless given.
+        context_shape: shape of what those layers are conditioned on that take it.
+
+    Raises:
+        ConfigError: no layer, or one that is neither a transform nor a flow; a base that would be
+            dropped.
+        ShapeError: neighbours do not fit.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        layers: Sequence[Layer],
+        base: BaseFactory | None = None,
+        context_shape: Sequence[int] | int | None = None,
+    ) -> None:
+        if not layers:
+            raise ConfigError("layers is empty; a flow has at least one layer.")
+        shape = as_shape(event_shape)
+        transforms: list[Transform] = []
+        bases: list[Density | None] = []
+        for make in layers:
+            part = _made(make, shape, context_shape)
+            transforms.append(part.transform if isinstance(part, Flow) else part)
+            bases.append(part.base if isinstance(part, Flow) else None)
+            shape = transforms[-1].latent_shape
+        if base is not None:
+            bases.append(base(shape))
+        dropped = [each for each in bases[:-1] if each is not None and not _is_standard(each)]
+        if dropped:
+            raise ConfigError(
+                f"A layer brings the base {type(dropped[0]).__name__}, which would be dropped; "
+                "only the last layer may bring one, and only where base is not given."
+            )
+        super().__init__(Chain(transforms), bases[-1])
+
+
+def _made(make: Layer, shape: Shape, context_shape: Sequence[int] | int | None) -> Transform | Flow:
+    """One layer, with context where there is any and the layer takes it."""
+    takes = inspect.signature(factory_target(make)).parameters
+    known = {} if context_shape is None else {"context_shape": context_shape}
+    part = make(shape, **{name: value for name, value in known.items() if name in takes})
+    if not isinstance(part, Transform | Flow):
+        raise ConfigError(
+            f"layers holds {type(part).__name__}; accepted are transforms, and flows that are made "
+            "of one."
+        )
+    return part
+
+
+def _is_standard(base: Density) -> bool:
+    """Whether it is the normal density that every flow has unless it is given another."""
+    fixed = isinstance(base, Normal) and not [*base.parameters()]
+    return fixed and not any(bool(buffer.any()) for buffer in base.buffers())

@@ -1,0 +1,254 @@
+"""Funnels: layers that drop dimensions and score what they drop (Klein et al. 2021)."""
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
+
+from lightning_flows.bases.base import Density
+from lightning_flows.bases.conditional import ConvNormal
+from lightning_flows.bases.given import DensityFactory
+from lightning_flows.errors import ConfigError
+from lightning_flows.shapes import Shape, joined_shape
+from lightning_flows.transforms.autoregressive import Autoregressive
+from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.coupling import AdditiveCoupling, Coupling
+from lightning_flows.transforms.linear import LULinear, Permutation
+from lightning_flows.transforms.reshape import PerPosition, Squeeze
+from lightning_flows.transforms.slicing import Slice
+from lightning_flows.transforms.spline import RationalQuadratic
+from lightning_flows.transforms.surjections import OnEntries
+from lightning_flows.transforms.univariate import Affine, Univariate
+
+__all__ = ["AffineFunnel", "ConvFunnel", "Funnel", "MLPFunnel", "SplineFunnel"]
+
+
+class Funnel(Chain):
+    """z = f(x_a; x_b) with a map f of x_a that depends on x_b, which is dropped.
+
+    x_a are the first entries of x along its first dimension, x_b are the others: f works
+    `OnEntries`, a `Slice` drops x_b. The contribution log|det ∂f/∂x_a| + log p(x_b | z) is exact
+    where f is a bijection. Decoding draws x_b from p(x_b | z) and inverts f. Since p sees z, and
+    not x_a, z can summarise x_b.
+
+    Args:
+        bijection: f; its event is x_a, and its context is x_b, or the vector of x_b and `context`.
+        drop: number of entries of x_b along the first dimension.
+        density: density p(x_b | z), or what makes one; a `ConditionalNormal` unless given, any
+            flow is one too.
+        context_shape: shape of what both depend on besides.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        bijection: Transform,
+        drop: int,
+        *,
+        density: Density | DensityFactory | None = None,
+        context_shape: Sequence[int] | int | None = None,
+    ) -> None:
+        kept, *rest = bijection.event_shape
+        shape = (kept + drop, *rest)
+        mapped = OnEntries(shape, range(kept), bijection, context_shape=context_shape)
+        super().__init__([mapped, Slice(shape, kept, density=density, context_shape=context_shape)])
+
+
+class FunnelOptions(TypedDict, total=False):
+    """What affine and spline funnels take beside their univariate map; see `AffineFunnel`."""
+
+    autoregressive: bool
+    hidden: Sequence[int]
+    activation: str
+    density: Density | DensityFactory | None
+    context_shape: Sequence[int] | int | None
+
+
+class _UnivariateFunnel(Funnel):
+    """A funnel whose f is monotone in each dimension of x_a."""
+
+    def __init__(
+        self,
+        features: int,
+        latent_features: int,
+        univariate: Univariate,
+        *,
+        autoregressive: bool = False,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        density: Density | DensityFactory | None = None,
+        context_shape: Sequence[int] | int | None = None,
+    ) -> None:
+        dropped = _dropped(features, latent_features)
+        seen = joined_shape((dropped,), context_shape)
+        bijection: Transform
+        if autoregressive:
+            bijection = Autoregressive(
+                latent_features,
+                univariate,
+                hidden=hidden,
+                activation=activation,
+                context_shape=seen,
+            )
+        else:
+            bijection = Coupling(
+                latent_features,
+                univariate,
+                kept=0,
+                hidden=hidden,
+                activation=activation,
+                context_shape=seen,
+            )
+        super().__init__(bijection, dropped, density=density, context_shape=context_shape)
+
+
+class AffineFunnel(_UnivariateFunnel):
+    """Funnel with z = x_a·exp(s) + t, where s and t depend on x_b.
+
+    Args:
+        features: number of dimensions D.
+        latent_features: number of dimensions of z.
+        bound: largest absolute log-scale.
+        autoregressive: whether s_j and t_j depend on the dimensions of x_a before j as well;
+            decoding then goes through the dimensions of z one after the other.
+        hidden: width of each hidden layer of the conditioner.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        context_shape: shape of what the layer is conditioned on.
+
+    Raises:
+        ConfigError: `latent_features` is not between 1 and D - 1.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent_features: int,
+        *,
+        bound: float = 3.0,
+        **options: Unpack[FunnelOptions],
+    ) -> None:
+        super().__init__(features, latent_features, Affine(bound), **options)
+
+
+class SplineFunnel(_UnivariateFunnel):
+    """Funnel with a rational-quadratic spline of x_a whose knots depend on x_b.
+
+    Args:
+        features: number of dimensions D.
+        latent_features: number of dimensions of z.
+        bins: number of bins of each spline.
+        bound: the spline lives on [-bound, bound] and is the identity outside.
+        autoregressive: whether spline j depends on the dimensions of x_a before j as well;
+            decoding then goes through the dimensions of z one after the other.
+        hidden: width of each hidden layer of the conditioner.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        context_shape: shape of what the layer is conditioned on.
+
+    Raises:
+        ConfigError: `latent_features` is not between 1 and D - 1.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent_features: int,
+        *,
+        bins: int = 8,
+        bound: float = 5.0,
+        **options: Unpack[FunnelOptions],
+    ) -> None:
+        super().__init__(features, latent_features, RationalQuadratic(bins, bound), **options)
+
+
+class MLPFunnel(Funnel):
+    """Funnel with z = A·x_a + net(x_b), where A is an LU product.
+
+    Args:
+        features: number of dimensions D.
+        latent_features: number of dimensions of z.
+        hidden: width of each hidden layer of the network; none makes it linear.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        context_shape: shape of what the layer is conditioned on.
+
+    Raises:
+        ConfigError: `latent_features` is not between 1 and D - 1.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent_features: int,
+        *,
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        density: Density | DensityFactory | None = None,
+        context_shape: Sequence[int] | int | None = None,
+    ) -> None:
+        dropped = _dropped(features, latent_features)
+        seen = joined_shape((dropped,), context_shape)
+        bijection = _matrix_and_shift(latent_features, seen, hidden, activation)
+        super().__init__(bijection, dropped, density=density, context_shape=context_shape)
+
+
+class ConvFunnel(Chain):
+    """A convolution whose stride is its kernel's side, with as many channels as before.
+
+    The restricted convolution of Klein et al. (2021): each window of kernel × kernel pixels gives
+    one pixel z = A·x_a + net(x_b), where x_a is the last pixel of the window, and x_b are the
+    others. Without hidden layers that is an ordinary convolution.
+
+    Args:
+        event_shape: (channels, height, width).
+        kernel: side of a window; must divide height and width.
+        hidden: width of each hidden layer of the network; none makes it linear.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        density: density of the dropped pixels, channels of an image as large as z, or what makes
+            one; a `ConvNormal` unless given, which sees a neighbourhood of z.
+
+    Raises:
+        ShapeError: the event is no image, or its sides are not multiples of `kernel`.
+        ConfigError: `kernel` is less than 2.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        kernel: int = 2,
+        *,
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        density: Density | DensityFactory | None = None,
+    ) -> None:
+        if kernel < 2:
+            raise ConfigError(f"kernel is {kernel}; accepted are integers from 2 up.")
+        windows = Squeeze(event_shape, kernel)
+        channels, (n, height, width) = windows.event_shape[0], windows.latent_shape
+        last = [*range(kernel**2 - 1, n, kernel**2)]
+        order = last + [i for i in range(n) if i not in last]
+        bijection = _matrix_and_shift(channels, (n - channels,), hidden, activation)
+        funnel = Funnel(
+            PerPosition(bijection, (height, width)), n - channels, density=density or ConvNormal
+        )
+        super().__init__([windows, Permutation(windows.latent_shape, order), funnel])
+
+
+def _matrix_and_shift(
+    features: int, seen: Shape, hidden: Sequence[int], activation: str
+) -> Transform:
+    shift = AdditiveCoupling(
+        features, kept=0, hidden=hidden, activation=activation, context_shape=seen
+    )
+    return Chain([LULinear(features), shift])
+
+
+def _dropped(features: int, latent_features: int) -> int:
+    if not 1 <= latent_features < features:
+        raise ConfigError(
+            f"latent_features is {latent_features}; of {features} features "
+            f"accepted are 1 to {features - 1}."
+        )
+    return features - latent_features

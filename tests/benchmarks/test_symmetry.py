@@ -1,0 +1,56 @@
+"""The comparison on data with symmetries runs and reports; its integral is right."""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
+
+from benchmarks import symmetry
+from benchmarks.symmetry import CASES, Outcome
+from lightning_flows.families import SurjectiveFlow
+from lightning_flows.flows import ComposedFlow, RealNVP
+from lightning_flows.transforms import Augment
+
+
+def test_every_case_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(symmetry, "BOUNDED", 5)
+    monkeypatch.setattr(symmetry, "ROWS", {"n_train": 50, "n_val": 0, "n_test": 20})
+    out = tmp_path / "results.md"
+    symmetry.main(["--seeds", "2", "--steps", "1", "--draws", "3", "--out", str(out)])
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("<!-- symmetry: begin -->")
+    for case in CASES[:-1]:
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {case.data} |")]
+        assert row.count("±") == 3
+    assert text.splitlines()[-2].count("±") == 6
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.data)
+def test_both_flows_have_the_same_size(case):
+    first, second = symmetry.sizes(case)
+    assert abs(first - second) <= 0.05 * first
+
+
+@torch.no_grad()
+def test_the_integral_is_what_many_draws_find():
+    torch.manual_seed(0)
+    layers = [partial(Augment, add=1), partial(RealNVP, layers=2, hidden=(8,))]
+    model = SurjectiveFlow(partial(ComposedFlow, layers=layers), 2, chunk_size=2000).eval()
+    for parameter in model.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    x = torch.randn(6, 2)
+    weights = model.log_weights(x, n=20_000)
+    found = weights.logsumexp(1) - math.log(20_000)
+    torch.testing.assert_close(symmetry.integral(model, x), found, atol=0.05, rtol=0)
+
+
+def test_a_run_that_broke_is_left_out():
+    plain, ours = [Outcome(-2.0), Outcome(), Outcome(-3.0)], [Outcome(-1.5), Outcome(-1.0)]
+    assert symmetry.figure(plain, "log_prob") == "-2.5 ± 0.5"
+    assert symmetry.difference(plain, ours) == "0.5"

@@ -1,0 +1,178 @@
+"""What `ComponentExtraction` finds, logs, keeps and says, on modules whose Jacobian is known."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from foreign import Cloud, Foreign, loader, trainer
+from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.callbacks.budget import plan
+from lightning_flows.callbacks.signs import signs
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians import components
+from lightning_flows.jacobians.components import OVERSAMPLING
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*module.s. in eval mode at the start"),
+    pytest.mark.filterwarnings("ignore:.*val_dataloader"),
+]
+
+
+def fit(root: Path, module: Foreign, **options: Any) -> pl.Trainer:
+    epochs = options.pop("max_epochs", 1)
+    callback = ComponentExtraction(**{"every_n_epochs": 1, **options})
+    run = trainer(root, callbacks=[callback], max_epochs=epochs)
+    run.fit(module, loader(module.shape), loader(module.shape))
+    return run
+
+
+def arrays(root: Path, stem: str = "0001") -> dict[str, np.ndarray[Any, Any]]:
+    with np.load(root / "images" / "components" / f"{stem}.npz") as found:
+        return dict(found)
+
+
+def test_what_is_logged_is_what_the_matrix_says(tmp_path: Path) -> None:
+    module = Foreign((5,), lr=0.0)
+    logged = fit(tmp_path, module, points=4, relative=0.1).callback_metrics
+    matrix = module.matrix.detach()
+    widths = torch.linalg.svdvals(matrix)
+    condition = float(widths[0] / widths[-1])
+    columns = matrix / matrix.norm(dim=0)
+    off = float((columns.T @ columns - torch.eye(5)).square().sum().div(20).sqrt())
+    assert logged["val/jacobian/condition"] == pytest.approx(condition, rel=1e-4)
+    assert logged["val/jacobian/orthogonality"] == pytest.approx(off, rel=1e-4)
+    assert logged["val/dimension"] == (widths.square() > 0.1 * widths[0].square()).sum()
+    assert logged["val/component_products"] == 4 * 5
+    assert "val/component_agreement" not in logged
+    kept = arrays(tmp_path)
+    np.testing.assert_allclose(kept["condition"], logged["val/jacobian/condition"], rtol=1e-4)
+    np.testing.assert_allclose(kept["scales"], widths.expand(4, 5), rtol=1e-4)
+    np.testing.assert_allclose(kept["explained"].sum(1), 1, rtol=1e-5)
+
+
+class Turning(Foreign):
+    """Turns its plane by 30 degrees from drawing to drawing."""
+
+    def on_train_epoch_start(self) -> None:
+        angle = torch.tensor(torch.pi / 6 * self.current_epoch)
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+        self.matrix.data = turn @ torch.diag(torch.tensor([2.0, 1.0]))
+
+
+def test_agreement_and_signs_follow_the_drawing_before(tmp_path: Path) -> None:
+    logged = fit(tmp_path, Turning((2,), lr=0.0), max_epochs=7).callback_metrics
+    assert logged["val/component_agreement"] == pytest.approx(3**0.5 / 2, rel=1e-5)
+    axes = [arrays(tmp_path, f"{epoch:04d}")["axes"] for epoch in range(1, 8)]
+    for before, after in pairwise(axes):
+        np.testing.assert_allclose((before * after).sum(2), 3**0.5 / 2, rtol=1e-5)
+    np.testing.assert_allclose(axes[6], -axes[0], atol=1e-5)  # after half a turn
+
+
+def test_signs_agree_between_neighbours() -> None:
+    x = torch.linspace(0.4, 2.7, 24)[:, None]
+    z = torch.cat([x, 0 * x], 1)
+
+    def decode(z: Tensor) -> Tensor:  # an arc: its first axis turns over more than a quarter
+        return torch.stack([z[:, 0].cos(), z[:, 0].sin()], 1) * (1 + 0.1 * z[:, 1:])
+
+    found = components(lambda x: z, decode, decode(z))
+    raw = found.axes
+    assert ((raw[1:] * raw[:-1]).sum(2) < 0).any()
+    turned = raw * signs(found, None)[..., None]
+    assert ((turned[1:] * turned[:-1]).sum(2) > 0).all()
+    last = raw.clone()
+    last[0] = torch.nan
+    kept = raw * signs(found, replace(found, axes=-last))[..., None]
+    assert torch.equal(kept[1:], -raw[1:])
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 4, 4)])
+def test_walks_go_two_standard_deviations_along_the_axes(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    fit(tmp_path, Foreign(shape, lr=0.0), points=5, walks=3)
+    found = arrays(tmp_path)
+    walks, k = found["walks"], found["axes"].shape[1]
+    assert walks.shape == (3, k, 9, *shape)
+    reach = found["axes"][:3] * found["scales"][:3, :k].reshape(3, k, *[1] * len(shape))
+    for step, offset in enumerate(found["offsets"]):
+        expected = found["points"][:3, None] + offset * reach
+        np.testing.assert_allclose(walks[:, :, step], expected, rtol=1e-3, atol=1e-3)
+    assert (tmp_path / "images" / "components" / "walks" / "0001.png").exists()
+
+
+def test_labels_are_kept(tmp_path: Path) -> None:
+    fit(tmp_path, Foreign((2,)), points=16)
+    assert arrays(tmp_path)["labels"].tolist() == [0, 1, 2, 3] * 4
+    np.testing.assert_array_equal(arrays(tmp_path)["points"][:3], Cloud((2,)).x[[0, 16, 32]])
+
+
+def test_the_iterative_method_counts_what_it_does(tmp_path: Path) -> None:
+    options = {"points": 3, "k": 2, "walks": 0, "method": "iterative"}
+    logged = fit(tmp_path, Foreign((1, 4, 4), lr=0.0), **options).callback_metrics
+    found, block = arrays(tmp_path), 2 * (2 + OVERSAMPLING)
+    assert found["scales"].shape == (3, 2)
+    assert found["converged"].all()
+    assert logged["val/component_products"] == block * found["iterations"].sum()
+    assert not {"val/dimension", "val/jacobian/condition"} & set(logged)
+    assert not (tmp_path / "images" / "components" / "dimension").exists()
+    (tmp_path / "full").mkdir()
+    fit(tmp_path / "full", Foreign((1, 4, 4), lr=0.0), **{**options, "method": "full"})
+    exact = arrays(tmp_path / "full")["scales"][:, :2]
+    np.testing.assert_allclose(found["scales"], exact, rtol=0.01)
+
+
+def test_a_budget_cuts_walks_first_and_then_points(tmp_path: Path) -> None:
+    message = "the budget of 70 Jacobian products allows 4 of 5 points, at 16 products each"
+    with pytest.warns(UserWarning, match=message):
+        logged = fit(tmp_path, Foreign((1, 4, 4)), points=5, budget=70).callback_metrics
+    assert logged["val/component_products"] == 64
+    assert len(arrays(tmp_path)["points"]) == 4
+    assert "walks" not in arrays(tmp_path)
+
+
+def test_plans_stay_within_their_budget() -> None:
+    wanted: dict[str, Any] = {"k": None, "method": None, "through": "decode"}
+    for size in (1, 3, 16, 784):
+        for budget in (1, 100, 1000, 10**4, 10**5, 10**7):
+            made, cut = plan(size, points=8, walks=3, budget=budget, **wanted)
+            spent = made.points * made.cost + made.walks * made.k * made.walk_cost
+            assert spent <= budget or (made.points, made.walks) == (1, 0)
+            assert bool(cut) == ((made.points, made.walks) != (8, 3))
+            assert made.full == (size < 784)
+    with pytest.raises(ConfigError, match="k is 4; the latents have 3 dimensions"):
+        plan(3, points=8, walks=3, budget=100, **{**wanted, "k": 4})
+
+
+class Torn(Foreign):
+    """Its decoder is not finite beside some data."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        torn = (z - self.encode(Cloud((2,)).x[1:2])).abs().sum(1, keepdim=True) < 1e-4
+        return super().decode(torch.where(torn, z * torch.inf, z))
+
+
+def test_a_point_without_a_finite_jacobian_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="at points 1 the Jacobian is not finite; they are left"):
+        run = fit(tmp_path, Torn((2,), lr=0.0), points=4, max_epochs=2)
+    found = arrays(tmp_path, "0002")
+    assert np.isnan(found["axes"][1]).all()
+    for name in ("axes", "scales", "condition", "orthogonality"):
+        assert np.isfinite(np.delete(found[name], 1, 0)).all()
+    assert run.callback_metrics["val/dimension"] == 2
+    assert run.callback_metrics["val/component_agreement"] == pytest.approx(1)
+    assert (tmp_path / "images" / "components" / "0002.png").exists()
+
+
+def test_too_many_components_are_one_warning_and_training_goes_on(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="k is 3; the latents have 2 dimensions") as record:
+        run = fit(tmp_path, Foreign((2,)), k=3, max_epochs=2)
+    assert len([w for w in record if "drew nothing" in str(w.message)]) == 1
+    assert run.current_epoch == 2

@@ -1,0 +1,234 @@
+"""The commands that need a checkpoint and no Trainer, in process."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.datamodules import Toy
+
+import lightning_flows
+from command_lines import small, train
+from lightning_flows import DensityFlow, cli, commands
+from lightning_flows.errors import CheckpointError
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of the moons."""
+    return train(tmp_path_factory.mktemp("trained"))[1].parents[1]
+
+
+@pytest.fixture
+def checkpoint(run):
+    return run / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def alone(checkpoint, here):
+    """A checkpoint without a config beside it."""
+    path = here / "alone.ckpt"
+    path.write_bytes(checkpoint.read_bytes())
+    return path
+
+
+def said(args, capsys):
+    """The one sentence of a command that fails."""
+    with pytest.raises(SystemExit) as stop:
+        commands.main(list(map(str, args)))
+    captured = capsys.readouterr()
+    assert stop.value.code in (1, 2)  # what came, or how it was written
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+def test_load_finds_the_family_by_itself(checkpoint, alone):
+    module = lightning_flows.load(checkpoint)
+    assert type(module) is DensityFlow
+    assert not module.training
+    content = torch.load(alone, weights_only=True)
+    del content["family"]
+    torch.save(content, alone)
+    with pytest.raises(CheckpointError, match="does not name its family"):
+        lightning_flows.load(alone)
+
+
+def test_samples_are_those_of_the_model_for_a_seed(checkpoint, capsys):
+    args = ["sample", f"--ckpt_path={checkpoint}", "-n", "70", "--batch_size=32"]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.manual_seed(ord(name))
+        commands.main([*args, f"--out=new/{name}.npz", f"--seed={seed}"])
+    assert "new/a.npz\n" in capsys.readouterr().out
+    a, b, c = (np.load(f"new/{name}.npz")["samples"] for name in "abc")
+    assert a.shape == (70, 2)
+    assert len(np.unique(a, axis=0)) == 70
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    commands.main([*args, "--out=cold.npz", "--temperature=0"])
+    assert len(np.unique(np.load("cold.npz")["samples"].round(4), axis=0)) == 1
+    commands.main([*args, "--out=a.png"])
+    assert Path("a.png").read_bytes().startswith(PNG)
+
+
+def test_components_are_those_of_the_callback(run, checkpoint, here, capsys):
+    args = ["components", f"--ckpt_path={checkpoint}", "--points=5", "--k=2", "--relative=0.1"]
+    commands.main([*args, "--out=found"])
+    written = capsys.readouterr().out.split()
+    assert {str(path) for path in Path("found").iterdir()} == set(written)
+    pictures = [path for path in written if path.endswith(".png")]
+    assert {f"found/{name or 'components'}.png" for name in ComponentExtraction.figures} >= {
+        *pictures
+    }
+    assert len(pictures) >= 3
+
+    options = ["--trainer.callbacks=ComponentExtraction", "--trainer.callbacks.points=5"]
+    options += ["--trainer.callbacks.k=2", "--trainer.callbacks.relative=0.1"]
+    options += ["--data.standardise=true", f"--ckpt_path={checkpoint}"]
+    cli.main(small("validate", *options))
+    (drawn,) = here.glob("runs/**/images/components/validate.npz")
+    with np.load("found/components.npz") as found, np.load(drawn) as expected:
+        assert sorted(found) == sorted(expected)
+        for key in expected:
+            np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def test_data_comes_from_the_option_or_a_config_or_the_run(run, checkpoint, alone):
+    args = ["components", "--points=3"]
+    own = ["--data=Toy", "--data.n_val=100"]
+    commands.main([*args, f"--ckpt_path={alone}", "--out=option", *own])
+    commands.main([*args, f"--ckpt_path={alone}", "--out=config", f"--config={run}/config.yaml"])
+    commands.main([*args, f"--ckpt_path={checkpoint}", "--out=run"])
+    commands.main([*args, f"--ckpt_path={checkpoint}", "--out=test", "--split=test"])
+    few, many = (Toy("moons", n_val=n, n_test=100).load() for n in (100, 2000))
+    for folder, points in {
+        "option": few["val"], "config": many["val"], "run": many["val"], "test": many["test"]
+    }.items():  # fmt: skip
+        found = np.load(f"{folder}/components.npz")["points"]
+        np.testing.assert_array_equal(found, points[0][:3], err_msg=folder)
+
+
+def test_nothing_is_overwritten_silently(checkpoint, capsys):
+    Path("out").mkdir()
+    for name, args in {
+        "out/spectrum.png": ["components", "--out=out", "--points=2"],
+        "out/x.npz": ["sample", "--out=out/x.npz"],
+    }.items():
+        Path(name).write_text("mine")
+        args = [*args, f"--ckpt_path={checkpoint}"]
+        assert f"{name} exists already; --overwrite replaces it." in said(args, capsys)
+        assert Path(name).read_text() == "mine"
+        commands.main([*args, "--overwrite"])
+        capsys.readouterr()
+        assert Path(name).read_bytes() != b"mine"
+
+
+class NoDecoder(DensityFlow):
+    """Cannot decode."""
+
+    decode = None
+
+
+def test_a_module_without_decode_is_refused(checkpoint, capsys, monkeypatch):
+    content = torch.load(checkpoint, weights_only=True)
+    content["family"] = {"class_path": "a_family.NoDecoder", "init_args": {}}
+    torch.save(content, "other.ckpt")
+    monkeypatch.setitem(sys.modules, "a_family", sys.modules[__name__])
+    line = said(["components", "--ckpt_path=other.ckpt", "--out=x"], capsys)
+    assert "ComponentExtraction calls decode(z), which NoDecoder does not have" in line
+
+
+BAD_INPUT = {
+    "no data": (["components", "--out=x"], "alone.ckpt is a checkpoint without data"),
+    "no config": (["components", "--out=x", "--config=no.yaml"], "No such file or directory: no.y"),
+    "no section": (["components", "--out=x", "--config=empty.yaml"], "no section `data`"),
+    "other data": (["components", "--out=x", "--data=Digits"], "x has shape"),
+    "class": (["components", "--out=x", "--data=Toyy"], "Toyy is unknown or does not fit"),
+    "split": (["components", "--out=x", "--data=Toy", "--data.n_val=0"], "Toy has no val split"),
+    "too many": (["components", "--out=x", "--data=Toy", "--k=3"], "k is 3"),
+    "option": (["components", "--out=x", "--tikhonov=-1"], "tikhonov is -1.0"),
+    "unknown": (["sample", "--out=x.npz", "--temprature=1"], "--temprature=1"),
+    "number": (["sample", "--out=x.npz", "-n", "0"], "n is 0; accepted are integers from 1 up"),
+    "batches": (["sample", "--out=x.npz", "--batch_size=0"], "batch_size is 0"),
+    "cold": (["sample", "--out=x.npz", "--temperature=-1"], "temperature is -1.0"),
+    "format": (["sample", "--out=x.jpg"], "x.jpg is no file that can be written"),
+    "label": (["sample", "--out=x.npz", "--label=3"], "label was given, but the model is not"),
+    "device": (["sample", "--out=x.npz", "--device=abacus"], "device 'abacus' cannot be used"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_one_sentence(name, alone, capsys):
+    Path("empty.yaml").write_text("")
+    args, message = BAD_INPUT[name]
+    assert message in said([*args, "--ckpt_path=alone.ckpt"], capsys)
+    assert not Path("x").exists()
+
+
+def test_checkpoints_that_cannot_be_read(alone, capsys):
+    args = ["sample", "--out=x.npz", "--ckpt_path=alone.ckpt"]
+    alone.write_bytes(alone.read_bytes()[:500])
+    assert "alone.ckpt is damaged or no checkpoint" in said(args, capsys)
+    alone.unlink()
+    assert "The checkpoint alone.ckpt does not exist." in said(args, capsys)
+    assert "required: ckpt_path" in said(args[:2], capsys)
+
+
+CONDITIONAL = ["--data=Digits", "--data.conditional=true", "--data.batch_size=500"]
+
+
+def test_images_and_labels(here, capsys):
+    options = [option for option in small("fit") if "--data" not in option]
+    cli.main([*options, *CONDITIONAL, "--trainer.max_steps=1"])
+    (checkpoint,) = here.glob("runs/**/last.ckpt")
+    capsys.readouterr()
+    args = ["sample", f"--ckpt_path={checkpoint}", "-n=3"]
+    line = said([*args, "--out=x.npz"], capsys)
+    assert "conditioned on context of shape (10,) and label is None" in line
+    for label in (1, 7):
+        commands.main([*args, f"--out={label}.npz", f"--label={label}"])
+    one, seven = (np.load(f"{label}.npz")["samples"] for label in (1, 7))
+    assert one.shape == (3, 1, 8, 8)
+    assert not np.array_equal(one, seven)
+    commands.main([*args, "--out=1.png", "--label=1"])
+    assert Path("1.png").read_bytes().startswith(PNG)
+    commands.main(["components", f"--ckpt_path={checkpoint}", "--out=c", "--points=2", "--k=2"])
+    assert np.load("c/components.npz")["axes"].shape == (2, 2, 1, 8, 8)
+
+
+def test_help_shows_the_commands_beside_those_of_the_trainer(capsys, monkeypatch):
+    for args, words in (
+        (["--help"], ("fit", "validate", "test", "predict", "sample ", "components ")),
+        (["sample", "--help"], ("-n N", "--temperature", "Draw samples from a checkpoint")),
+        (["components", "--help"], ("--data", "--points", "--overwrite")),
+    ):
+        monkeypatch.setattr(sys, "argv", ["lightning-flows", *args])
+        with pytest.raises(SystemExit) as stop:
+            cli.run()
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        for word in words:
+            assert word in out, word
+
+
+def test_options_before_the_command_are_refused(checkpoint, capsys, run):
+    Path("some.yaml").write_text(yaml.safe_dump({}))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--config=some.yaml", "sample", f"--ckpt_path={checkpoint}", "--out=x.npz"])
+    assert stop.value.code == 2
+    assert "sample must come first on the command line" in capsys.readouterr().err
