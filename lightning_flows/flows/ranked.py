@@ -1,7 +1,7 @@
 """A multi-scale flow whose splits follow what entries add to the likelihood."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class RankedFlow(Flow):
         ConfigError: fewer than two levels, fewer than one step, or an unknown `early`.
         ShapeError: neither a vector nor an image, or too small for so many levels.
     """
+
+    transform: Multiscale
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class RankedFlow(Flow):
         """
         self.check(x, context)
         carried = torch.zeros_like(x)
-        levels = self.transform.levels
+        levels: list[Any] = list(self.transform.levels)
         for level in levels[:split]:
             x, carried = entry_contributions(level, x, context, carried)
             left = x.shape[1] // 2
