@@ -29,6 +29,8 @@ class ImageDataModule(FlowDataModule):
         event_shape: (channels, height, width).
         levels: number of values that a pixel may take.
         alpha: how far Logit draws in the ends of the unit interval.
+        minimum_scale: least deviation that Standardise divides a pixel by. Without, the noise of
+            dequantisation is all that pixels at the border hold, at the size of ink.
         label_names: names of the classes.
         conditional: give labels as one-hot vectors that a model is conditioned on.
         batch_size: images in a batch, on each device.
@@ -41,6 +43,7 @@ class ImageDataModule(FlowDataModule):
         *,
         levels: int = 256,
         alpha: float = 1e-6,
+        minimum_scale: float = 0.0,
         label_names: Sequence[str] | None = None,
         conditional: bool = False,
         batch_size: int = 256,
@@ -50,7 +53,7 @@ class ImageDataModule(FlowDataModule):
             [
                 Dequantise(event_shape, levels),
                 Logit(event_shape, alpha),
-                Standardise(event_shape),
+                Standardise(event_shape, minimum_scale=minimum_scale),
             ]
         )
         super().__init__(
@@ -125,6 +128,8 @@ class MNIST(ImageDataModule):
         validation: number of training images to validate on instead.
         limit: train on this many images only; all unless given.
         alpha: how far Logit draws in the ends of the unit interval.
+        minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
+            the noise of dequantisation small at the border.
         conditional: give labels as one-hot vectors that a model is conditioned on.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
@@ -140,6 +145,7 @@ class MNIST(ImageDataModule):
         validation: int = 5000,
         limit: int | None = None,
         alpha: float = 1e-6,
+        minimum_scale: float = 0.0,
         conditional: bool = False,
         batch_size: int = 256,
         seed: int = 0,
@@ -147,6 +153,7 @@ class MNIST(ImageDataModule):
         super().__init__(
             (1, 28, 28),
             alpha=alpha,
+            minimum_scale=minimum_scale,
             label_names=self._label_names,
             conditional=conditional,
             batch_size=batch_size,
@@ -197,6 +204,8 @@ class FashionMNIST(MNIST):
         validation: number of training images to validate on instead.
         limit: train on this many images only; all unless given.
         alpha: how far Logit draws in the ends of the unit interval.
+        minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
+            the noise of dequantisation small at the border.
         conditional: give labels as one-hot vectors that a model is conditioned on.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.

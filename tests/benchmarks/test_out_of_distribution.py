@@ -10,6 +10,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
+from benchmarks import anomalies
 from benchmarks import out_of_distribution as ood
 from image_files import write_images
 from lightning_flows.families import DensityFlow, FreeFormInjectiveFlow
@@ -100,3 +101,15 @@ def test_scores_without_a_number_are_most_foreign():
 
     scores = ood.score(Blind(), torch.zeros(3, 1, 28, 28))
     assert scores[ood.AMBIENT].tolist() == [math.inf, 0, 1]
+
+
+def test_models_of_few_latents_are_compared(few, tmp_path, monkeypatch):
+    funnels = anomalies.METHODS["funnels, 4 latents"]
+    methods = {"funnels": funnels, "bijective": BIJECTIVE, "broken": BROKEN}
+    monkeypatch.setattr(anomalies, "METHODS", methods)
+    out = tmp_path / "found.md"
+    anomalies.main(["--data", str(few), "--seeds", "1", "--steps", "2", "--out", str(out)])
+    rows = [line.strip("| ").split(" | ") for line in out.read_text("utf-8").splitlines()]
+    found = {row[0]: row[1:] for row in rows if row[0] in methods}
+    assert [row[-1] for row in found.values()] == ["0", "0", "1"]
+    assert all(0 <= float(area) <= 1 for area in found["funnels"][:2])
