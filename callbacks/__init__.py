@@ -6,11 +6,13 @@ from .density_plot import DensityPlot
 from .guards import NonFiniteGuard
 from .out_of_distribution import OutOfDistribution
 from .predictions import PredictionWriter
+from .ranking import ContributionRanking
 from .reconstructions import ReconstructionGrid
 from .samples import SampleGrid
 
 __all__ = [
     "ComponentExtraction",
+    "ContributionRanking",
     "DensityPlot",
     "FlowCallback",
     "NonFiniteGuard",

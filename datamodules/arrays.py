@@ -10,7 +10,7 @@ from lightning_flows.errors import ConfigError, DataError
 from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits, split_indices
-from .columns import without_redundant
+from .columns import with_categories_of_training, without_redundant
 from .files import Table, as_table, read_tables
 
 __all__ = ["Arrays"]
@@ -32,6 +32,8 @@ class Arrays(FlowDataModule):
         test_path: file of the test data.
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
+        categorical: names or positions of columns of categories, text or numbers. They become
+            numbers from 0 up, are not standardised, and need a `MixedFlow` with `classes`.
         redundant: what happens to columns of a table that are constant or equal an earlier one,
             so that no density of full dimension exists: refuse them, drop them, or keep them for
             a flow that learns a manifold (constant ones only if not standardised).
@@ -43,6 +45,9 @@ class Arrays(FlowDataModule):
 
     Attributes:
         column_names: names of the columns of a table, or None.
+        categories: the categories of each column that has some, by its name; number i stands for
+            the i-th.
+        classes: number of categories of each column, 0 for a real one; empty without categories.
 
     Raises:
         ConfigError: none or both of path and data, or shares that leave nothing.
@@ -58,6 +63,7 @@ class Arrays(FlowDataModule):
         test_path: str | None = None,
         key: str | None = None,
         columns: list[int | str] | None = None,
+        categorical: list[int | str] | None = None,
         redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
@@ -72,23 +78,31 @@ class Arrays(FlowDataModule):
                 raise ConfigError(f"{name} is {share}; accepted are shares from 0 up to 1.")
         if redundant not in ("refuse", "drop", "keep"):
             raise ConfigError(f"redundant is {redundant!r}; accepted are refuse, drop and keep.")
+        options: dict[str, Any] = {"columns": columns, "categorical": categorical or ()}
         if path is not None:
-            tables = read_tables(path, key=key, columns=columns)
+            tables = read_tables(path, key=key, **options)
         else:
-            tables = _tables_in_memory(data, columns)
+            tables = _tables_in_memory(data, options)
         for split, file in (("val", val_path), ("test", test_path)):
             if file is not None:
-                tables[split] = read_tables(file, key=key, columns=columns)["train"]
-        tables = without_redundant(tables, redundant)
+                tables[split] = read_tables(file, key=key, **options)["train"]
+        tables = without_redundant(with_categories_of_training(tables), redundant)
         event_shape = tuple(tables["train"].values.shape[1:])
+        names, categories = tables["train"].names, tables["train"].categories
+        places = [place for place, name in enumerate(names) if name in categories]
+        preprocess: Standardise | None = None
+        if standardise and len(places) < max(len(names), 1):
+            preprocess = Standardise(event_shape, untouched=places)
         super().__init__(
             event_shape,
-            preprocess=Standardise(event_shape) if standardise else None,
+            preprocess=preprocess,
             batch_size=batch_size,
             seed=seed,
         )
         self.save_hyperparameters(logger=False, ignore=["data"])
-        self.column_names = tables["train"].names or None
+        self.column_names = names or None
+        self.categories = {names[place]: categories[names[place]] for place in places}
+        self.classes = tuple(len(categories.get(name, ())) for name in names) if places else ()
         self._tables = tables
         self._shares = {"val": validation, "test": test}
 
@@ -106,20 +120,23 @@ class Arrays(FlowDataModule):
                 if len(index):
                     splits[name] = (x[index],)
         if self.preprocess is not None and self.column_names is not None:
-            _refuse_constant_columns(splits["train"][0], self.column_names)
+            real = [i for i, name in enumerate(self.column_names) if name not in self.categories]
+            _refuse_constant_columns(
+                splits["train"][0][:, real], [self.column_names[i] for i in real]
+            )
         return splits
 
 
-def _tables_in_memory(data: Any, columns: Sequence[int | str] | None) -> dict[str, Table]:
+def _tables_in_memory(data: Any, options: dict[str, Any]) -> dict[str, Table]:
     if not isinstance(data, Mapping):
-        return {"train": as_table(data, "data", columns=columns)}
+        return {"train": as_table(data, "data", **options)}
     unknown = set(data) - {"train", "val", "test"}
     if unknown or "train" not in data:
         raise ConfigError(
             f"data has the entries {', '.join(map(str, data))}; accepted are train, and beside it "
             "val and test."
         )
-    return {name: as_table(part, f"data[{name!r}]", columns=columns) for name, part in data.items()}
+    return {name: as_table(part, f"data[{name!r}]", **options) for name, part in data.items()}
 
 
 def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Columns of a table that say nothing: constant ones, and repetitions of earlier ones."""
+"""Columns of a table: redundant ones, and categories that mean the same in all tables."""
 
 from typing import Literal
 
@@ -6,9 +6,28 @@ import torch
 
 from lightning_flows.errors import DataError
 
+from .categories import renumbered
 from .files import Table
 
-__all__ = ["without_redundant"]
+__all__ = ["with_categories_of_training", "without_redundant"]
+
+
+def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
+    """Number categories in all tables as in the training table.
+
+    Raises:
+        DataError: a category that the training table does not have.
+    """
+    labels = tables["train"].categories
+    for split, table in tables.items():
+        if split != "train" and labels:
+            values = table.values.clone()
+            for name, own in table.categories.items():
+                place = table.names.index(name)
+                owner = f"Column {name} of the {split} data"
+                values[:, place] = renumbered(values[:, place], own, labels[name], owner)
+            tables = {**tables, split: table._replace(values=values, categories=labels)}
+    return tables
 
 
 def without_redundant(
@@ -51,7 +70,9 @@ def without_redundant(
                 f"{len(names)}."
             )
     return {
-        split: Table(table.values[:, kept], tuple(table.names[place] for place in kept))
+        split: table._replace(
+            values=table.values[:, kept], names=tuple(table.names[place] for place in kept)
+        )
         for split, table in tables.items()
     }
 

@@ -1,7 +1,8 @@
 """Arrays and tables from files, checked and with the names of their columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError, DataError
+
+from .categories import Labels, number_categories, places_of
 
 __all__ = ["Table", "as_table", "read_tables"]
 
@@ -22,14 +25,20 @@ class Table(NamedTuple):
     Args:
         values: (rows, *event_shape), in the default floating type.
         names: names of the columns where there are two dimensions, else empty.
+        categories: what the numbers in columns of categories stand for, by the column's name.
     """
 
     values: Tensor
     names: tuple[str, ...]
+    categories: Mapping[str, Labels] = MappingProxyType({})
 
 
 def read_tables(
-    path: str, *, key: str | None, columns: Sequence[int | str] | None
+    path: str,
+    *,
+    key: str | None,
+    columns: Sequence[int | str] | None,
+    categorical: Sequence[int | str] = (),
 ) -> dict[str, Table]:
     """Read a file.
 
@@ -37,6 +46,7 @@ def read_tables(
         path: .npy, .npz, .csv, .tsv or .parquet.
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
+        categorical: names or positions of columns of categories.
 
     Returns:
         "train" alone, or the splits that an .npz file holds under their names.
@@ -67,16 +77,27 @@ def read_tables(
         content = _choose(content, key, path)
     elif not isinstance(content, dict):
         content = {"train": content}
-    return {name: as_table(array, path, columns=columns) for name, array in content.items()}
+    return {
+        name: as_table(array, path, columns=columns, categorical=categorical)
+        for name, array in content.items()
+    }
 
 
-def as_table(data: Any, owner: str, *, columns: Sequence[int | str] | None = None) -> Table:
+def as_table(
+    data: Any,
+    owner: str,
+    *,
+    columns: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] = (),
+) -> Table:
     """Check an array, a tensor or a data frame and turn it into numbers.
 
     Args:
         data: rows along the first dimension.
         owner: what errors call it.
         columns: names or positions of the columns to keep; all unless given.
+        categorical: names or positions of columns of categories, text or numbers, which become
+            numbers from 0 up in the order of the categories.
 
     Raises:
         DataError: fewer than two dimensions, no rows, columns that are not numbers, or values
@@ -84,13 +105,16 @@ def as_table(data: Any, owner: str, *, columns: Sequence[int | str] | None = Non
         ConfigError: a column that is not there.
     """
     names: tuple[str, ...] = ()
+    labels: dict[str, Labels] = {}
+    if categorical:
+        data, labels = number_categories(data, owner, categorical)
     if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
         names = tuple(map(str, data.columns))
         text = [
             name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
         ]
         if columns is not None:
-            places = _places(columns, names, owner)
+            places = places_of(columns, names, owner)
             data, names = data.iloc[:, places], tuple(names[place] for place in places)
             text = [name for name in text if name in names]
         if text:
@@ -109,7 +133,7 @@ def as_table(data: Any, owner: str, *, columns: Sequence[int | str] | None = Non
     if data.ndim == 2:
         names = names or tuple(map(str, range(data.shape[1])))
         if columns is not None:
-            places = _places(columns, names, owner)
+            places = places_of(columns, names, owner)
             data, names = data[:, places], tuple(names[place] for place in places)
     elif columns is not None:
         raise ConfigError(f"columns are for tables; {owner} has shape {tuple(data.shape)}.")
@@ -121,21 +145,7 @@ def as_table(data: Any, owner: str, *, columns: Sequence[int | str] | None = Non
         row, column = (~finite).nonzero()[0].tolist()
         place = f"row {row}, column {names[column]}" if names else f"row {row}"
         raise DataError(f"{owner} holds NaN or infinite values, first in {place}.")
-    return Table(values, names)
-
-
-def _places(columns: Sequence[int | str], names: Sequence[str], owner: str) -> list[int]:
-    places = []
-    for column in columns:
-        if isinstance(column, int) and 0 <= column < len(names):
-            places.append(column)
-        elif column in names:
-            places.append(names.index(str(column)))
-        else:
-            raise ConfigError(f"{owner} has no column {column!r}; there are {', '.join(names)}.")
-    if not places:
-        raise ConfigError("columns is an empty list; leave it out to keep all.")
-    return places
+    return Table(values, names, {name: labels[name] for name in names if name in labels})
 
 
 def _choose(arrays: dict[str, Any], key: str | None, path: str) -> dict[str, Any]:

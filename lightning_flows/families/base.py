@@ -175,8 +175,15 @@ class FlowModule(Recorded, L.LightningModule):
     # -- hooks of the Trainer ------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        classes = getattr(data, "classes", None)
+        if classes and any(classes) and getattr(self.flow, "classes", None) != tuple(classes):
+            raise ConfigError(
+                f"The data has columns of categories, and {type(self.flow).__name__} is not made "
+                f"for them: use MixedFlow with classes={list(classes)}."
+            )
         if self.preprocess is None:
-            preprocess = getattr(getattr(self.trainer, "datamodule", None), "preprocess", None)
+            preprocess = getattr(data, "preprocess", None)
             if isinstance(preprocess, Transform):  # a foreign one may call anything by this name
                 to_recipe(preprocess)  # refuse now what no checkpoint could hold
                 self.preprocess = copy.deepcopy(preprocess).to(self.device)

@@ -7,6 +7,9 @@ from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
+from lightning_flows.flows.latent_prior import LatentPriorFlow
+from lightning_flows.flows.mixed import MixedFlow
+from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
 
@@ -18,8 +21,11 @@ __all__ = [
     "FreeFormFlow",
     "Glow",
     "InjectiveFlow",
+    "LatentPriorFlow",
+    "MixedFlow",
     "NeuralSplineFlow",
     "PaddedFlow",
+    "RankedFlow",
     "RealNVP",
     "SurjectiveSplineFlow",
 ]

@@ -1,6 +1,6 @@
 """Flows of images made of convolutional couplings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
@@ -16,7 +16,7 @@ from lightning_flows.transforms import (
     Transform,
 )
 
-__all__ = ["Glow"]
+__all__ = ["Glow", "glow_steps"]
 
 
 class Glow(Flow):
@@ -67,24 +67,20 @@ class Glow(Flow):
                 f"width) with sides that are multiples of {2**levels}."
             )
 
+        def coupling(shape: Shape, i: int) -> Transform:
+            return AffineCoupling(
+                shape,
+                bound=bound,
+                hidden=hidden,
+                activation=activation,
+                swap=i % 2 == 1,
+                context_shape=context_shape,
+            )
+
         def level(shape: Shape) -> Chain:
             squeeze = Squeeze(shape)
-            parts: list[Transform] = [squeeze]
-            for i in range(steps):
-                if actnorm:
-                    parts.append(ActNorm(squeeze.latent_shape))
-                parts.append(Orthogonal(squeeze.latent_shape))
-                parts.append(
-                    AffineCoupling(
-                        squeeze.latent_shape,
-                        bound=bound,
-                        hidden=hidden,
-                        activation=activation,
-                        swap=i % 2 == 1,
-                        context_shape=context_shape,
-                    )
-                )
-            return Chain(parts)
+            inner = squeeze.latent_shape
+            return Chain([squeeze, *glow_steps(inner, steps, coupling, actnorm=actnorm)])
 
         scales = [level(shape)]
         while len(scales) < levels:
@@ -92,3 +88,15 @@ class Glow(Flow):
             scales.append(level((channels // 2, *sides)))
         transform = Multiscale(scales)
         super().__init__(transform, None if base is None else base(transform.latent_shape))
+
+
+def glow_steps(
+    shape: Shape, steps: int, coupling: Callable[[Shape, int], Transform], *, actnorm: bool
+) -> list[Transform]:
+    """Steps of one level: ActNorm, a rotation of the channels, and coupling number i."""
+    parts: list[Transform] = []
+    for i in range(steps):
+        if actnorm:
+            parts.append(ActNorm(shape))
+        parts += [Orthogonal(shape), coupling(shape, i)]
+    return parts

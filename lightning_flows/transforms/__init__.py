@@ -1,6 +1,7 @@
 """Maps between data and latent, each with its likelihood contribution."""
 
 from lightning_flows.transforms.actnorm import ActNorm
+from lightning_flows.transforms.argmax import Argmax
 from lightning_flows.transforms.autoregressive import (
     AffineAutoregressive,
     Autoregressive,
@@ -44,6 +45,7 @@ from lightning_flows.transforms.funnels import (
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.networks import flowify
 from lightning_flows.transforms.pooling import Max, MaxPool2d
+from lightning_flows.transforms.ranking import Ranking, entry_contributions
 from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.slicing import Augment, Slice
 from lightning_flows.transforms.sorting import Sort, SortedToReal, StochasticPermutation
@@ -68,6 +70,7 @@ __all__ = [
     "AffineAutoregressive",
     "AffineCoupling",
     "AffineFunnel",
+    "Argmax",
     "Augment",
     "Autoregressive",
     "Chain",
@@ -92,6 +95,7 @@ __all__ = [
     "Orthogonal",
     "PerPosition",
     "Permutation",
+    "Ranking",
     "RationalQuadratic",
     "ReLU",
     "Reshape",
@@ -114,5 +118,6 @@ __all__ = [
     "Univariate",
     "VAELayer",
     "VariationalDequantise",
+    "entry_contributions",
     "flowify",
 ]

@@ -41,6 +41,10 @@ class ActNorm(Transform):
         x = z * self._channels(-self.log_scale).exp() + self._channels(self.shift)
         return x, self._contribution(z)
 
+    def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, _ = self.encode(x, context)
+        return z, self._channels(self.log_scale).expand(z.shape)
+
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set shift and scale from a batch, unless that has happened before.

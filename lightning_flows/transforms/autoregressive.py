@@ -62,11 +62,15 @@ class Autoregressive(Transform):
         )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.encode_each(x, context)
+        return z, log_slope.sum(1)
+
+    def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self._ordered(x)
         context = self._flat(context, x)
         h = self.net(x if context is None else torch.cat([context, x], 1))
         z, log_slope = self.univariate.encode(x, h.to(x.dtype))  # autocast stays outside
-        return self._ordered(z), log_slope.sum(1)
+        return self._ordered(z), self._ordered(log_slope)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         steps = self.net.steps(len(z), self._flat(context, z))

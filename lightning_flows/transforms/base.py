@@ -11,7 +11,7 @@ from lightning_flows.bases.noise import FromGlobalState, Reproducible
 from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
 from lightning_flows.errors import ShapeError
 from lightning_flows.recipe import Recorded
-from lightning_flows.shapes import Shape, as_shape
+from lightning_flows.shapes import Shape, as_shape, size
 
 __all__ = [
     "POSITIVE",
@@ -89,6 +89,19 @@ class Transform(Recorded, nn.Module):
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latents to data; returns data and the contribution that `encode` gives there."""
         raise NotImplementedError
+
+    def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encode, and say how much each entry adds to the contribution.
+
+        Layers that map entries one by one give each its log-slope; unless overridden, all entries
+        share alike.
+
+        Returns:
+            Latents and parts of the contribution, both (batch, *latent_shape).
+        """
+        z, contribution = self.encode(x, context)
+        share = contribution / size(self.latent_shape)
+        return z, share.reshape(-1, *[1] * len(self.latent_shape)).expand(z.shape)
 
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set parameters from a batch of data, where the transform asks for it (ActNorm)."""

@@ -73,8 +73,8 @@ class Multiscale(Transform):
     """Levels of transforms; after each but the last, half of the channels become latent.
 
     The multi-scale architecture of RealNVP (Dinh et al. 2017, section 3.6). The first dimension
-    of an event counts the channels; the first half of them is factored out. Latents are flat:
-    what was factored out first comes first.
+    of an event counts the channels; the first half of them is factored out, the smaller one where
+    their number is odd. Latents are flat: what was factored out first comes first.
 
     Args:
         levels: transforms; the event shape of each is the latent shape of the one before it with
@@ -85,7 +85,7 @@ class Multiscale(Transform):
             through all of them.
 
     Raises:
-        ShapeError: an odd number of channels at a split, or shapes that do not fit.
+        ShapeError: one channel only at a split, or shapes that do not fit.
     """
 
     def __init__(self, levels: Sequence[Transform]) -> None:
@@ -95,10 +95,10 @@ class Multiscale(Transform):
         for level, following in pairwise(levels):
             channels, *rest = level.latent_shape
             kept = (channels - channels // 2, *rest)
-            if channels % 2 or following.event_shape != kept:
+            if channels < 2 or following.event_shape != kept:
                 raise ShapeError(
-                    f"{type(level).__name__} gives {level.latent_shape} and keeps half of an even "
-                    f"number of channels; {type(following).__name__} takes {following.event_shape}."
+                    f"{type(level).__name__} gives {level.latent_shape} and keeps half of two "
+                    f"channels or more; {type(following).__name__} takes {following.event_shape}."
                 )
             shapes.append((channels // 2, *rest))
         for level in levels:

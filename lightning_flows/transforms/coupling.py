@@ -99,6 +99,11 @@ class Coupling(Transform):
         changed, log_slope = self.univariate.decode(changed, h)
         return self._join(kept, changed), sum_event(log_slope)
 
+    def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept, changed, h = self._split(x, context)
+        changed, log_slope = self.univariate.encode(changed, h)
+        return self._join(kept, changed), self._join(torch.zeros_like(kept), log_slope)
+
     def _split(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         first, second = x.split(self.halves, 1)
         kept, changed = (second, first) if self.swap else (first, second)

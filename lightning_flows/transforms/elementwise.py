@@ -44,8 +44,12 @@ class ElementwiseAffine(Transform):
         self.net = MLP(inputs, 2 * size(self.event_shape), hidden=hidden, zero_last=True)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.encode_each(x, context)
+        return z, sum_event(log_slope)
+
+    def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         t, s = self._shift_and_log_scale(x, context)
-        return x * s.exp() + t, sum_event(s)
+        return x * s.exp() + t, s
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         t, s = self._shift_and_log_scale(z, context)

@@ -21,6 +21,7 @@ class Standardise(Transform):
         event_shape: shape of one data point.
         minimum_scale: entries with a smaller standard deviation are divided by this number
             instead; 0 refuses constant entries.
+        untouched: entries of a vector that stay as they are (columns of categories).
 
     Attributes:
         mean: (*event_shape).
@@ -32,11 +33,24 @@ class Standardise(Transform):
     std: Tensor
     fitted: Tensor
 
-    def __init__(self, event_shape: Sequence[int] | int, *, minimum_scale: float = 0.0) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        minimum_scale: float = 0.0,
+        untouched: Sequence[int] = (),
+    ) -> None:
         if minimum_scale < 0:
             raise ConfigError(f"minimum_scale is {minimum_scale}; accepted are numbers from 0 up.")
         super().__init__(event_shape)
+        features = self.event_shape[0] if len(self.event_shape) == 1 else 0
+        if not {*untouched} <= {*range(features)}:
+            raise ConfigError(
+                f"untouched is {list(untouched)}; accepted are entries of a vector, and events "
+                f"have shape {self.event_shape}."
+            )
         self.minimum_scale = minimum_scale
+        self.untouched = list(untouched)
         self.register_buffer("mean", torch.zeros(self.event_shape))
         self.register_buffer("std", torch.ones(self.event_shape))
         self.register_buffer("fitted", torch.tensor(False))
@@ -67,6 +81,7 @@ class Standardise(Transform):
         if rows < 2:
             raise DataError(f"Standardise needs at least 2 rows to fit; came {rows}.")
         std = (squares / (rows - 1)).sqrt()
+        mean[self.untouched], std[self.untouched] = 0.0, 1.0
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise DataError("Standardise cannot fit data that holds NaN or infinite values.")
         # rounding alone gives a constant column of large numbers a tiny deviation

@@ -11,9 +11,10 @@ from lightning_flows.bases.conditional import Parametrised
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.positive import HalfNormal
+from lightning_flows.bases.support import by_columns
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.shapes import as_shape, join, joined_shape, size, sum_event
-from lightning_flows.transforms.base import POSITIVE, RECTIFIED, Support, Transform
+from lightning_flows.transforms.base import POSITIVE, REAL, RECTIFIED, Support, Transform
 
 __all__ = ["Abs", "OnEntries", "ReLU"]
 
@@ -138,10 +139,17 @@ class OnEntries(Transform):
 
         OnEntries(5, [0], Chain([Abs(1, sign=Bernoulli, context_shape=4), Inverse(Softplus(1))]))
 
+    Where the transform makes more entries or fewer, they come after the untouched ones. Columns of
+    a table that hold categories, beside real ones:
+
+        OnEntries(5, [1, 3], Argmax([4, 3], context_shape=3))
+
     Args:
         event_shape: shape of one data point.
         entries: which entries of the first dimension the transform maps, in this order.
-        transform: maps events of as many entries into themselves and a set into itself.
+        transform: maps events of as many entries to events that differ in the first dimension at
+            most. It leads from a set into itself, or from integers to the set that the other
+            entries lie in.
         context_shape: shape of what the transform is conditioned on besides.
 
     Raises:
@@ -167,25 +175,34 @@ class OnEntries(Transform):
                 f"entries is {entries}; accepted are different integers from 0 to {features - 1}."
             )
         chosen = (len(entries), *rest)
-        if not transform.event_shape == transform.latent_shape == chosen:
+        if transform.event_shape != chosen or list(transform.latent_shape[1:]) != rest:
             raise ShapeError(
                 f"{type(transform).__name__} maps {transform.event_shape} to "
-                f"{transform.latent_shape}; OnEntries needs {chosen} for both."
+                f"{transform.latent_shape}; OnEntries needs a map of {chosen} that changes the "
+                "first dimension at most."
             )
-        if transform.domain != transform.codomain:
+        domain = transform.domain
+        sets = [] if domain is None else list(domain.columns) or [domain] * len(entries)
+        if domain != transform.codomain and not all(support.discrete for support in sets):
             raise ShapeError(
                 f"{type(transform).__name__} leads from {transform.domain} to "
                 f"{transform.codomain}, which other entries do not; chain it with a bijection that "
                 "leads back."
             )
+        if domain != transform.codomain:
+            of_entry = dict(zip(entries, sets, strict=True))
+            codomain = transform.codomain or REAL
+            domain = by_columns([of_entry.get(i) or codomain for i in range(features)])
+        others = [i for i in range(features) if i not in entries]
+        grown = len(others) + transform.latent_shape[0]
         super().__init__(
-            event_shape,
+            (features, *rest),
+            (grown, *rest),
             context_shape=context_shape,
             kind=transform.kind,
-            domain=transform.domain,
+            domain=domain,
             codomain=transform.codomain,
         )
-        others = [i for i in range(features) if i not in entries]
         seen = joined_shape((len(others), *rest), self.context_shape)
         if transform.context_shape not in (None, seen):
             raise ShapeError(
@@ -194,18 +211,25 @@ class OnEntries(Transform):
             )
         self.transform = transform
         self.sizes = [len(others), len(entries)]
+        self.latent_sizes = [len(others), transform.latent_shape[0]]
         self.register_buffer("order", torch.tensor([*others, *entries]))
         self.register_buffer("back", torch.argsort(self.order))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         others, chosen = x.index_select(1, self.order).split(self.sizes, 1)
         chosen, contribution = self.transform(chosen, self._seen(others, context))
-        return torch.cat([others, chosen], 1).index_select(1, self.back), contribution
+        z = torch.cat([others, chosen], 1)
+        return z.index_select(1, self.back) if self._in_place else z, contribution
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        others, chosen = z.index_select(1, self.order).split(self.sizes, 1)
+        z = z.index_select(1, self.order) if self._in_place else z
+        others, chosen = z.split(self.latent_sizes, 1)
         chosen, contribution = self.transform.decode(chosen, self._seen(others, context))
         return torch.cat([others, chosen], 1).index_select(1, self.back), contribution
+
+    @property
+    def _in_place(self) -> bool:
+        return self.sizes == self.latent_sizes
 
     def _seen(self, others: Tensor, context: Tensor | None) -> Tensor | None:
         if self.transform.context_shape is None:

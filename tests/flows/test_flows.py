@@ -15,6 +15,9 @@ from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.flows.latent_prior import LatentPriorFlow
+from lightning_flows.flows.mixed import MixedFlow
+from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.nets import (
     ConvDecoder,
@@ -49,6 +52,7 @@ VARIANTS = {
 }
 
 glow = partial(Glow, steps=2, **H)
+small = partial(RealNVP, layers=2, **H)
 
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, **arguments)
@@ -67,14 +71,23 @@ CASES: dict[str, Build] = {
     "Glow (1, 2, 2)": lambda: glow((1, 2, 2), levels=1),
     "Glow (1, 4, 4)": lambda: glow((1, 4, 4)),
     "Glow (3, 4, 8), conditional": lambda: glow((3, 4, 8), context_shape=(2,)),
+    "RankedFlow (3,)": lambda: RankedFlow(3, steps=2, **H),
+    "RankedFlow (5,), conditional": lambda: RankedFlow(5, levels=3, steps=1, context_shape=2, **H),
+    "RankedFlow (1, 4, 4)": lambda: RankedFlow((1, 4, 4), steps=2, **H),
+    "LatentPriorFlow (3,)": lambda: LatentPriorFlow(3, latent_features=1, ambient=small),
+    "LatentPriorFlow (image, conditional)": lambda: LatentPriorFlow(
+        (1, 2, 2), ambient=small, prior=small, context_shape=2
+    ),
+    "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=small),
+    "MixedFlow (binary, conditional)": lambda: MixedFlow(
+        3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
+    ),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
     "Flow (conditional base)": lambda: Flow(AffineCoupling(2, **H), ConditionalNormal(2, 3, **H)),
 }
 
-
-small = partial(RealNVP, layers=2, **H)
 INJECTIVE_CASES: dict[str, Build] = {
     "PaddedFlow (curve)": lambda: PaddedFlow(3, latent_features=1, ambient=small, prior=small),
     "PaddedFlow (image)": lambda: PaddedFlow((1, 2, 3), ambient=small, prior=small),

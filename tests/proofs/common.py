@@ -73,6 +73,9 @@ def draw(
 ) -> Tensor:
     """Random values of a support: normal, uniform, exponential or integer, zeros at an atom."""
     support = support or REAL
+    if support.columns:
+        one = (shape[0], 1, *shape[2:])
+        return torch.cat([draw(s, one, dtype, seed + i) for i, s in enumerate(support.columns)], 1)
     generator = torch.Generator().manual_seed(seed + 100)
     if support.discrete:
         low, high = int(support.low), int(support.high)

@@ -15,6 +15,7 @@ from lightning_flows.bases import (
     Uniform,
     ZeroInflated,
 )
+from lightning_flows.bases.support import by_columns
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.sorting import SortedToReal
 
@@ -37,9 +38,27 @@ class SortedNormal(Density):
         return x.reshape(n, *self.event_shape)
 
 
+class ByColumns(Density):
+    """Independent entries of the first dimension, each with a density of its own."""
+
+    def __init__(self, parts: list[Density]) -> None:
+        shape = (len(parts), *parts[0].event_shape[1:])
+        super().__init__(shape, support=by_columns([part.support for part in parts]))
+        self.parts = torch.nn.ModuleList(parts)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        columns = zip(self.parts, x.split(1, 1), strict=True)
+        return torch.stack([part(column) for part, column in columns]).sum(0)
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return torch.cat([part.draw(n) for part in self.parts], 1)  # type: ignore[operator]
+
+
 def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density with this support."""
     support = support or REAL
+    if support.columns:
+        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.columns])
     if support.sorted:
         return Flow(SortedToReal(shape))
     if support.discrete:
@@ -54,6 +73,8 @@ def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
 def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
+    if support.columns:
+        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.columns])
     if support.sorted:
         return SortedNormal(shape, scale=1.7)
     if support == REAL:

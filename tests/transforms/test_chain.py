@@ -91,7 +91,11 @@ def test_shapes_context_and_supports_come_from_the_parts():
         (lambda: Multiscale([]), "Multiscale needs at least one level"),
         (
             lambda: Multiscale([Permutation(5), Permutation(2)]),
-            r"Permutation gives \(5,\) and keeps half of an even number of channels",
+            r"Permutation gives \(5,\) and keeps half of two channels or more; .* takes \(2,\)",
+        ),
+        (
+            lambda: Multiscale([Permutation(1), Permutation(1)]),
+            r"Permutation gives \(1,\) and keeps half of two channels or more",
         ),
         (lambda: Multiscale([Permutation(4), Permutation(3)]), r"Permutation takes \(3,\)"),
         (

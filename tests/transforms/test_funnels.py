@@ -107,7 +107,7 @@ def test_the_latent_can_tell_what_was_dropped():
         (
             lambda: Funnel(SplineFunnel(2, 1, context_shape=1), 1),
             ShapeError,
-            r"SplineFunnel maps \(2,\) to \(1,\)",
+            r"OnEntries gives events of shape \(2,\)",
         ),
         (
             lambda: MLPFunnel(4, 2, density=Normal(3)),

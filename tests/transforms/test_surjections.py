@@ -16,6 +16,7 @@ from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Abs,
     AffineCoupling,
+    Argmax,
     Augment,
     Chain,
     Dequantise,
@@ -76,7 +77,20 @@ CASES: dict[str, Build] = {
         3, [2, 0], affine(2, context_shape=4), **C
     ),
     "OnEntries (image)": lambda: OnEntries(image, [1], LULinear((1, 2, 4))),
+    "OnEntries (image, integers)": lambda: OnEntries(image, [1], Dequantise((1, 2, 4), 4)),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
+    "OnEntries (categories)": lambda: OnEntries(
+        2, [0], Argmax([3], density=gentle, context_shape=1)
+    ),
+    "OnEntries (categories, binary, conditional)": lambda: OnEntries(
+        3, [2, 0], Argmax([2, 3], encoding="binary", density=gentle, context_shape=4), **C
+    ),
+    "Argmax (one column)": lambda: Argmax([3], density=gentle),
+    "Argmax (unlike columns)": lambda: Argmax([2, 3], density=partial(Normal, learned=True)),
+    "Argmax (conditional)": lambda: Argmax([2, 2], density=gentle, **C),
+    "Argmax (binary)": lambda: Argmax([4, 3, 5], encoding="binary", density=Normal),
+    "Argmax (binary, one column)": lambda: Argmax([3], encoding="binary", density=Normal),
+    "Inverse (Argmax)": lambda: Inverse(Argmax([3], density=Normal)),
     "ReLU (2,)": lambda: ReLU(2),
     "ReLU (image, conditional)": lambda: ReLU((1, 2, 2), below=partial(HalfNormal, **H), **C),
     "Inverse (ReLU)": lambda: Inverse(ReLU(2)),

@@ -65,7 +65,7 @@ affine = partial(AffineCoupling, hidden=(8,))
         (lambda: Slice(4, 1, density=ConditionalNormal(3, 2)), r"conditions it on \(1,\)"),
         (lambda: Max(3, gap=Normal), r"Normal lives on \(-inf, inf\); the layer .* \[0, inf\)"),
         (lambda: OnEntries(2, [0], Abs(1)), "leads from .* chain it with a bijection"),
-        (lambda: OnEntries(3, [0], affine(2)), r"OnEntries needs \(1,\) for both"),
+        (lambda: OnEntries(3, [0], affine(2)), r"OnEntries needs a map of \(1,\)"),
         (lambda: OnEntries(3, [0], affine(1, context_shape=3)), r"make \(2,\)"),
     ],
 )

@@ -21,6 +21,7 @@ from lightning_flows.transforms.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.ranking import Ranking
 from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.standardise import Standardise
 from proofs.common import Build, pairs
@@ -41,6 +42,13 @@ def standardise(shape, scale=3.0):
     transform = Standardise(shape)
     noise = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
     transform.fit(0.7 * scale + scale * noise)
+    return transform
+
+
+def ranking(shape, **options):
+    """Ranked: before that a vector keeps its order."""
+    transform = Ranking(shape, **options)
+    transform.rank(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
     return transform
 
 
@@ -66,6 +74,8 @@ CASES: dict[str, Build] = {
     "Permutation (other dimension)": lambda: Permutation((2, 3, 2), dim=1),
     "Permutation (order)": lambda: Permutation(image, [2, 0, 3, 1]),
     "Permutation (seed)": lambda: Permutation(6, seed=3),
+    "Ranking (5,)": lambda: ranking((5,)),
+    "Ranking (image)": lambda: ranking((2, 4, 2), early="low"),
     "LULinear (2,)": lambda: LULinear(2),
     "LULinear (1,)": lambda: LULinear(1),
     "LULinear (image)": lambda: LULinear(image),

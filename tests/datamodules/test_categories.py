@@ -1,0 +1,86 @@
+"""Tables with columns of categories."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_flows.datamodules import Arrays
+
+from lightning_flows.errors import ConfigError, DataError
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.choice(["red", "green", "blue"], 2000, p=[0.5, 0.3, 0.2])
+FRAME = pd.DataFrame(
+    {
+        "size": RNG.normal(5.0, 2.0, 2000) + 4.0 * (COLOUR == "red"),
+        "colour": COLOUR,
+        "weight": RNG.normal(size=2000),
+        "grade": RNG.choice([10, 20], 2000, p=[0.75, 0.25]),
+    }
+)
+CATEGORICAL = ["colour", "grade"]
+
+
+def test_categories_become_numbers_in_order(tmp_path):
+    FRAME.to_csv(tmp_path / "x.csv", index=False)
+    objects = FRAME.to_numpy(dtype=object)
+    for data in (
+        Arrays(data=FRAME, categorical=CATEGORICAL),
+        Arrays(str(tmp_path / "x.csv"), categorical=["colour", 3]),
+        Arrays(data=objects, categorical=[1, 3]),
+    ):
+        assert data.classes == (0, 3, 0, 2)
+        assert [*data.categories.values()] == [("blue", "green", "red"), (10, 20)]
+        data.setup()
+        x = torch.cat([split[0] for split in data._splits.values()])
+        colours = np.array(["blue", "green", "red"])[x[:, 1].int()]
+        rows = sorted(zip(x[:, 0].tolist(), colours, strict=True))
+        expected = sorted(zip(FRAME["size"].astype("float32"), FRAME.colour, strict=True))
+        assert rows == [(pytest.approx(a), b) for a, b in expected]
+        y, contribution = data.preprocess.encode(x)
+        assert torch.equal(y[:, [1, 3]], x[:, [1, 3]])
+        train = data._splits["train"][0]
+        assert torch.allclose(data.preprocess.encode(train)[0].std(0)[[0, 2]], torch.ones(2))
+        assert torch.allclose(contribution, -train[:, [0, 2]].std(0).log().sum())
+
+
+def test_splits_share_their_numbers_and_columns_are_chosen_first():
+    parts = {"train": FRAME, "test": FRAME[FRAME.colour == "red"]}
+    data = Arrays(data=parts, categorical=["colour"], columns=["weight", "colour"], validation=0.0)
+    data.setup()
+    assert data.classes == (0, 3)
+    assert data._splits["test"][0][:, 1].unique().tolist() == [2]
+    only = Arrays(data=FRAME, columns=["grade", "colour"], categorical=CATEGORICAL)
+    assert (only.preprocess, only.classes) == (None, (2, 3))
+    assert Arrays(data=FRAME[["size", "weight"]]).classes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"data": FRAME}, DataError, "columns that are not numbers: colour"),
+        ({"data": FRAME, "categorical": ["shape"]}, ConfigError, "no column 'shape'; there are si"),
+        (
+            {"data": FRAME.assign(colour=FRAME.colour.where(FRAME.index != 7)), "categorical": [1]},
+            DataError,
+            "data has missing values, first in row 7, column colour",
+        ),
+        (
+            {
+                "data": {"train": FRAME[FRAME.colour != "red"], "val": FRAME},
+                "categorical": CATEGORICAL,
+            },
+            DataError,
+            r"Column colour of the val data has categories that the training data has not: \['red'",
+        ),
+        (
+            {"data": FRAME.to_numpy(dtype=object), "categorical": [3]},
+            DataError,
+            "text in columns that are not categorical",
+        ),
+        ({"data": np.zeros((3, 1, 2)), "categorical": [0]}, DataError, "are for tables"),
+    ],
+)
+def test_bad_categories_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        Arrays(**options)

@@ -1,0 +1,64 @@
+"""Rows of real numbers and categories, from the table to samples."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_flows.datamodules import Arrays
+
+from lightning_flows import DensityFlow, MixedFlow, RealNVP, SurjectiveFlow
+from lightning_flows.errors import ConfigError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*val(_dataloader|idation_step)")
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.choice(["red", "green", "blue"], 2000, p=[0.5, 0.3, 0.2])
+FRAME = pd.DataFrame(
+    {
+        "size": RNG.normal(5.0, 2.0, 2000) + 4.0 * (COLOUR == "red"),
+        "colour": COLOUR,
+        "weight": RNG.normal(size=2000),
+        "grade": RNG.choice([10, 20], 2000, p=[0.75, 0.25]),
+    }
+)
+CATEGORICAL = ["colour", "grade"]
+
+
+def test_a_flow_that_knows_no_categories_is_refused(make_trainer):
+    data = Arrays(data=FRAME, categorical=CATEGORICAL)
+    for flow in (partial(RealNVP, layers=2), partial(MixedFlow, classes=[0, 2, 0, 2])):
+        with pytest.raises(ConfigError, match=r"MixedFlow with classes=\[0, 3, 0, 2\]"):
+            make_trainer().fit(DensityFlow(flow, data.event_shape), data)
+
+
+@pytest.mark.parametrize("encoding", ["one-hot", "binary"])
+def test_samples_are_categories_with_their_frequencies(make_trainer, tmp_path, encoding):
+    torch.manual_seed(0)
+    data = Arrays(data=FRAME, categorical=CATEGORICAL, batch_size=100)
+    inner = partial(RealNVP, layers=2, hidden=(16,))
+    flow = partial(MixedFlow, classes=data.classes, encoding=encoding, flow=inner)
+    optimizer = partial(torch.optim.Adam, lr=1e-2)
+    model = SurjectiveFlow(flow, data.event_shape, optimizer=optimizer)
+    trainer = make_trainer(max_epochs=10)
+    trainer.fit(model, data)
+    with torch.no_grad():
+        x = model.eval().sample(20_000)
+    colour, grade = x[:, 1], x[:, 3]
+    assert {*colour.unique().tolist()} == {0, 1, 2}
+    assert {*grade.unique().tolist()} == {0, 1}
+    train = data._splits["train"][0]
+    for k in range(3):
+        assert (colour == k).float().mean().item() == pytest.approx(
+            (train[:, 1] == k).float().mean().item(), abs=0.05
+        )
+    assert (grade == 1).float().mean().item() == pytest.approx(0.25, abs=0.05)
+    gap = x[colour == 2, 0].mean() - x[colour != 2, 0].mean()
+    assert gap.item() == pytest.approx(4.0, abs=0.6)  # red ones are larger
+    found = trainer.test(model, data, verbose=False)[0]
+    assert found["test/elbo"] < found["test/iwbo_100"]
+    path = tmp_path / "x.ckpt"
+    trainer.save_checkpoint(path)
+    again = SurjectiveFlow.load_from_checkpoint(path, weights_only=True).eval()
+    torch.testing.assert_close(again.log_prob(train[:9]), model.log_prob(train[:9]))
