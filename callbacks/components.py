@@ -179,7 +179,7 @@ class ComponentExtraction(FlowCallback):
         walkable = _kind(scene) is not None and not _draws(scene.module)
         walks = min(self.walks, wanted) if walkable else 0
         made, cut = plan(
-            scene.module.encode(x, *context)[0].numel(),
+            min(scene.module.encode(x, *context)[0].numel(), x[0].numel()),
             k=self.k,
             method=self.method,
             through=_through(scene.module, self.through),

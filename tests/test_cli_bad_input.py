@@ -151,7 +151,7 @@ UNKNOWN = {
     "class of flow": (["--model.flow=RealNPV"], "RealNPV is unknown or does not fit"),
     "class of callback": (["--trainer.callbacks=SampleGird"], "SampleGird"),
     "value": (["--data.batch_size=many"], "Got value: many"),
-    "choice": (["--data.name=moon"], "'von_mises_circle']. Got value: moon"),
+    "choice": (["--data.name=moon"], "'sets']. Got value: moon"),
     "flow of another family": (
         ["--model=RectangularFlow", "--model.flow=MAF"],
         "MAF is unknown or",

@@ -45,7 +45,7 @@ def density():
 
 def surjective():
     """A lower bound, of which validation shares are uneven."""
-    data = Toy("moons", n_train=128, n_val=101, n_test=97, batch_size=32, standardise=True)
+    data = Toy("moons", n_train=256, n_val=101, n_test=97, batch_size=32, standardise=True)
     flow = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
     return SurjectiveFlow(flow, data.event_shape, iw_samples=7, chunk_size=3), data
 
