@@ -1,8 +1,8 @@
 """Pictures of local principal components."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -23,6 +23,7 @@ from lightning_flows.jacobians.traversal import traverse
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
 from .budget import STEPS, Plan, plan
+from .maps import drawn_as, draws, maps, through_of
 from .signs import beside, shown, signs
 from .writer import Drawing
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["ComponentExtraction"]
-
-Map = Callable[[Tensor], Tensor]
 
 CHUNK = 4  # Jacobians are heavy
 BACKGROUND = 1024  # data points behind arrows and curves
@@ -176,13 +175,13 @@ class ComponentExtraction(FlowCallback):
         """What the budget pays for at these points."""
         x, context = scene.batch(0, 1)
         wanted = len(scene.points.x)
-        walkable = _kind(scene) is not None and not _draws(scene.module)
+        walkable = drawn_as(scene) is not None and not draws(scene.module)
         walks = min(self.walks, wanted) if walkable else 0
         made, cut = plan(
             min(scene.module.encode(x, *context)[0].numel(), x[0].numel()),
             k=self.k,
             method=self.method,
-            through=_through(scene.module, self.through),
+            through=through_of(scene.module, self.through),
             points=wanted,
             walks=walks,
             budget=self.budget,
@@ -195,16 +194,16 @@ class ComponentExtraction(FlowCallback):
         """Components of some points; by the full method all scales."""
         x, context = scene.batch(start, stop)
         found = self._extract(
-            *_maps(scene, context),
+            *maps(scene, context),
             x,
             k=None if made.full else made.k,
             method="full" if made.full else "iterative",
-            through=_through(scene.module, self.through),
+            through=through_of(scene.module, self.through),
         )
         few = ("axes", "directions", "coordinates")
         result = vars(found) | {name: getattr(found, name)[:, : made.k].clone() for name in few}
         result["explained"] = found.explained
-        result["reconstructed"] = _maps(scene, context)[1](found.latents)
+        result["reconstructed"] = maps(scene, context)[1](found.latents)
         if made.full:
             result["condition"] = found.scales[:, 0] / found.scales[:, -1]
             result["orthogonality"] = _orthogonality(found)
@@ -216,7 +215,7 @@ class ComponentExtraction(FlowCallback):
         """Walks from some points along one component."""
         x, context = scene.batch(0, made.walks)
         walk = self._walk(
-            *_maps(scene, context),
+            *maps(scene, context),
             x,
             component=component,
             method="full" if made.full else "iterative",
@@ -255,7 +254,7 @@ class ComponentExtraction(FlowCallback):
     def _main(self, scene: Scene, found: dict[str, Tensor]) -> "Figure":
         axes = found["axes"]
         scales, flat = found["scales"][:, : axes.shape[1]], axes.flatten(2)
-        kind = _kind(scene)
+        kind = drawn_as(scene)
         if kind == "image" and scene.to_image is not None:
             images = scene.to_image(found["points"])
             return plots.component_images(
@@ -271,39 +270,13 @@ class ComponentExtraction(FlowCallback):
 
     def _walks(self, scene: Scene, found: dict[str, Tensor]) -> "Figure":
         walks = found["walks"]
-        if _kind(scene) == "point":
+        if drawn_as(scene) == "point":
             data = scene.more(BACKGROUND).x.flatten(1)
             return plots.component_curves(walks.flatten(3), data=data)
         assert scene.to_image is not None
         images = scene.to_image(walks.flatten(0, 2)).unflatten(0, walks.shape[:3])
         scales = found["scales"][: len(walks), : walks.shape[1]]
         return plots.component_strips(images, scales, found["offsets"])
-
-
-def _kind(scene: Scene) -> Literal["image", "point"] | None:
-    """What events can be drawn as."""
-    x = scene.points.x[:1]
-    if scene.to_image is not None and scene.to_image(x)[0].numel() == x[0].numel():
-        return "image"
-    return "point" if x[0].numel() in (2, 3) else None
-
-
-def _maps(scene: Scene, context: tuple[Tensor, ...]) -> tuple[Map, Map]:
-    """Encoder and decoder for points with this context."""
-    module = scene.module
-    return lambda x: module.encode(x, *context), lambda z: module.decode(z, *context)
-
-
-def _draws(module: Any) -> bool:
-    """Whether its decoder draws at random."""
-    return getattr(module, "kind", None) in ("inference surjection", "stochastic")
-
-
-def _through(module: Any, chosen: Through | None) -> Through:
-    """Which of its maps is differentiated; what was chosen if anything was."""
-    return chosen or (
-        "encode" if getattr(module, "kind", 0) == "inference surjection" else "decode"
-    )
 
 
 def _orthogonality(found: Components) -> Tensor:
