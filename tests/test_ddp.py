@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
         [sys.executable, str(SCRIPT), str(root)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
