@@ -18,7 +18,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         [sys.executable, str(SCRIPT), str(root)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

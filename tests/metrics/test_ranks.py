@@ -18,7 +18,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
         [sys.executable, str(SCRIPT), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
