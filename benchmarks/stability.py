@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.func import jacfwd, jacrev, vmap
 
 from benchmarks.report import write_section
+from benchmarks.training import BATCH, descend
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
 from lightning_flows.jacobians import (
@@ -95,19 +96,18 @@ def train(method: Method, beta: float, seed: int, steps: int) -> Outcome:
         prior=Normal,
     )
     data, volume = sine(20_000, seed), method.volume()
-    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3, fused=True)
-    for _ in range(steps):
-        x = data[torch.randint(len(data), (256,))]
+
+    def loss(_: int) -> Tensor:
+        x = data[torch.randint(len(data), (BATCH,))]
         embedded: Embedded = volume(flow.project, flow.embed, x)
-        loss = embedded.log_volume - flow.prior.log_prob(embedded.u)
-        loss = loss + beta * (x - embedded.x_hat).square().sum(1)
+        nll = embedded.log_volume - flow.prior.log_prob(embedded.u)
+        nll = nll + beta * (x - embedded.x_hat).square().sum(1)
         if method.tikhonov:
-            loss = loss + method.tikhonov * squared_norm(flow.project, x, probes=1)
-        optimizer.zero_grad()
-        loss.mean().backward()
-        if not all(p.grad is None or p.grad.isfinite().all() for p in flow.parameters()):
-            return Outcome(math.nan, math.nan, math.inf, flow)
-        optimizer.step()
+            nll = nll + method.tikhonov * squared_norm(flow.project, x, probes=1)
+        return nll
+
+    if not descend(flow, loss, steps, rate=1e-3):
+        return Outcome(math.nan, math.nan, math.inf, flow)
     return measure(flow, sine(4096, 10_000 + seed))
 
 
