@@ -22,7 +22,14 @@ from lightning_flows.datamodules import Arrays
 from torch import Tensor
 
 from benchmarks.report import write_section
-from benchmarks.training import BATCH, WARMUP, fit_density, mean_and_error, train_joint
+from benchmarks.training import (
+    BATCH,
+    WARMUP,
+    fit_density,
+    mean_and_error,
+    squared_errors,
+    train_joint,
+)
 from lightning_flows.bases.base import Density
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
@@ -34,6 +41,7 @@ from lightning_flows.transforms import Standardise
 __all__ = ["METHODS", "TABLES", "Outcome", "Table", "main", "run"]
 
 RATE, SAMPLES = 3e-3, 10_000
+VALIDATION = 1000  # rows by which a checkpoint is chosen
 JOINT = {"joint, stochastic": "padded", "joint, free-form": "free"}
 TWO_STEP = {"two-step, coupling flow": "padded", "two-step, free-form nets": "free"}
 TWICE = {f"{name}, twice the steps": kind for name, kind in TWO_STEP.items()}
@@ -104,29 +112,32 @@ class Outcome:
 def run(name: str, table: Table, rows: Mapping[str, Tensor], seed: int, steps: int) -> Outcome:
     """Train one method once, and measure."""
     torch.manual_seed(seed)
-    train = rows["train"]
+    train, val = rows["train"], rows["val"][:VALIDATION]
     if name == ROWS:
         return distances(train, rows["test"])
     if name == BIJECTIVE:
         flow = NeuralSplineFlow(train.shape[1], layers=6, hidden=(128, 128))
-        return measure(flow, rows) if fit_density(flow, train, steps, rate=RATE) else Outcome()
+        sound = fit_density(flow, train, steps, rate=RATE, val=val)
+        return measure(flow, rows) if sound else Outcome()
     kind = (JOINT | TWO_STEP | TWICE)[name]
     injective = make(kind, train.shape[1], table.latent)
     joint = name in JOINT
     volume = VOLUMES[kind]() if joint else NoVolume()
     steps = steps // 2 if name in TWO_STEP else steps  # of each of the two
-    sound = train_joint(injective, volume, train, steps, beta=table.beta, rate=RATE, prior=joint)
+    sound = train_joint(
+        injective, volume, train, steps, beta=table.beta, rate=RATE, prior=joint, val=val
+    )
     if sound and not joint:
         with torch.no_grad():
-            u = injective.project(train)
+            u, u_val = injective.project(train), injective.project(val)
             injective.initialise(train)
-        sound = fit_density(injective.prior, u, steps, rate=RATE)
+        sound = fit_density(injective.prior, u, steps, rate=RATE, val=u_val)
     return measure(injective, rows) if sound else Outcome()
 
 
 def make(kind: str, features: int, latent: int) -> InjectiveFlow:
     """A coupling flow with padding or free networks, with a small RealNVP as the prior."""
-    prior = partial(RealNVP, layers=4, hidden=(64, 64), actnorm=True)
+    prior = partial(NeuralSplineFlow, layers=4, hidden=(64, 64), actnorm=True)
     if kind == "padded":
         ambient = partial(RealNVP, layers=4, hidden=(64, 64), activation="tanh")
         return PaddedFlow(features, latent_features=latent, ambient=ambient, prior=prior)
@@ -150,13 +161,11 @@ def measure(flow: Density, rows: Mapping[str, Tensor], split: str = "test") -> O
     if not isinstance(flow, InjectiveFlow):
         return Outcome(found.frechet, found.sliced, -flow.log_prob(x).mean().item())
 
-    def errors(x: Tensor) -> Tensor:
-        return (x - flow.embed(flow.project(x))).square().sum(1)
-
-    beta = 0.5 * (x.shape[1] - flow.manifold_shape[0]) / errors(rows["val"]).mean().item()
+    variance = squared_errors(flow, rows["val"]).mean() / (x.shape[1] - flow.manifold_shape[0])
+    beta = 0.5 / variance.item()
     scores = [flow.ambient_log_prob(piece, beta=beta) for piece in x.split(512)]
     nll = -torch.cat(scores).mean().item()
-    return Outcome(found.frechet, found.sliced, nll, errors(x).mean().item())
+    return Outcome(found.frechet, found.sliced, nll, squared_errors(flow, x).mean().item())
 
 
 def distances(samples: Tensor, x: Tensor) -> Outcome:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from statistics import mean, stdev
 
 import torch
@@ -14,6 +15,7 @@ from lightning_flows.jacobians import NoVolume, Volume
 __all__ = ["BATCH", "CLIP", "WARMUP", "descend", "fit_density", "mean_and_error", "train_joint"]
 
 BATCH = 256
+LOOKS = 25  # at the validation rows during training
 CLIP = 100.0  # largest norm of a gradient
 WARMUP = 0.2  # share of the steps that joint methods spend on the reconstruction alone, at first
 
@@ -27,8 +29,12 @@ def train_joint(
     beta: float,
     rate: float,
     prior: bool = True,
+    val: Tensor | None = None,
 ) -> bool:
-    """Minimise volume - log prior + β·squared error, or the error alone; False if it broke."""
+    """Minimise volume - log prior + β·squared error, or the error alone; False if it broke.
+
+    With rows to validate on, the parameters are those with the least objective there.
+    """
     begin = math.ceil(WARMUP * steps)
 
     def loss(step: int) -> Tensor:
@@ -42,19 +48,46 @@ def train_joint(
             error = error + embedded.log_volume - flow.prior.log_prob(embedded.u)
         return error
 
-    return descend(flow, loss, steps, rate)
+    def score() -> float:
+        assert val is not None
+        if prior:
+            return -flow.ambient_log_prob(val, beta=beta).mean().item()
+        return squared_errors(flow, val).mean().item()
+
+    return descend(
+        flow, loss, steps, rate, score=None if val is None else score, begin=begin if prior else 0
+    )
 
 
-def fit_density(density: Density, x: Tensor, steps: int, *, rate: float) -> bool:
-    """Maximise the likelihood of rows (n, d); False if it broke."""
+def squared_errors(flow: InjectiveFlow, x: Tensor) -> Tensor:
+    """Squared reconstruction errors, summed over columns: (n, D) -> (n,)."""
+    return (x - flow.embed(flow.project(x))).square().sum(1)
+
+
+def fit_density(
+    density: Density, x: Tensor, steps: int, *, rate: float, val: Tensor | None = None
+) -> bool:
+    """Maximise the likelihood of rows (n, d), or of those to validate on; False if it broke."""
 
     def loss(step: int) -> Tensor:
         return -density.log_prob(x[torch.randint(len(x), (BATCH,))])
 
-    return descend(density, loss, steps, rate)
+    def score() -> float:
+        assert val is not None
+        return -density.log_prob(val).mean().item()
+
+    return descend(density, loss, steps, rate, score=None if val is None else score)
 
 
-def descend(model: nn.Module, loss: Callable[[int], Tensor], steps: int, rate: float) -> bool:
+def descend(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    rate: float,
+    *,
+    score: Callable[[], float] | None = None,
+    begin: int = 0,
+) -> bool:
     """Adam whose rate rises over 5 % of the steps and falls to zero along a cosine.
 
     Args:
@@ -62,10 +95,14 @@ def descend(model: nn.Module, loss: Callable[[int], Tensor], steps: int, rate: f
         loss: gives the losses of a batch, (batch,), from the number of the step.
         steps: number of steps.
         rate: highest learning rate.
+        score: of the model as it is, lower is better. Where it is given, the parameters that did
+            best at any of `LOOKS` times are what the model has in the end.
+        begin: first step after which the model is scored.
 
     Returns:
         Whether all gradients were finite; training ends at the first that is not.
     """
+    best, kept = math.inf, None
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     rise = max(1, steps // 20)
 
@@ -80,6 +117,13 @@ def descend(model: nn.Module, loss: Callable[[int], Tensor], steps: int, rate: f
             return False
         optimizer.step()
         scheduler.step()
+        if score is not None and step >= begin and (step + 1) % max(1, steps // LOOKS) == 0:
+            with torch.no_grad():
+                now = score()
+            if now < best:
+                best, kept = now, deepcopy(model.state_dict())
+    if kept is not None:
+        model.load_state_dict(kept)
     return True
 
 
