@@ -38,14 +38,9 @@ class Categorical(Parametrised):
     ) -> None:
         if classes < 2:
             raise ConfigError(f"classes is {classes}; accepted are integers from 2 up.")
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=classes,
-            hidden=hidden,
-            activation=activation,
-            support=Support(0, classes, discrete=True),
-        )
+        self.parameters_each = classes
+        self.support = Support(0, classes, discrete=True)
+        super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         log_p = torch.stack(self.parameters_at(len(x), context), -1).log_softmax(-1)

@@ -1,7 +1,6 @@
 """Densities of numbers from zero up, and of numbers that are often exactly zero."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,22 +23,8 @@ class HalfNormal(Parametrised):
         activation: relu, silu, tanh, gelu, elu or softplus.
     """
 
-    def __init__(
-        self,
-        event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int | None = None,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        activation: str = "relu",
-    ) -> None:
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=1,
-            hidden=hidden,
-            activation=activation,
-            support=POSITIVE,
-        )
+    parameters_each = 1
+    support = POSITIVE
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         (log_scale,) = self.parameters_at(len(x), context)
@@ -63,22 +48,8 @@ class ZeroInflated(Parametrised):
         activation: relu, silu, tanh, gelu, elu or softplus.
     """
 
-    def __init__(
-        self,
-        event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int | None = None,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        activation: str = "relu",
-    ) -> None:
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=2,
-            hidden=hidden,
-            activation=activation,
-            support=RECTIFIED,
-        )
+    parameters_each = 2
+    support = RECTIFIED
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         logit, log_scale = self.parameters_at(len(x), context)
