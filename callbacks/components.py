@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.jacobians.agreement import agreement
 from lightning_flows.jacobians.components import (
     OVERSAMPLING,
@@ -110,9 +110,8 @@ class ComponentExtraction(FlowCallback):
         check_options(
             k, tikhonov, threshold, relative, through or "decode", method=method, noise=noise
         )
-        for option, value, least in (("walks", walks, 0), ("budget", budget, 1)):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; accepted are integers from {least} up.")
+        check_least(0, walks=walks)
+        check_least(1, budget=budget)
         self.k = k
         self.walks = walks
         self.budget = budget

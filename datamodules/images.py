@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import DataError, check_least
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.dequantise import Dequantise
 from lightning_flows.transforms.elementwise import Logit
@@ -159,8 +159,7 @@ class MNIST(ImageDataModule):
             batch_size=batch_size,
             seed=seed,
         )
-        if limit is not None and limit < 1:
-            raise ConfigError(f"limit is {limit}; accepted are integers from 1 up.")
+        check_least(1, limit=limit)
         self.save_hyperparameters(logger=False)
         self.data_dir = data_dir
         self.validation = validation

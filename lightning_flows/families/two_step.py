@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.families.injective import InjectiveModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import NoVolume
@@ -63,10 +63,7 @@ class TwoStepFlow(InjectiveModule):
             scheduler=scheduler,
             compile=compile,
         )
-        if manifold_epochs < 1:
-            raise ConfigError(
-                f"manifold_epochs is {manifold_epochs}; accepted are integers from 1."
-            )
+        check_least(1, manifold_epochs=manifold_epochs)
         self.manifold_epochs = manifold_epochs
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_least
 from lightning_flows.flows.assemble import BaseFactory, assemble
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.glow import glow_steps
@@ -64,10 +64,8 @@ class RankedFlow(Flow):
         base: BaseFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        if levels < 2:
-            raise ConfigError(f"levels is {levels}; accepted are integers from 2 up.")
-        if steps < 1:
-            raise ConfigError(f"steps is {steps}; accepted are positive integers.")
+        check_least(2, levels=levels)
+        check_least(1, steps=steps)
         shape = as_shape(event_shape)
         vector = len(shape) == 1
         fits = shape[0] > 2 ** (levels - 2) if vector else len(shape) == 3

@@ -1,6 +1,7 @@
 """Flows made of rational-quadratic splines."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_flows.errors import ConfigError
 from lightning_flows.flows.assemble import BaseFactory, Mixing, assemble
@@ -54,27 +55,19 @@ class NeuralSplineFlow(Flow):
         if autoregressive and residual:
             raise ConfigError("residual conditioners exist for coupling layers only.")
 
+        options: dict[str, Any] = {
+            "bins": bins,
+            "bound": bound,
+            "hidden": hidden,
+            "activation": activation,
+            "context_shape": context_shape,
+        }
+
         def layer(features: int, i: int) -> Transform:
+            second = i % 2 == 1
             if autoregressive:
-                return SplineAutoregressive(
-                    features,
-                    bins=bins,
-                    bound=bound,
-                    hidden=hidden,
-                    activation=activation,
-                    reverse=i % 2 == 1,
-                    context_shape=context_shape,
-                )
-            return SplineCoupling(
-                features,
-                bins=bins,
-                bound=bound,
-                hidden=hidden,
-                activation=activation,
-                residual=residual,
-                swap=i % 2 == 1,
-                context_shape=context_shape,
-            )
+                return SplineAutoregressive(features, reverse=second, **options)
+            return SplineCoupling(features, residual=residual, swap=second, **options)
 
         transform = assemble(
             event_shape,
