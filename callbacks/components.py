@@ -49,10 +49,9 @@ class ComponentExtraction(FlowCallback):
     of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
     between columns of J, 0 where latents move data along axes of their own;
     `val/component_agreement`, the mean |cos| between each axis and its match in the drawing
-    before; and
-    `val/component_products`, how many products with Jacobians the drawing took. In `trainer.test`
-    names start with `test/`. The iterative method sees k directions alone: it gives no dimension,
-    condition and orthogonality.
+    before; and `cost/component_products`, how many products with Jacobians the drawing took. In
+    `trainer.test` the first names start with `test/`. The iterative method sees k directions
+    alone: it gives no dimension, condition and orthogonality.
 
     The NPZ file holds all fields of `jacobians.Components`, with the k widest axes and directions
     and all scales that were found, the walks, condition, orthogonality, and labels where there
@@ -143,9 +142,9 @@ class ComponentExtraction(FlowCallback):
         return [*tasks, *(partial(self._along, scene, made, component) for component in walks)]
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Dimension, condition, orthogonality, agreement with the last drawing, cost."""
+        """Dimension, condition, orthogonality, agreement with the last drawing."""
         found = self._collected(results)
-        numbers = {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
+        numbers = {}
         if "condition" in found:
             numbers["dimension"] = float(found["dimension"].nanmean())
             numbers["jacobian/condition"] = float(found["condition"].nanmedian())
@@ -155,6 +154,10 @@ class ComponentExtraction(FlowCallback):
             numbers["component_agreement"] = float(kept.nanmean())
         self._last = shown(found)
         return numbers
+
+    def costs(self, results: list[Result]) -> Mapping[str, float]:
+        """Products with Jacobians."""
+        return {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
 
     def draw(self, scene: Scene, results: list[Result]) -> Drawing:
         """Components, walks, spectrum, dimensions."""
