@@ -16,11 +16,7 @@ __all__ = ["HalfNormal", "ZeroInflated"]
 class HalfNormal(Parametrised):
     """Absolute values of normal numbers with mean zero; their scales are learned.
 
-    Args:
-        event_shape: shape of one point.
-        context_shape: shape of what the scales depend on, or None for learned constants.
-        hidden: width of each hidden layer of the network from context to scales.
-        activation: relu, silu, tanh, gelu, elu or softplus.
+    Arguments are those of `Parametrised`.
     """
 
     parameters_each = 1
@@ -41,11 +37,7 @@ class ZeroInflated(Parametrised):
     The density is one with respect to length plus a point mass of one at zero. It is what may
     follow a `ReLU`, whose output holds exact zeros.
 
-    Args:
-        event_shape: shape of one point.
-        context_shape: shape of what the parameters depend on, or None for learned constants.
-        hidden: width of each hidden layer of the network from context to parameters.
-        activation: relu, silu, tanh, gelu, elu or softplus.
+    Arguments are those of `Parametrised`.
     """
 
     parameters_each = 2

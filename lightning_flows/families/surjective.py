@@ -38,7 +38,8 @@ class SurjectiveFlow(DensityFlow):
         options: those of `DensityFlow`.
 
     Raises:
-        ConfigError: a negative number of draws, or no draw in a chunk.
+        ConfigError: a negative number of draws, no draw in a chunk, or another option is out of
+            range.
     """
 
     def __init__(

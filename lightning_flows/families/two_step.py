@@ -23,6 +23,9 @@ class TwoStepFlow(InjectiveModule):
     either of them. In the second step the manifold does not move: its parameters take part with
     weight zero, for DDP, and the optimizer passes over them.
 
+    Training logs `reconstruction` and `nll_prior` (nats, of the coordinates u alone); validation
+    and test log what `InjectiveModule` does.
+
     Args:
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.

@@ -35,7 +35,8 @@ class Glow(Flow):
         activation: relu, silu, tanh, gelu, elu or softplus. Where there are few images, tanh keeps
             the likelihood of an outlier finite; networks without bounds lose it there.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
+        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 

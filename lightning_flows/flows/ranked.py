@@ -39,12 +39,14 @@ class RankedFlow(Flow):
         hidden: width, for images channels, of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
+        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: fewer than two levels, fewer than one step, or an unknown `early`.
+        ConfigError: fewer than two levels, fewer than one step, or an unknown `early`; another
+            option is out of range.
         ShapeError: neither a vector nor an image, or too small for so many levels.
     """
 
@@ -136,7 +138,11 @@ class RankedFlow(Flow):
         return entry_contributions(before, x, context, carried)[1]
 
     def rank(self, split: int, scores: Tensor) -> None:
-        """Set the order of a split from mean contributions, (*shape before the split)."""
+        """Set the order of a split from mean contributions, (*shape before the split), nats.
+
+        Raises:
+            ShapeError: scores of another shape.
+        """
         self.rankings[split].rank(scores)
 
     @property

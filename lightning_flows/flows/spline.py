@@ -16,24 +16,26 @@ class NeuralSplineFlow(Flow):
 
     Coupling costs one pass in both directions. Autoregressive fits better at equal size; its
     sampling walks through the dimensions. Splines are the identity outside [-bound, bound]:
-    standardise data.
+    standardise data. Events of more than one dimension are flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
         layers: number of spline layers.
         bins: number of bins of each spline.
-        bound: half-width of the interval that splines act on.
+        bound: half-width of the interval that splines act on, in units of the data.
         hidden: width of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the conditioners are made of residual blocks; coupling only.
         autoregressive: autoregressive layers in place of couplings.
         mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; needs `initialise`.
+        actnorm: whether an ActNorm stands before every layer; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: residual conditioners asked for in autoregressive layers.
+        ConfigError: an option is out of range, or residual conditioners are asked for in
+            autoregressive layers.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class SurjectiveSplineFlow(Flow):
         widths: features after each layer, such as (64, 64, 32, 16); D, D, D/2 and D/4, rounded
             up, unless given. The last one is the size of the latent.
         bins: number of bins of each spline.
-        bound: half-width of the interval that splines act on.
+        bound: half-width of the interval that splines act on, in units of the data.
         hidden: width of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         mixing: none, permutation or lu: what stands before each funnel and before couplings 2, 4,
@@ -36,7 +36,7 @@ class SurjectiveSplineFlow(Flow):
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: no widths, or widths that rise.
+        ConfigError: no widths, or widths that rise; another option is out of range.
     """
 
     def __init__(
