@@ -7,29 +7,14 @@ drop, so their densities are those of all pixels, as a bijective flow's are; tha
 autoencoder is a lower bound.
 """
 
-import argparse
-import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import torch
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.out_of_distribution import (
-    AMBIENT,
-    BATCH,
-    EPOCHS,
-    FOREIGN,
-    TEST,
-    Outcome,
-    copy_images,
-    load,
-    run,
-)
+from benchmarks.experiment import begin, command_line
+from benchmarks.foreign import AMBIENT, BATCH, EPOCHS, FOREIGN, TEST, Outcome, load, own_copy, run
 from benchmarks.report import write_section
 from benchmarks.training import mean_and_error
 from lightning_flows.bases import ConditionalNormal
@@ -109,25 +94,16 @@ def table(outcomes: Mapping[str, Sequence[Outcome]], steps: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, default=os.environ.get("LIGHTNING_FLOWS_DATA", "data"))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    options = begin(command_line(__doc__, "data", "out", seeds=2, steps=500), arguments)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in METHODS}
-    with TemporaryDirectory() as folder:
-        copy_images(options.data, Path(folder))
+    with own_copy(options.data) as folder:
         for seed in range(options.seeds):
             own = load(OWN, folder, seed)
             foreign = {other: load(other, folder, seed) for other in FOREIGN[OWN]}
             for name, make in METHODS.items():
                 outcomes[name].append(run(make, own, foreign, seed=seed, steps=options.steps))
                 print(f"seed {seed}, {name}: {outcomes[name][-1]}", flush=True)
-                if options.out:
-                    write_section(options.out, "few latents", table(outcomes, options.steps))
+                write_section(options.out, "few latents", table(outcomes, options.steps))
     print(table(outcomes, options.steps))
 
 

@@ -7,7 +7,6 @@ spaces the latents so that they follow a standard normal prior; an autoencoder h
 either. All methods see the same data with the same batch size, learning rates and steps.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from lightning_flows.datamodules import Toy
 from torch import Tensor
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.training import BATCH, WARMUP, fit_density, mean_and_error, train_joint
 from lightning_flows.bases import Normal
@@ -213,21 +213,14 @@ def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(command_line(__doc__, "out", "figure", seeds=5, steps=2000), arguments)
     runs = []
     for seed in range(options.seeds):
         runs.append(run(seed, options.steps))
         outcomes = {name: [each[name] for each in runs] for name in METHODS}
         text = table(outcomes, options.steps)
         print(f"after {len(runs)} of {options.seeds} seeds:\n{text}", flush=True)
-        if options.out:
-            write_section(options.out, "circle", text)
+        write_section(options.out, "circle", text)
         if options.figure:
             picture(outcomes, options.figure)
 

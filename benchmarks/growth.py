@@ -6,7 +6,6 @@ Free-form networks, small batches: what counts is how the lines rise, not where 
 process CPU times, the least of some rounds in which the strategies take turns.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.rectangular import LoopOfJvps
 from benchmarks.report import write_section
 from benchmarks.timing import Stopwatch, interleave, stopwatch
@@ -123,23 +123,17 @@ def picture(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = command_line(__doc__, "out", "figure", batch=16, rounds=3)
     parser.add_argument("--latents", type=int, nargs="+", default=LATENTS)
     parser.add_argument("--data", type=int, nargs="+", default=DATA)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(parser, arguments)
     effort = {"batch": options.batch, "rounds": options.rounds}
     seconds(2, 4, batch=2, rounds=1)  # whatever the first call of a strategy sets up
     by_latent = {d: seconds(d, WIDE, **effort) for d in options.latents}
     by_data = {n: seconds(NARROW, n, **effort) for n in options.data}
     text = table(by_latent, by_data, options.batch)
     print(text)
-    if options.out:
-        write_section(options.out, "growth", text)
+    write_section(options.out, "growth", text)
     if options.figure:
         picture(by_latent, by_data, options.figure)
 

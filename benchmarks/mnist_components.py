@@ -7,7 +7,6 @@ Train first, then look:
         --data data --out docs/results.md --figure docs/images/mnist-components.png
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from lightning_flows.datamodules import MNIST
 from torch import Tensor
 
 from benchmarks.components import accuracy
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.timing import Timing, interleave, stopwatch
 from benchmarks.training import mean_and_error
@@ -122,25 +122,19 @@ def picture(module: FlowModule, x: Tensor, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = command_line(__doc__, "data", "out", "figure", rounds=5)
     parser.add_argument("--ckpt_path", type=Path, required=True)
-    parser.add_argument("--data", default="data")
     parser.add_argument("--points", type=int, default=100, help="of each digit")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(parser, arguments)
     module = FreeFormInjectiveFlow.load_from_checkpoint(options.ckpt_path).eval()
-    data = MNIST(options.data)
+    data = MNIST(str(options.data))
     data.prepare_data()
     x, labels = data.load()["test"]
     digits = digits_of(x, labels, options.points)
     timing = time(module, torch.cat([part[:2] for part in digits.values()]), options.rounds)
     text = table(module, digits, timing)
     print(text)
-    if options.out:
-        write_section(options.out, "components of MNIST", text)
+    write_section(options.out, "components of MNIST", text)
     if options.figure:
         picture(module, torch.cat([part[:1] for part in digits.values()]), options.figure)
 

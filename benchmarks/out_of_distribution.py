@@ -10,59 +10,51 @@ All models see the same images with the same batch size and steps. Options were 
 density of validation images of the training set, never by foreign images.
 """
 
-import argparse
-import itertools
-import logging
 import math
-import os
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import lightning.pytorch as L
-import torch
-from lightning_flows.datamodules import MNIST, FashionMNIST, ImageDataModule, NotMNIST
-from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts
 
+from benchmarks.experiment import begin, command_line
+from benchmarks.foreign import (
+    AMBIENT,
+    BATCH,
+    EPOCHS,
+    ERROR,
+    FOREIGN,
+    MODULES,
+    ON_MANIFOLD,
+    STUMP,
+    TEST,
+    VALIDATION,
+    Outcome,
+    load,
+    own_copy,
+    run,
+)
 from benchmarks.report import write_section
 from benchmarks.training import mean_and_error
 from lightning_flows.families import (
     DensityFlow,
     FlowModule,
     FreeFormInjectiveFlow,
-    InjectiveModule,
     RectangularFlow,
     TwoStepFlow,
 )
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
 from lightning_flows.jacobians import StochasticVolume
-from lightning_flows.metrics import auroc, stump_accuracy
 from lightning_flows.nets import ConvDecoder, ConvEncoder
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, legend, plain, save_png, title
-from lightning_flows.shapes import size, sum_event
 
-__all__ = ["METHODS", "Outcome", "main", "run", "score", "table", "train"]
+__all__ = ["METHODS", "main", "picture", "table"]
 
-BATCH, ALPHA, LATENTS, EPOCHS, CHUNK = 128, 1e-6, 20, 20, 100
-PIXELS = 28 * 28
-TEST, STUMP, VALIDATION = 1000, 500, 500  # images of each set that are scored
-MODULES: dict[str, type[ImageDataModule]] = {
-    "MNIST": MNIST,
-    "Fashion-MNIST": FashionMNIST,
-    "notMNIST": NotMNIST,
-}
-FOREIGN = {"MNIST": ("Fashion-MNIST", "notMNIST"), "Fashion-MNIST": ("MNIST",)}
+LATENTS, PIXELS = 20, 28 * 28
 PAIRS = [(own, other) for own, others in FOREIGN.items() for other in others]
-
-ON_MANIFOLD, AMBIENT, ERROR = "density on manifold", "density of pixels", "reconstruction"
 COLOURS = {ON_MANIFOLD: MODEL, AMBIENT: ACCENT, ERROR: DATA}
 
 _PRIOR = partial(RealNVP, layers=6, hidden=(64, 64), activation="silu")
@@ -99,134 +91,8 @@ METHODS: dict[str, Callable[..., FlowModule]] = {
 }
 """What makes a model from the shape of its data."""
 
-Outcomes = dict[tuple[str, str], list["Outcome"]]
+Outcomes = dict[tuple[str, str], list[Outcome]]
 """By training set and method, one for each seed."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one trained model was worth.
-
-    Args:
-        auroc: by foreign set and score; empty where training broke.
-        stump: accuracy of the decision stump, likewise.
-        fit: means over validation images of the training set, by name of the score.
-        seconds: CPU time of training and scoring.
-    """
-
-    auroc: Mapping[tuple[str, str], float]
-    stump: Mapping[tuple[str, str], float]
-    fit: Mapping[str, float]
-    seconds: float
-
-    @property
-    def sound(self) -> bool:
-        """Whether training came to an end with finite numbers."""
-        return all(map(math.isfinite, self.fit.values()))
-
-
-def load(name: str, folder: str, seed: int) -> ImageDataModule:
-    """A data module that is ready for use."""
-    module: Any = MODULES[name]
-    data: ImageDataModule = module(folder, alpha=ALPHA, batch_size=BATCH, seed=seed)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def images(data: ImageDataModule, split: str, n: int, seed: int) -> Tensor:
-    """At most n images of a split, drawn at random: (n, 1, 28, 28)."""
-    x: Tensor = getattr(data, f"{split}_dataloader")().dataset.tensors[0]
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
-
-
-def train(
-    make: Callable[..., FlowModule], data: ImageDataModule, seed: int, steps: int
-) -> FlowModule:
-    """Train a model for this many steps, in epochs of equal length."""
-    torch.manual_seed(seed)
-    model = make(data.event_shape)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=EPOCHS,
-        limit_train_batches=max(1, steps // EPOCHS),
-        limit_val_batches=0,
-        gradient_clip_val=100,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, datamodule=data)
-    return model.eval()
-
-
-def fitted_beta(model: InjectiveModule, x: Tensor) -> float:
-    """The weight β that Gaussian residuals of these images have, at maximum likelihood."""
-    with torch.no_grad():
-        y, _ = model.to_model_space(x)
-        residual = sum_event((y - model.flow.embed(model.flow.project(y))).square()).mean()
-    return (size(model.event_shape) - size(model.latent_shape)) / (2 * residual.item())
-
-
-@torch.no_grad()
-def score(model: FlowModule, x: Tensor, *, beta: float | None = None) -> dict[str, Tensor]:
-    """How foreign images look to a model: by score (n,), high for foreign ones.
-
-    Densities are negative log-densities in nats with the contribution of the preprocessing, of
-    pixels or of volume of the manifold in the space of pixels. The reconstruction error is squared
-    and in grey levels. NaN count as most foreign.
-
-    Args:
-        model: trained.
-        x: integers, (n, 1, 28, 28).
-        beta: weight of residuals in the density of pixels of an injective model.
-    """
-    parts: list[dict[str, Tensor]] = []
-    for piece in x.split(CHUNK):
-        density = -model.log_prob(piece)
-        if not isinstance(model, InjectiveModule):
-            parts.append({AMBIENT: density})
-            continue
-        y, contribution = model.to_model_space(piece)
-        ambient = model.flow.ambient_log_prob(y, beta=model.beta if beta is None else beta)
-        error = sum_event((piece - model.reconstruct(piece)).square())
-        parts.append({ON_MANIFOLD: density, AMBIENT: -ambient - contribution, ERROR: error})
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return {name: torch.where(s.isnan(), torch.inf, s) for name, s in joined.items()}
-
-
-def run(
-    make: Callable[..., FlowModule],
-    own: ImageDataModule,
-    foreign: Mapping[str, ImageDataModule],
-    *,
-    seed: int,
-    steps: int,
-) -> Outcome:
-    """Train a model on a data set, and see how it tells foreign ones."""
-    start = time.process_time()
-    model = train(make, own, seed, steps)
-    fit = {AMBIENT: math.nan}
-    beta = None
-    if all(parameter.isfinite().all() for parameter in model.parameters()):
-        validation = images(own, "val", VALIDATION, seed)
-        if isinstance(model, InjectiveModule):
-            beta = fitted_beta(model, validation)
-        fit = {kind: float(s.mean()) for kind, s in score(model, validation, beta=beta).items()}
-    areas, accuracies = {}, {}
-    if all(map(math.isfinite, fit.values())):
-        sizes = {"train": STUMP, "test": TEST}
-        scores = {
-            (side, split): score(model, images(data, split, n, seed), beta=beta)
-            for side, data in {"own": own, **foreign}.items()
-            for split, n in sizes.items()
-        }
-        for other, kind in itertools.product(foreign, fit):
-            four = [scores[side, split][kind] for split in sizes for side in ("own", other)]
-            areas[other, kind] = float(auroc(*four[2:]))
-            accuracies[other, kind] = float(stump_accuracy(*four))
-    return Outcome(areas, accuracies, fit, time.process_time() - start)
 
 
 def table(outcomes: Outcomes, steps: int) -> str:
@@ -347,32 +213,15 @@ def _heights(rows: Sequence[tuple[str, str]]) -> list[float]:
     return [i + 0.7 * names.index(name) for i, (name, _) in enumerate(rows)]
 
 
-def copy_images(source: Path, folder: Path) -> None:
-    """Copy the raw files to where torchvision may unpack them."""
-    for name in ("MNIST", "FashionMNIST", "notMNIST"):
-        if (source / name / "raw").is_dir():
-            (folder / name / "raw").mkdir(parents=True)
-            for file in (source / name / "raw").iterdir():
-                shutil.copyfile(file, folder / name / "raw" / file.name)
-
-
 def main(
     arguments: Sequence[str] | None = None,
     methods: Mapping[str, Callable[..., FlowModule]] = METHODS,
 ) -> None:
     """Run the experiment with these methods."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("LIGHTNING_FLOWS_DATA", "data"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    parser = command_line(__doc__, "data", "out", "figure", seeds=3, steps=600)
+    options = begin(parser, arguments)
     outcomes: Outcomes = {}
-    with TemporaryDirectory() as folder:
-        copy_images(options.data, Path(folder))
+    with own_copy(options.data) as folder:
         for seed in range(options.seeds):
             sets = {name: load(name, folder, seed) for name in MODULES}
             for own, others in FOREIGN.items():
@@ -382,8 +231,7 @@ def main(
                     outcomes.setdefault((own, name), []).append(outcome)
                     text = table(outcomes, options.steps)
                     print(f"seed {seed}, {own}, {name}: {dict(outcome.auroc)}", flush=True)
-                    if options.out:
-                        write_section(options.out, "foreign images", text)
+                    write_section(options.out, "foreign images", text)
         print(text)
     if options.figure:
         picture(outcomes, options.figure)

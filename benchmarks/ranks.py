@@ -6,16 +6,14 @@ All columns are kept. The noise in training is chosen by the eigenvalues of the 
 not by its rank: a tenth of the smallest one that exceeds rounding.
 """
 
-import argparse
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.tables import Table
 from benchmarks.training import descend
@@ -140,19 +138,12 @@ def table(rows: Sequence[str], steps: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser = command_line(__doc__, "data", "out", seeds=2, steps=2000)
     parser.add_argument("--only", choices=FLOWS, nargs="+", default=list(FLOWS))
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args(arguments)
-    if "LIGHTNING_FLOWS_DATA" not in os.environ:
-        parser.error("set the environment variable LIGHTNING_FLOWS_DATA to the folder of data.")
-    folder = Path(os.environ["LIGHTNING_FLOWS_DATA"])
-    torch.set_num_threads(1)
+    options = begin(parser, arguments)
     rows = []
     for name, (source, rank) in TABLES.items():
-        parts = source.load(folder)
+        parts = source.load(options.data)
         for flow in options.only:
             for seed in range(options.seeds):
                 done = run(
@@ -160,8 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )
                 rows.append(row(name, flow, seed, rank, done))
                 print(rows[-1], done.variances.tolist(), done.nll, flush=True)
-                if options.out:
-                    write_section(options.out, "ranks", table(rows, options.steps))
+                write_section(options.out, "ranks", table(rows, options.steps))
 
 
 if __name__ == "__main__":

@@ -106,16 +106,18 @@ def save(path: Path, title: str, facts: dict[str, str], rows: Sequence[Row]) -> 
     path.write_text(text, encoding="utf-8")
 
 
-def write_section(path: Path, name: str, text: str) -> None:
+def write_section(path: Path | None, name: str, text: str) -> None:
     """Put a text into its place in a document, between two comments that bear its name.
 
     What stands around it is kept; where there is no such place yet, it is made at the end.
 
     Args:
-        path: a Markdown file; made with its folder if need be.
+        path: a Markdown file; made with its folder if need be. None: nothing is written.
         name: of the section.
         text: Markdown.
     """
+    if path is None:
+        return
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     before, found, rest = (path.read_text("utf-8") if path.exists() else "").partition(begin)

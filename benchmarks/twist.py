@@ -8,7 +8,6 @@ volume and the standard normal, so no likelihood changes, and maximum likelihood
 that would undo it; but the Jacobian is another one, and with it the spectrum.
 """
 
-import argparse
 import copy
 import math
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.experiment import begin, command_line
 from lightning_flows.flows import Flow
 from lightning_flows.jacobians import squared_norm
 from lightning_flows.jacobians.components import components
@@ -190,11 +190,7 @@ def _grid(x: Tensor) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(command_line(__doc__, "figure", steps=STEPS), arguments)
     x = gaussian(SCALES, POINTS, turn=TURN)
     plain_flow = linear(2)
     fit(plain_flow, x, steps=options.steps)

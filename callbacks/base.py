@@ -111,7 +111,11 @@ class FlowCallback(Callback):
         raise NotImplementedError
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Numbers to log beside the figures, by name without the stage."""
+        """Losses and scores to log beside the figures, by name without the stage."""
+        return {}
+
+    def costs(self, results: list[Result]) -> Mapping[str, float]:
+        """What the drawing took, by name; logged under `cost/`, as HPARAMS shows all of `val/`."""
         return {}
 
     def share(
@@ -187,8 +191,9 @@ class FlowCallback(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         try:
             results = self._joined(shares)
-            for name, value in self.scalars(results).items() if stage else ():
-                module.log(f"{stage}/{name}", value, sync_dist=split)
+            for prefix, numbers in ((stage, self.scalars), ("cost", self.costs)) if stage else ():
+                for name, value in numbers(results).items():
+                    module.log(f"{prefix}/{name}", value, sync_dist=split)
             if trainer.is_global_zero:
                 with seeded(module.device, self.seed, 0):
                     drawing = self.draw(self._scene(trainer, module), results)

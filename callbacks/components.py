@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.jacobians.agreement import agreement
 from lightning_flows.jacobians.components import (
     OVERSAMPLING,
@@ -49,10 +49,9 @@ class ComponentExtraction(FlowCallback):
     of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
     between columns of J, 0 where latents move data along axes of their own;
     `val/component_agreement`, the mean |cos| between each axis and its match in the drawing
-    before; and
-    `val/component_products`, how many products with Jacobians the drawing took. In `trainer.test`
-    names start with `test/`. The iterative method sees k directions alone: it gives no dimension,
-    condition and orthogonality.
+    before; and `cost/component_products`, how many products with Jacobians the drawing took. In
+    `trainer.test` the first names start with `test/`. The iterative method sees k directions
+    alone: it gives no dimension, condition and orthogonality.
 
     The NPZ file holds all fields of `jacobians.Components`, with the k widest axes and directions
     and all scales that were found, the walks, condition, orthogonality, and labels where there
@@ -110,9 +109,8 @@ class ComponentExtraction(FlowCallback):
         check_options(
             k, tikhonov, threshold, relative, through or "decode", method=method, noise=noise
         )
-        for option, value, least in (("walks", walks, 0), ("budget", budget, 1)):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; accepted are integers from {least} up.")
+        check_least(0, walks=walks)
+        check_least(1, budget=budget)
         self.k = k
         self.walks = walks
         self.budget = budget
@@ -144,9 +142,9 @@ class ComponentExtraction(FlowCallback):
         return [*tasks, *(partial(self._along, scene, made, component) for component in walks)]
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Dimension, condition, orthogonality, agreement with the last drawing, cost."""
+        """Dimension, condition, orthogonality, agreement with the last drawing."""
         found = self._collected(results)
-        numbers = {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
+        numbers = {}
         if "condition" in found:
             numbers["dimension"] = float(found["dimension"].nanmean())
             numbers["jacobian/condition"] = float(found["condition"].nanmedian())
@@ -156,6 +154,10 @@ class ComponentExtraction(FlowCallback):
             numbers["component_agreement"] = float(kept.nanmean())
         self._last = shown(found)
         return numbers
+
+    def costs(self, results: list[Result]) -> Mapping[str, float]:
+        """Products with Jacobians."""
+        return {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
 
     def draw(self, scene: Scene, results: list[Result]) -> Drawing:
         """Components, walks, spectrum, dimensions."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ConfigError, ShapeError, check_least
 from lightning_flows.plots.canvas import limits
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
@@ -47,8 +47,7 @@ class DensityPlot(FlowCallback):
         name: str = "density",
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
-        if resolution < 2:
-            raise ConfigError(f"resolution is {resolution}; accepted are integers from 2 up.")
+        check_least(2, resolution=resolution)
         if not margin >= 0:
             raise ConfigError(f"margin is {margin}; accepted are numbers from 0 up.")
         self.resolution = resolution

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_flows.errors import ConfigError, DivergenceError
+from lightning_flows.errors import DivergenceError, check_least
 
 __all__ = ["NonFiniteGuard"]
 
@@ -33,8 +33,7 @@ class NonFiniteGuard(Callback):
     """
 
     def __init__(self, limit: int = 10) -> None:
-        if limit < 1:
-            raise ConfigError(f"limit is {limit}; accepted are integers from 1 up.")
+        check_least(1, limit=limit)
         self.limit = limit
         self.skipped = 0
         self._finite_loss = True

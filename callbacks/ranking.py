@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_least
 
 from .isolation import evaluation
 
@@ -38,8 +38,7 @@ class ContributionRanking(Callback):
     """
 
     def __init__(self, epochs: int = 10) -> None:
-        if epochs < 1:
-            raise ConfigError(f"epochs is {epochs}; accepted are integers from 1 up.")
+        check_least(1, epochs=epochs)
         self.epochs = epochs
         self._split: int | None = None
         self._sum: Tensor | None = None

@@ -7,7 +7,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.chain import Chain
@@ -58,8 +58,7 @@ class FlowDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; accepted are integers from 1 up.")
+        check_least(1, batch_size=batch_size)
         if conditional and label_names is None:
             raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
         self.event_shape: Shape = as_shape(event_shape)

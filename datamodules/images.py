@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import DataError, check_least
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.dequantise import Dequantise
 from lightning_flows.transforms.elementwise import Logit
@@ -159,8 +159,7 @@ class MNIST(ImageDataModule):
             batch_size=batch_size,
             seed=seed,
         )
-        if limit is not None and limit < 1:
-            raise ConfigError(f"limit is {limit}; accepted are integers from 1 up.")
+        check_least(1, limit=limit)
         self.save_hyperparameters(logger=False)
         self.data_dir = data_dir
         self.validation = validation
@@ -199,16 +198,7 @@ class MNIST(ImageDataModule):
 class FashionMNIST(MNIST):
     """Clothes of 28 x 28 pixels: 55,000 to train, 5,000 to validate, 10,000 to test.
 
-    Args:
-        data_dir: folder of the data; what is missing is downloaded into it.
-        validation: number of training images to validate on instead.
-        limit: train on this many images only; all unless given.
-        alpha: how far Logit draws in the ends of the unit interval.
-        minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
-            the noise of dequantisation small at the border.
-        conditional: give labels as one-hot vectors that a model is conditioned on.
-        batch_size: images in a batch, on each device.
-        seed: starting point of the split and of the order of training data.
+    Options are those of `MNIST`.
     """
 
     _dataset = "FashionMNIST"

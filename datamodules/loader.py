@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Sampler, SequentialSampler, TensorDataset
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import ConfigError, DataError, check_least
 
 __all__ = ["Batch", "InMemoryLoader"]
 
@@ -58,8 +58,7 @@ class InMemoryLoader:
             raise DataError("The data set is empty; a loader needs at least one sample.")
         if len(set(lengths)) > 1:
             raise DataError(f"Tensors of a data set must share their length; came {lengths}.")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; accepted are integers from 1 up.")
+        check_least(1, batch_size=batch_size)
         if drop_last and batch_size > lengths[0]:
             raise ConfigError(
                 f"batch_size is {batch_size} and drop_last is set, but there are only {lengths[0]} "

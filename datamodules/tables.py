@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import DataError, check_least
 
 from .base import FlowDataModule, Splits
 from .download import fetch, md5_of, unpack
@@ -57,8 +57,7 @@ class TableDataModule(FlowDataModule):
         batch_size: int = 512,
         seed: int = 0,
     ) -> None:
-        if limit is not None and limit < 1:
-            raise ConfigError(f"limit is {limit}; accepted are integers from 1 up.")
+        check_least(1, limit=limit)
         super().__init__(self.features, batch_size=batch_size, seed=seed)
         self.save_hyperparameters(logger=False)
         self.data_dir = data_dir

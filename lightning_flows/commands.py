@@ -19,7 +19,7 @@ from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.callbacks.points import image_scale, points_of, split_of
 from lightning_flows.callbacks.protocols import context_shape, require
 from lightning_flows.callbacks.writer import save
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.families import FlowModule, load
 from lightning_flows.parsing import FlowParser, stop, what_the_user_can_mend
 
@@ -55,9 +55,7 @@ def sample(
     Raises:
         FlowError: an option is out of range, the file exists, or the checkpoint cannot be read.
     """
-    for name, value in {"n": n, "batch_size": batch_size}.items():
-        if value < 1:
-            raise ConfigError(f"{name} is {value}; accepted are integers from 1 up.")
+    check_least(1, n=n, batch_size=batch_size)
     if not temperature >= 0:
         raise ConfigError(f"temperature is {temperature}; accepted are numbers from 0 up.")
     if out.suffix not in (".npz", ".png"):

@@ -10,6 +10,7 @@ __all__ = [
     "DivergenceError",
     "FlowError",
     "ShapeError",
+    "check_least",
 ]
 
 
@@ -35,3 +36,19 @@ class DivergenceError(FlowError, RuntimeError):
 
 class CheckpointError(FlowError, RuntimeError):
     """A checkpoint is damaged or belongs to another architecture."""
+
+
+def check_least(least: int, **options: int | None) -> None:
+    """Refuse whole numbers that are too small; None is let through.
+
+    Args:
+        least: smallest number that is accepted.
+        options: numbers by the name of the option.
+
+    Raises:
+        ConfigError: names the first one that is below.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            accepted = "positive integers" if least == 1 else f"integers from {least} up"
+            raise ConfigError(f"{name} is {value}; accepted are {accepted}.")

@@ -163,7 +163,7 @@ BAD_INPUT = {
     "too many": (["components", "--out=x", "--data=Toy", "--k=3"], "k is 3"),
     "option": (["components", "--out=x", "--tikhonov=-1"], "tikhonov is -1.0"),
     "unknown": (["sample", "--out=x.npz", "--temprature=1"], "--temprature=1"),
-    "number": (["sample", "--out=x.npz", "-n", "0"], "n is 0; accepted are integers from 1 up"),
+    "number": (["sample", "--out=x.npz", "-n", "0"], "n is 0; accepted are positive integers"),
     "batches": (["sample", "--out=x.npz", "--batch_size=0"], "batch_size is 0"),
     "cold": (["sample", "--out=x.npz", "--temperature=-1"], "temperature is -1.0"),
     "format": (["sample", "--out=x.jpg"], "x.jpg is no file that can be written"),

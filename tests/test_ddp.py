@@ -1,8 +1,5 @@
 """All families under DDP, three of them with all callbacks: two processes do what one does."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +7,7 @@ import pytest
 import torch
 
 from lightning_flows import DensityFlow, RectangularFlow, SurjectiveFlow
+from scripts import run_script, same_drawings
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
 FAMILIES = {
@@ -22,17 +20,9 @@ family = pytest.mark.parametrize("family", FAMILIES)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folder of all runs of the script: forking from pytest is fragile. A deadlock times out."""
+    """Folder of all runs of the script."""
     root = tmp_path_factory.mktemp("runs")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(root)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_script(SCRIPT, root)
     return root
 
 
@@ -69,17 +59,7 @@ def test_rank_0_alone_writes_and_everything_once(runs, family):
 @family
 def test_two_ranks_draw_what_one_draws(runs, family):
     one, two = (runs / f"{family}{n}" / "images" for n in (1, 2))
-    files = [path.relative_to(one) for path in sorted(one.rglob("*.*"))]
-    assert files == [path.relative_to(two) for path in sorted(two.rglob("*.*"))]
-    assert len(files) == (18 if family == "rectangular" else 22)
-    for path in files:
-        if path.suffix == ".png":
-            assert (one / path).read_bytes() == (two / path).read_bytes(), path
-        else:
-            with np.load(one / path) as left, np.load(two / path) as right:
-                assert sorted(left) == sorted(right)
-                for key in left:
-                    np.testing.assert_array_equal(left[key], right[key], err_msg=f"{path} {key}")
+    assert len(same_drawings(one, two)) == (18 if family == "rectangular" else 22)
 
 
 @family

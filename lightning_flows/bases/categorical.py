@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_flows.bases.conditional import Parametrised
 from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.support import Support
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 
 __all__ = ["Bernoulli", "Categorical", "draw_categories"]
 
@@ -36,16 +36,10 @@ class Categorical(Parametrised):
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
     ) -> None:
-        if classes < 2:
-            raise ConfigError(f"classes is {classes}; accepted are integers from 2 up.")
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=classes,
-            hidden=hidden,
-            activation=activation,
-            support=Support(0, classes, discrete=True),
-        )
+        check_least(2, classes=classes)
+        self.parameters_each = classes
+        self.support = Support(0, classes, discrete=True)
+        super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         log_p = torch.stack(self.parameters_at(len(x), context), -1).log_softmax(-1)

@@ -20,29 +20,31 @@ __all__ = ["ConditionalNormal", "ConvNormal", "Parametrised"]
 class Parametrised(Density):
     """A density of independent entries whose parameters are learned or computed from context.
 
-    All parameters are zero at the start. Subclasses implement `log_prob_each` and `draw`.
+    All parameters are zero at the start. Subclasses say `parameters_each` and `support`, and
+    implement `log_prob_each` and `draw`.
 
     Args:
         event_shape: shape of one point.
         context_shape: shape of the context, or None for learned constants.
-        parameters: number of parameters for each entry.
-        hidden: width of each hidden layer of the network.
+        hidden: width of each hidden layer of the network from context to parameters.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        support: set that events lie in.
     """
+
+    parameters_each: int
+    """Number of parameters for each entry."""
+
+    support: Support = REAL
+    """Set that events lie in."""
 
     def __init__(
         self,
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
-        parameters: int,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
-        support: Support = REAL,
     ) -> None:
-        super().__init__(event_shape, context_shape, support)
-        self.parameters_each = parameters
+        super().__init__(event_shape, context_shape, self.support)
         self.net = self._network(hidden, activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -84,6 +86,8 @@ class ConditionalNormal(Parametrised):
         ConfigError: `bound` is not positive.
     """
 
+    parameters_each = 2
+
     def __init__(
         self,
         event_shape: Sequence[int] | int,
@@ -93,9 +97,7 @@ class ConditionalNormal(Parametrised):
         activation: str = "relu",
         bound: float = 7.0,
     ) -> None:
-        super().__init__(
-            event_shape, context_shape, parameters=2, hidden=hidden, activation=activation
-        )
+        super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
         if not bound > 0:
             raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
         self.bound = bound

@@ -9,7 +9,7 @@ from lightning_flows.bases.base import Density
 from lightning_flows.bases.categorical import draw_categories
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 
 __all__ = ["NormalMixture"]
 
@@ -38,8 +38,7 @@ class NormalMixture(Density):
         seed: int = 0,
     ) -> None:
         super().__init__(event_shape)
-        if components < 1:
-            raise ConfigError(f"components is {components}; accepted are positive integers.")
+        check_least(1, components=components)
         generator = torch.Generator().manual_seed(seed)
         means = spread * torch.randn(components, *self.event_shape, generator=generator)
         self.loc = nn.Parameter(means)

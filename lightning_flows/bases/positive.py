@@ -1,7 +1,6 @@
 """Densities of numbers from zero up, and of numbers that are often exactly zero."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,29 +16,11 @@ __all__ = ["HalfNormal", "ZeroInflated"]
 class HalfNormal(Parametrised):
     """Absolute values of normal numbers with mean zero; their scales are learned.
 
-    Args:
-        event_shape: shape of one point.
-        context_shape: shape of what the scales depend on, or None for learned constants.
-        hidden: width of each hidden layer of the network from context to scales.
-        activation: relu, silu, tanh, gelu, elu or softplus.
+    Arguments are those of `Parametrised`.
     """
 
-    def __init__(
-        self,
-        event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int | None = None,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        activation: str = "relu",
-    ) -> None:
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=1,
-            hidden=hidden,
-            activation=activation,
-            support=POSITIVE,
-        )
+    parameters_each = 1
+    support = POSITIVE
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         (log_scale,) = self.parameters_at(len(x), context)
@@ -56,29 +37,11 @@ class ZeroInflated(Parametrised):
     The density is one with respect to length plus a point mass of one at zero. It is what may
     follow a `ReLU`, whose output holds exact zeros.
 
-    Args:
-        event_shape: shape of one point.
-        context_shape: shape of what the parameters depend on, or None for learned constants.
-        hidden: width of each hidden layer of the network from context to parameters.
-        activation: relu, silu, tanh, gelu, elu or softplus.
+    Arguments are those of `Parametrised`.
     """
 
-    def __init__(
-        self,
-        event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int | None = None,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        activation: str = "relu",
-    ) -> None:
-        super().__init__(
-            event_shape,
-            context_shape,
-            parameters=2,
-            hidden=hidden,
-            activation=activation,
-            support=RECTIFIED,
-        )
+    parameters_each = 2
+    support = RECTIFIED
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         logit, log_scale = self.parameters_at(len(x), context)

@@ -16,7 +16,12 @@ def load(path: str | Path, **options: Any) -> Any:
 
     Args:
         path: file of the checkpoint.
-        options: arguments of the constructor, in place of those of the checkpoint.
+        options: arguments of `load_from_checkpoint`, such as `map_location` (the CPU unless given),
+            and of the constructor, in place of those of the checkpoint.
+
+    Returns:
+        The LightningModule, whose `log_prob`, `sample`, `encode` and `decode` speak of data in its
+        original units.
 
     Raises:
         CheckpointError: the file is missing, damaged, or names no family.

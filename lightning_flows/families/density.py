@@ -25,10 +25,11 @@ class DensityFlow(FlowModule):
         event_shape: shape of one data point.
         context_shape: shape of what the density is conditioned on.
         tikhonov: weight α of the penalty α·E‖∂z/∂y‖² on preprocessed data y: no direction of the
-            density becomes thinner than √(2α), and the likelihood has a floor.
+            density becomes thinner than √(2α), and the likelihood has a floor (Feinman and
+            Parthasarathy 2019).
         probes: random directions in the penalty's estimate for each sample; None is exact.
-        noise: standard deviation of Gaussian noise on preprocessed training data, equivalent to
-            tikhonov = noise²/2.
+        noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
+            equivalent to tikhonov = noise²/2.
         optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
             unless given.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.

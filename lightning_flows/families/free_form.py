@@ -24,6 +24,9 @@ class FreeFormInjectiveFlow(InjectiveModule):
         context_shape: shape of what the density on the manifold is conditioned on.
         volume: how the gradient of the volume is computed; `FreeFormVolume` unless given.
         options: those of `InjectiveModule`.
+
+    Raises:
+        ConfigError: an option is out of range, or `residual` and `target` are both given.
     """
 
     def __init__(

@@ -50,11 +50,12 @@ class InjectiveModule(FlowModule):
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        volume: how the gradient of the volume is computed.
+        volume: how the gradient of the volume is computed; `ExactVolume` unless given.
         beta: weight β of the reconstruction, or its start where `target` is given.
-        residual: standard deviation σ of residuals, in place of `beta`: β = 1/(2σ²).
-        target: mean squared reconstruction error κ that is asked for; β becomes the Lagrange
-            multiplier that keeps it, and is saved in the checkpoint.
+        residual: standard deviation σ of residuals in each entry of y, in place of `beta`:
+            β = 1/(2σ²).
+        target: reconstruction error κ that is asked for, the mean over samples of ‖y - embed(u)‖²;
+            β becomes the Lagrange multiplier that keeps it, and is saved in the checkpoint.
         penalties: on the Jacobian, each with its weight.
         noise: standard deviation of Gaussian noise on preprocessed training data; equivalent to a
             Tikhonov penalty of weight noise²/2.
@@ -206,7 +207,10 @@ class InjectiveModule(FlowModule):
         return self.flow.ambient_log_prob(y, context, beta=self.beta) + contribution
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Projections of data onto the manifold, in original units: (batch, *event_shape)."""
+        """Projections of data onto the manifold, in original units: (batch, *event_shape).
+
+        Context does not change them: it conditions the density on the manifold alone.
+        """
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:

@@ -23,6 +23,9 @@ class RectangularFlow(InjectiveModule):
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
         options: those of `InjectiveModule`.
+
+    Raises:
+        ConfigError: an option is out of range, or `residual` and `target` are both given.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases.noise import Resampled
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.families.base import FlowFactory
 from lightning_flows.families.density import DensityFlow
 
@@ -38,7 +38,8 @@ class SurjectiveFlow(DensityFlow):
         options: those of `DensityFlow`.
 
     Raises:
-        ConfigError: a negative number of draws, or no draw in a chunk.
+        ConfigError: a negative number of draws, no draw in a chunk, or another option is out of
+            range.
     """
 
     def __init__(
@@ -53,14 +54,8 @@ class SurjectiveFlow(DensityFlow):
         **options: Any,
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
-        least = {
-            "iw_samples": (iw_samples, 0),
-            "iw_samples_val": (iw_samples_val, 0),
-            "chunk_size": (chunk_size, 1),
-        }
-        for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise ConfigError(f"{name} is {value}; accepted are integers from {lowest} up.")
+        check_least(0, iw_samples=iw_samples, iw_samples_val=iw_samples_val)
+        check_least(1, chunk_size=chunk_size)
         self.iw_samples = iw_samples
         self.iw_samples_val = iw_samples_val
         self.chunk_size = chunk_size

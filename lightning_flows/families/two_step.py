@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.families.injective import InjectiveModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import NoVolume
@@ -22,6 +22,9 @@ class TwoStepFlow(InjectiveModule):
     in which the density is simple. The step follows from the epoch, so a run is resumed in
     either of them. In the second step the manifold does not move: its parameters take part with
     weight zero, for DDP, and the optimizer passes over them.
+
+    Training logs `reconstruction` and `nll_prior` (nats, of the coordinates u alone); validation
+    and test log what `InjectiveModule` does.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -63,10 +66,7 @@ class TwoStepFlow(InjectiveModule):
             scheduler=scheduler,
             compile=compile,
         )
-        if manifold_epochs < 1:
-            raise ConfigError(
-                f"manifold_epochs is {manifold_epochs}; accepted are integers from 1."
-            )
+        check_least(1, manifold_epochs=manifold_epochs)
         self.manifold_epochs = manifold_epochs
 
     @property

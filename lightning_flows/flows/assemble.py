@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lightning_flows.bases.base import Density
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_least
 from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms import ActNorm, Chain, LULinear, Permutation, Reshape, Transform
 
@@ -39,8 +39,7 @@ def assemble(
     Raises:
         ConfigError: fewer than one layer, or an unknown mixing.
     """
-    if layers < 1:
-        raise ConfigError(f"layers is {layers}; accepted are positive integers.")
+    check_least(1, layers=layers)
     features = size(as_shape(event_shape))
     parts = flatten(event_shape, interleave=interleave)
     for i in range(layers):

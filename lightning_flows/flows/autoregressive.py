@@ -12,7 +12,8 @@ __all__ = ["MAF"]
 class MAF(Flow):
     """Masked autoregressive flow (Papamakarios et al. 2017).
 
-    `log_prob` costs one pass; sampling walks through the dimensions, one after the other.
+    `log_prob` costs one pass; sampling walks through the dimensions, one after the other. Events
+    of more than one dimension are flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
@@ -21,9 +22,13 @@ class MAF(Flow):
         activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one layer.
         mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; needs `initialise`.
+        actnorm: whether an ActNorm stands before every layer; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
+
+    Raises:
+        ConfigError: an option is out of range.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ __all__ = ["Flow"]
 class Flow(Density):
     """Density of x where z = transform.encode(x) follows a base density.
 
-    log p(x) = log p_base(z) + contribution(x, z), exact or a lower bound as `exact` says.
+    log p(x) = log p_base(z) + contribution(x, z) in nats, exact or a lower bound as `exact` says.
+    A flow is a density itself, so it may be the base of another one.
 
     Args:
         transform: map from data to latent.
@@ -61,7 +62,10 @@ class Flow(Density):
         return self.transform.exact and getattr(self.base, "exact", True)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
+        """Latents of data: (batch, *event_shape) -> (batch, *latent_shape).
+
+        Where the transform draws, each point gets one draw, in evaluation mode always the same.
+        """
         self.check(x, context)
         with self._noise_of(x):
             z: Tensor = self.transform(x, context)[0]

@@ -18,7 +18,7 @@ __all__ = ["NICE", "RealNVP"]
 class RealNVP(Flow):
     """Affine coupling layers that map the halves of a vector in turn (Dinh et al. 2017).
 
-    Both directions cost one pass. Events of more than one dimension are flattened.
+    Both directions cost one pass. Events of more than one dimension are flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
@@ -29,9 +29,13 @@ class RealNVP(Flow):
         bound: largest absolute log-scale of one layer.
         mixing: what stands before every second coupling after the first two: nothing, a fixed
             random permutation, or a learned LU-factorised linear map.
-        actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
+        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
+
+    Raises:
+        ConfigError: an option is out of range.
     """
 
     def __init__(
@@ -69,7 +73,8 @@ class NICE(Flow):
     """Additive coupling layers, which keep the volume (Dinh et al. 2015).
 
     With `scaling` a learned factor for each dimension comes last, as in the paper; without it the
-    flow preserves volume, as in GIN (Sorrenson et al. 2020).
+    flow preserves volume, as in GIN (Sorrenson et al. 2020). Events of more than one dimension are
+    flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
@@ -81,6 +86,9 @@ class NICE(Flow):
         mixing: none, permutation or lu, as in `RealNVP`; lu does not keep the volume.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
+
+    Raises:
+        ConfigError: an option is out of range.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class FreeFormFlow(InjectiveFlow):
 
     Free-form injective flows (Sorrenson et al. 2024), and free-form flows where d = D (Draxler et
     al. 2024). Encoder and decoder must be differentiable twice, in forward mode too, and must treat
-    every sample on its own.
+    every sample on its own. ReLUs give a warning: their second derivative is zero.
 
     Args:
         event_shape: shape of one data point; D is its number of entries.

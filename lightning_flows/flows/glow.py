@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_least
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.shapes import Shape, as_shape
@@ -35,7 +35,8 @@ class Glow(Flow):
         activation: relu, silu, tanh, gelu, elu or softplus. Where there are few images, tanh keeps
             the likelihood of an outlier finite; networks without bounds lose it there.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
+        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 
@@ -57,9 +58,7 @@ class Glow(Flow):
         base: BaseFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        for name, value in (("levels", levels), ("steps", steps)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; accepted are positive integers.")
+        check_least(1, levels=levels, steps=steps)
         shape = as_shape(event_shape)
         if len(shape) != 3 or shape[1] % 2**levels or shape[2] % 2**levels:
             raise ShapeError(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.given import DensityFactory
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_least
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
@@ -49,8 +49,7 @@ class LatentPriorFlow(Flow):
         prior: BaseFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        if latent_features < 1:
-            raise ConfigError(f"latent_features is {latent_features}; accepted are positive.")
+        check_least(1, latent_features=latent_features)
         shape = as_shape(event_shape)
         conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
         bijection = (RealNVP if ambient is None else ambient)(shape, **conditioned).transform

@@ -17,9 +17,9 @@ class MixedFlow(Flow):
     """Density of rows with real columns and columns of categories, numbered from 0.
 
     `Argmax` turns the categories into real numbers, given the real columns, and a flow models
-    both together. The log-likelihood is a lower bound: of a density in the real columns, of a
-    probability in the others. Samples hold valid categories. `latent_shape` counts real columns
-    and the entries that categories take.
+    both together (Hoogeboom et al. 2021). The log-likelihood is a lower bound: of a density in the
+    real columns, of a probability in the others. Samples hold valid categories. `latent_shape`
+    counts real columns and the entries that categories take.
 
     Args:
         event_shape: (columns,).

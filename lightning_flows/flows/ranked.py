@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_least
 from lightning_flows.flows.assemble import BaseFactory, assemble
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.glow import glow_steps
@@ -39,12 +39,14 @@ class RankedFlow(Flow):
         hidden: width, for images channels, of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; needs `initialise`.
+        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: fewer than two levels, fewer than one step, or an unknown `early`.
+        ConfigError: fewer than two levels, fewer than one step, or an unknown `early`; another
+            option is out of range.
         ShapeError: neither a vector nor an image, or too small for so many levels.
     """
 
@@ -64,10 +66,8 @@ class RankedFlow(Flow):
         base: BaseFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        if levels < 2:
-            raise ConfigError(f"levels is {levels}; accepted are integers from 2 up.")
-        if steps < 1:
-            raise ConfigError(f"steps is {steps}; accepted are positive integers.")
+        check_least(2, levels=levels)
+        check_least(1, steps=steps)
         shape = as_shape(event_shape)
         vector = len(shape) == 1
         fits = shape[0] > 2 ** (levels - 2) if vector else len(shape) == 3
@@ -138,7 +138,11 @@ class RankedFlow(Flow):
         return entry_contributions(before, x, context, carried)[1]
 
     def rank(self, split: int, scores: Tensor) -> None:
-        """Set the order of a split from mean contributions, (*shape before the split)."""
+        """Set the order of a split from mean contributions, (*shape before the split), nats.
+
+        Raises:
+            ShapeError: scores of another shape.
+        """
         self.rankings[split].rank(scores)
 
     @property

@@ -1,6 +1,7 @@
 """Flows made of rational-quadratic splines."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_flows.errors import ConfigError
 from lightning_flows.flows.assemble import BaseFactory, Mixing, assemble
@@ -15,24 +16,26 @@ class NeuralSplineFlow(Flow):
 
     Coupling costs one pass in both directions. Autoregressive fits better at equal size; its
     sampling walks through the dimensions. Splines are the identity outside [-bound, bound]:
-    standardise data.
+    standardise data. Events of more than one dimension are flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
         layers: number of spline layers.
         bins: number of bins of each spline.
-        bound: half-width of the interval that splines act on.
+        bound: half-width of the interval that splines act on, in units of the data.
         hidden: width of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the conditioners are made of residual blocks; coupling only.
         autoregressive: autoregressive layers in place of couplings.
         mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; needs `initialise`.
+        actnorm: whether an ActNorm stands before every layer; `initialise`, which families
+            call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: residual conditioners asked for in autoregressive layers.
+        ConfigError: an option is out of range, or residual conditioners are asked for in
+            autoregressive layers.
     """
 
     def __init__(
@@ -54,27 +57,19 @@ class NeuralSplineFlow(Flow):
         if autoregressive and residual:
             raise ConfigError("residual conditioners exist for coupling layers only.")
 
+        options: dict[str, Any] = {
+            "bins": bins,
+            "bound": bound,
+            "hidden": hidden,
+            "activation": activation,
+            "context_shape": context_shape,
+        }
+
         def layer(features: int, i: int) -> Transform:
+            second = i % 2 == 1
             if autoregressive:
-                return SplineAutoregressive(
-                    features,
-                    bins=bins,
-                    bound=bound,
-                    hidden=hidden,
-                    activation=activation,
-                    reverse=i % 2 == 1,
-                    context_shape=context_shape,
-                )
-            return SplineCoupling(
-                features,
-                bins=bins,
-                bound=bound,
-                hidden=hidden,
-                activation=activation,
-                residual=residual,
-                swap=i % 2 == 1,
-                context_shape=context_shape,
-            )
+                return SplineAutoregressive(features, reverse=second, **options)
+            return SplineCoupling(features, residual=residual, swap=second, **options)
 
         transform = assemble(
             event_shape,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from lightning_flows.bases import ConditionalNormal, DensityFactory
 from lightning_flows.errors import ConfigError
@@ -25,7 +26,7 @@ class SurjectiveSplineFlow(Flow):
         widths: features after each layer, such as (64, 64, 32, 16); D, D, D/2 and D/4, rounded
             up, unless given. The last one is the size of the latent.
         bins: number of bins of each spline.
-        bound: half-width of the interval that splines act on.
+        bound: half-width of the interval that splines act on, in units of the data.
         hidden: width of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         mixing: none, permutation or lu: what stands before each funnel and before couplings 2, 4,
@@ -35,7 +36,7 @@ class SurjectiveSplineFlow(Flow):
         context_shape: shape of what the density is conditioned on.
 
     Raises:
-        ConfigError: no widths, or widths that rise.
+        ConfigError: no widths, or widths that rise; another option is out of range.
     """
 
     def __init__(
@@ -60,35 +61,23 @@ class SurjectiveSplineFlow(Flow):
                 f"widths is {list(widths)}; data has {features} entries, so accepted are positive "
                 "integers that start from there and never rise."
             )
+        options: dict[str, Any] = {
+            "bins": bins,
+            "bound": bound,
+            "hidden": hidden,
+            "activation": activation,
+            "context_shape": context_shape,
+        }
         parts = flatten(event_shape, interleave=True)
         couplings = 0
         for i, width in enumerate(widths):
             mixed = mix(mixing, features, seed=i)
             if width < features:
-                funnel = SplineFunnel(
-                    features,
-                    width,
-                    bins=bins,
-                    bound=bound,
-                    hidden=hidden,
-                    activation=activation,
-                    density=density,
-                    context_shape=context_shape,
-                )
-                parts += [*mixed, funnel]
+                parts += [*mixed, SplineFunnel(features, width, density=density, **options)]
             else:
                 if couplings and couplings % 2 == 0:
                     parts += mixed
-                coupling = SplineCoupling(
-                    features,
-                    bins=bins,
-                    bound=bound,
-                    hidden=hidden,
-                    activation=activation,
-                    swap=couplings % 2 == 1,
-                    context_shape=context_shape,
-                )
-                parts.append(coupling)
+                parts.append(SplineCoupling(features, swap=couplings % 2 == 1, **options))
                 couplings += 1
             features = width
         super().__init__(Chain(parts), None if base is None else base((features,)))

@@ -1,15 +1,12 @@
 """The benchmarks compare like with like, and report what they found. No timing is asserted."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
 from benchmarks import peers
 from benchmarks.__main__ import main

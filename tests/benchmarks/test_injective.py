@@ -1,16 +1,11 @@
 """The benchmarks of injective flows run, and measure what they say. No timing is asserted."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
-
 from lightning_flows.datamodules import Toy
+from torch import nn
 
 from benchmarks import circle, gradients, growth, report, stability
 from benchmarks.memory import STATUS, memory_rows

@@ -1,10 +1,5 @@
 """The comparison of reducing flows runs, and counts what it says."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
-
 from benchmarks import reduction
 from benchmarks.quality import Setting
 

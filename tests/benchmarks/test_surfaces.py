@@ -1,14 +1,9 @@
 """Surfaces, tables and digits: the pieces that their components are measured with."""
 
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
-
 from lightning_flows.datamodules import Toy
 
 from benchmarks import mnist_components, ranks, surfaces

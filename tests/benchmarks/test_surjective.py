@@ -1,11 +1,6 @@
 """The benchmark of flowified layers compares maps of one kind. No timing is asserted."""
 
-import sys
-from pathlib import Path
-
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
 from benchmarks.surjective import ExponentialLinear, flowified, surjective_rows
 from lightning_flows.transforms import FlowLinear

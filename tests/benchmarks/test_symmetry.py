@@ -1,14 +1,10 @@
 """The comparison on data with symmetries runs and reports; its integral is right."""
 
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
 from benchmarks import symmetry
 from benchmarks.symmetry import CASES, Outcome

@@ -2,13 +2,10 @@
 
 import math
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
 from benchmarks import tables
 from benchmarks.tables import Outcome

@@ -4,13 +4,9 @@ With the twisted flow everything that likelihood can see is as before.
 """
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))  # benchmarks are run from there, not installed
 
 from benchmarks import twist
 from lightning_flows.flows import Flow

@@ -1,6 +1,7 @@
 """What `ComponentExtraction` finds, logs, keeps and says, on modules whose Jacobian is known."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from foreign import Cloud, Foreign, loader, trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.budget import plan
 from lightning_flows.callbacks.signs import signs
 from torch import Tensor
 
+from lightning_flows import DensityFlow, RealNVP
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians import components
 from lightning_flows.jacobians.components import OVERSAMPLING
@@ -49,12 +52,31 @@ def test_what_is_logged_is_what_the_matrix_says(tmp_path: Path) -> None:
     assert logged["val/jacobian/condition"] == pytest.approx(condition, rel=1e-4)
     assert logged["val/jacobian/orthogonality"] == pytest.approx(off, rel=1e-4)
     assert logged["val/dimension"] == (widths.square() > 0.1 * widths[0].square()).sum()
-    assert logged["val/component_products"] == 4 * 5
+    assert logged["cost/component_products"] == 4 * 5
     assert "val/component_agreement" not in logged
     kept = arrays(tmp_path)
     np.testing.assert_allclose(kept["condition"], logged["val/jacobian/condition"], rtol=1e-4)
     np.testing.assert_allclose(kept["scales"], widths.expand(4, 5), rtol=1e-4)
     np.testing.assert_allclose(kept["explained"].sum(1), 1, rtol=1e-5)
+
+
+class Noting(TensorBoardLogger):
+    """Keeps the metrics of the HPARAMS tab."""
+
+    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+        super().log_hyperparams(params, metrics, step)
+        self.metrics = metrics
+
+
+def test_hparams_show_losses_and_scores_but_no_costs(tmp_path: Path) -> None:
+    logger, points = Noting(tmp_path), loader((2,))
+    callback = ComponentExtraction(points=2, every_n_epochs=1)
+    run = trainer(tmp_path, callbacks=[callback], max_epochs=2, logger=logger)
+    run.fit(DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 2), points, points)
+    assert run.callback_metrics["cost/component_products"] > 0
+    scores = ("nll", "loss", "component_agreement", "dimension", "jacobian/condition")
+    assert {f"hp/val/{name}" for name in scores} <= set(logger.metrics)
+    assert not [name for name in logger.metrics if "products" in name]
 
 
 class Turning(Foreign):
@@ -120,7 +142,7 @@ def test_the_iterative_method_counts_what_it_does(tmp_path: Path) -> None:
     found, block = arrays(tmp_path), 2 * (2 + OVERSAMPLING)
     assert found["scales"].shape == (3, 2)
     assert found["converged"].all()
-    assert logged["val/component_products"] == block * found["iterations"].sum()
+    assert logged["cost/component_products"] == block * found["iterations"].sum()
     assert not {"val/dimension", "val/jacobian/condition"} & set(logged)
     assert not (tmp_path / "images" / "components" / "dimension").exists()
     (tmp_path / "full").mkdir()
@@ -133,7 +155,7 @@ def test_a_budget_cuts_walks_first_and_then_points(tmp_path: Path) -> None:
     message = "the budget of 70 Jacobian products allows 4 of 5 points, at 16 products each"
     with pytest.warns(UserWarning, match=message):
         logged = fit(tmp_path, Foreign((1, 4, 4)), points=5, budget=70).callback_metrics
-    assert logged["val/component_products"] == 64
+    assert logged["cost/component_products"] == 64
     assert len(arrays(tmp_path)["points"]) == 4
     assert "walks" not in arrays(tmp_path)
 

@@ -28,6 +28,17 @@ def gaussian(variances, n=20_000, seed=0):
     return x * torch.as_tensor(variances, dtype=torch.float64).sqrt() @ axes.T
 
 
+def fit(model, x, *, rate, steps):
+    """Train on all points at once, by Adam with a learning rate that falls to 0."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.training_loss(x, None)[0].mean().backward()
+        optimizer.step()
+        schedule.step()
+
+
 class LinearFlow(Flow):
     def __init__(self, event_shape):
         super().__init__(LULinear(event_shape))
@@ -61,13 +72,7 @@ def test_noise_does_the_same_as_tikhonov():
     x = gaussian([4.0, 1.0, 0.25])
     alpha = 0.1
     model = DensityFlow(LinearFlow, 3, noise=(2 * alpha) ** 0.5).double()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
-    for _ in range(600):
-        optimizer.zero_grad()
-        model.training_loss(x, None)[0].mean().backward()
-        optimizer.step()
-        schedule.step()
+    fit(model, x, rate=0.02, steps=600)
     w = model.flow.transform.encode(torch.eye(3).double())[0] - model.flow.transform.bias
     expected = torch.linalg.inv(x.T @ x / len(x) + 2 * alpha * torch.eye(3))
     assert (w @ w.T - expected).norm() / expected.norm() < 0.02
@@ -90,13 +95,7 @@ def test_a_linear_free_form_flow_is_pca(beta):
     flow = partial(FreeFormFlow, latent_features=2, encoder=Encoder, decoder=Decoder, prior=Normal)
     volume = FreeFormVolume(probes=2)
     model = FreeFormInjectiveFlow(flow, 6, volume=volume, beta=beta).double()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3000)
-    for _ in range(3000):
-        optimizer.zero_grad()
-        model.training_loss(x, None)[0].mean().backward()
-        optimizer.step()
-        schedule.step()
+    fit(model, x, rate=0.1, steps=3000)
     f, g = model.flow.encoder.weight.detach(), model.flow.decoder.weight.detach()
     torch.testing.assert_close(f @ g, torch.eye(2).double(), rtol=0, atol=0.02)
     latents = x @ f.T

@@ -2,28 +2,15 @@
 
 from functools import partial
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from lightning_flows.datamodules import Arrays
 
 from lightning_flows import DensityFlow, MixedFlow, RealNVP, SurjectiveFlow
 from lightning_flows.errors import ConfigError
+from mixed_tables import CATEGORICAL, FRAME
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*val(_dataloader|idation_step)")
-
-RNG = np.random.default_rng(0)
-COLOUR = RNG.choice(["red", "green", "blue"], 2000, p=[0.5, 0.3, 0.2])
-FRAME = pd.DataFrame(
-    {
-        "size": RNG.normal(5.0, 2.0, 2000) + 4.0 * (COLOUR == "red"),
-        "colour": COLOUR,
-        "weight": RNG.normal(size=2000),
-        "grade": RNG.choice([10, 20], 2000, p=[0.75, 0.25]),
-    }
-)
-CATEGORICAL = ["colour", "grade"]
 
 
 def test_a_flow_that_knows_no_categories_is_refused(make_trainer):

@@ -1,9 +1,9 @@
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+
+from scripts import run_script
 
 SCRIPT = Path(__file__).parent / "ranks.py"
 
@@ -14,14 +14,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     assert spec.loader is not None
     ranks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ranks)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_script(SCRIPT, tmp_path)
     expected = ranks.results(0, 1)
     assert len(expected) == 11
     for rank in (0, 1):
