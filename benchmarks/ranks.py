@@ -120,7 +120,7 @@ def table(rows: Sequence[str], steps: int) -> str:
         f"All columns, standardised; constant ones, which have no unit, are 0. {steps} steps of "
         f"{BATCH} rows turned to their principal axes (an orthogonal map), with noise of variance "
         "2α = a tenth of the smallest eigenvalue of the covariance above rounding. Dimension: "
-        "directions with λ > 2·2α, at test rows. The last columns are the median λ / 2α of the "
+        "directions with λ > 5·2α, at test rows. The last columns are the median λ / 2α of the "
         "direction that the rank counts last, and of the next one.",
         "",
         "A linear flow sees the subspace that the rows span: its dimension is the rank. A flow "

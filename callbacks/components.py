@@ -97,7 +97,7 @@ class ComponentExtraction(FlowCallback):
         method: Literal["full", "iterative"] | None = None,
         tikhonov: float = 0.0,
         noise: float = 0.0,
-        threshold: float = 2.0,
+        threshold: float = 5.0,
         relative: float = 1e-3,
         through: Through | None = None,
         chunk_size: int | None = None,

@@ -99,7 +99,7 @@ def components(
     method: Method | None = None,
     tikhonov: float = 0.0,
     noise: float = 0.0,
-    threshold: float = 2.0,
+    threshold: float = 5.0,
     relative: float = 1e-3,
     through: Through = "decode",
     chunk_size: int | None = None,

@@ -40,7 +40,7 @@ def intrinsic_dimension(
     *,
     tikhonov: float = 0.0,
     noise: float = 0.0,
-    threshold: float = 2.0,
+    threshold: float = 5.0,
     relative: float = 1e-3,
 ) -> Tensor:
     """Number of directions that belong to the data and not to the floor that training gave.
@@ -99,7 +99,7 @@ class IntrinsicDimension(PointMean):
         *,
         tikhonov: float = 0.0,
         noise: float = 0.0,
-        threshold: float = 2.0,
+        threshold: float = 5.0,
         relative: float = 1e-3,
         **kwargs: Any,
     ) -> None:

@@ -94,8 +94,8 @@ def test_the_dimension_is_that_of_the_components() -> None:
     found = components(lambda x: x / scales, lambda z: z * scales, torch.ones(3, 4).double())
     for options, expected in (
         ({"noise": 0.1}, 3),
-        ({"tikhonov": 0.1}, 2),
-        ({"tikhonov": 0.1, "threshold": 9.0}, 1),
+        ({"tikhonov": 0.1}, 1),
+        ({"tikhonov": 0.1, "threshold": 3.0}, 2),
         ({}, 4),
         ({"relative": 0.01}, 3),
     ):
