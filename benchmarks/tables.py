@@ -245,32 +245,47 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
 
 
 def verdicts(outcomes: Outcomes, names: Sequence[str]) -> list[str]:
-    """Where each joint method is better than both two-step methods, and by how much."""
+    """Joint methods beside the better of the two-step methods, and beside the same networks."""
     lines = [
-        "Joint minus the better of the two two-step methods of the same budget ± the standard "
-        "error of the difference; below zero the joint method is better.",
+        "Joint minus two-step of the same budget ± the standard error of the difference, beside "
+        "the better of the two two-step methods, measure by measure, and beside the one with the "
+        "same networks; below zero the joint method is better. It is *ahead* where it is better "
+        "in some measure by more than that error and worse in none, *behind* the other way round.",
         "",
-        f"| data | method | {' | '.join(MEASURES.values())} |",
-        f"|---|---|{'---:|' * len(MEASURES)}",
+        f"| data | method | beside | {' | '.join(MEASURES.values())} | joint is |",
+        f"|---|---|---|{'---:|' * len(MEASURES)}---|",
     ]
     for name in names:
         for method in JOINT:
-            if all((name, each) in outcomes for each in (method, *TWO_STEP)):
-                ours = outcomes[name, method]
-                rivals = [outcomes[name, each] for each in TWO_STEP]
-                cells = " | ".join(difference(ours, rivals, measure) for measure in MEASURES)
-                lines.append(f"| {name} | {method} | {cells} |")
+            ours = outcomes.get((name, method), [])
+            twin = next(each for each, kind in TWO_STEP.items() if kind == JOINT[method])
+            for beside, rivals in (("the better", [*TWO_STEP]), ("same networks", [twin])):
+                theirs = [outcomes.get((name, each), []) for each in rivals]
+                if not ours or not all(theirs):
+                    continue
+                found = [difference(ours, theirs, measure) for measure in MEASURES]
+                cells = " | ".join(f"{apart:+.3g} ± {error:.2g}" for apart, error in found)
+                lines.append(f"| {name} | {method} | {beside} | {cells} | {verdict(found)} |")
     return lines
 
 
-def difference(ours: Sequence[Outcome], rivals: Sequence[Sequence[Outcome]], measure: str) -> str:
-    """Mean of ours - the lowest mean of rivals ± √(SE² + SE²); a dash where one has no value."""
+def verdict(found: Sequence[tuple[float, float]]) -> str:
+    """In a word, from differences and their errors; below zero is better."""
+    better = any(apart < -error for apart, error in found)
+    worse = any(apart > error for apart, error in found)
+    return {(1, 0): "ahead", (0, 1): "behind", (0, 0): "level"}.get((better, worse), "mixed")
+
+
+def difference(
+    ours: Sequence[Outcome], rivals: Sequence[Sequence[Outcome]], measure: str
+) -> tuple[float, float]:
+    """Mean of ours - the lowest mean of rivals, and √(SE² + SE²); NaN where one has no value."""
     first, others = values(ours, measure), [values(runs, measure) for runs in rivals]
     if not first or not all(others):
-        return "–"
+        return math.nan, math.nan
     best = min(others, key=mean)
     error = sum(stdev(runs) ** 2 / len(runs) for runs in (first, best) if len(runs) > 1) ** 0.5
-    return f"{mean(first) - mean(best):+.3g}" + (f" ± {error:.2g}" if error else "")
+    return mean(first) - mean(best), error
 
 
 def values(runs: Sequence[Outcome], measure: str) -> list[float]:

@@ -24,10 +24,11 @@ def test_every_method_is_reported_on_a_rank_deficient_table(tmp_path, capsys, mo
     out = tmp_path / "new" / "results.md"
     tables.main(["--seeds", "1", "--steps", "2", "--only", "naval", "--out", str(out)])
     text = out.read_text(encoding="utf-8")
-    rows = {row[2]: row[3:-1] for row in map(cells, text.splitlines()) if len(row) == 9}
+    figures = text.partition("Joint minus")[0].splitlines()
+    rows = {row[2]: row[3:-1] for row in map(cells, figures) if len(row) == 9}
     for name in tables.METHODS:
-        figures = rows[name][:2] if name == tables.ROWS else rows[name][:3]
-        assert all(math.isfinite(float(figure)) for figure in figures)
+        found = rows[name][:2] if name == tables.ROWS else rows[name][:3]
+        assert all(math.isfinite(float(figure)) for figure in found)
         assert rows[name][4] == "0"
     assert "18 columns, 9 latents" in text
     assert text.startswith("<!-- tables: begin -->")
@@ -54,13 +55,28 @@ def test_a_run_that_broke_is_counted_and_left_out():
     outcomes = {("power plant", name): [sound, broken, sound] for name in tables.METHODS}
     text = tables.table(outcomes, 5, names)
     assert "| power plant | joint, free-form | 1 ± 0 | 2 ± 0 | 3 ± 0 | 4 ± 0 | 1 |" in text
-    assert "| power plant | joint, free-form | +0 | +0 | +0 |" in text
+    zeros = "+0 ± 0 | +0 ± 0 | +0 ± 0 | level |"
+    assert f"| power plant | joint, free-form | the better | {zeros}" in text
+    assert f"| power plant | joint, free-form | same networks | {zeros}" in text
 
 
 def test_a_joint_method_is_compared_with_the_better_of_the_two():
     ours, rivals = [Outcome(1.0), Outcome(2.0)], [[Outcome(4.0)], [Outcome(3.0), Outcome()]]
-    assert tables.difference(ours, rivals, "frechet") == "-1.5 ± 0.5"
-    assert tables.difference(ours, [[Outcome(4.0)], [Outcome()]], "frechet") == "–"
+    assert tables.difference(ours, rivals, "frechet") == pytest.approx((-1.5, 0.5))
+    assert math.isnan(tables.difference(ours, [[Outcome(4.0)], [Outcome()]], "frechet")[0])
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        ([(-2.0, 1.0), (0.5, 1.0)], "ahead"),
+        ([(-2.0, 1.0), (1.5, 1.0)], "mixed"),
+        ([(0.5, 1.0), (1.5, 1.0)], "behind"),
+        ([(0.5, 1.0), (-0.5, 1.0)], "level"),
+    ],
+)
+def test_the_verdict_needs_more_than_the_standard_error(found, word):
+    assert tables.verdict(found) == word
 
 
 def test_training_ends_at_a_gradient_that_is_not_finite():
