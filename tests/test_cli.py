@@ -44,6 +44,11 @@ def few_data(tmp_path_factory):
     (folder / "miniboone").mkdir()
     np.save(folder / "miniboone" / "data.npy", random.normal(size=(400, 43)))
     np.savez(folder / "power_plant.npz", data=random.normal(size=(400, 5)))
+    (folder / "uci_small").mkdir()
+    energy = random.normal(size=(480, 9))
+    for column, classes in {0: 12, 5: 4, 6: 4, 7: 6}.items():
+        energy[:, column] = random.permutation(480) % classes
+    np.savez(folder / "uci_small" / "energy.npz", data=energy)
     return folder
 
 
@@ -53,11 +58,8 @@ SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not 
 
 @pytest.mark.parametrize("config", SETS, ids=[f"{p.parent.name}-{p.stem}" for p in SETS])
 def test_every_config_fits_tests_and_predicts(config, here, few_data):
-    data = []
-    if "mnist" in config.parent.name:
-        data = [f"--data.data_dir={few_data}", "--data.validation=64", "--data.batch_size=16"]
-    elif config.parent.name == "miniboone":
-        data = [f"--data.data_dir={few_data}"]
+    (here / "data").symlink_to(few_data)
+    data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
     common = ["--config", str(config), *DEBUG, *data]
     fitted = cli.main(["fit", *common])
     folder = run_folder(here)

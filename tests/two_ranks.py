@@ -7,8 +7,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_flows.callbacks import PredictionWriter
-from lightning_flows.datamodules import Digits, Toy
+from lightning_flows.callbacks import ContributionRanking, PredictionWriter
+from lightning_flows.datamodules import Arrays, Digits, Toy
 
 from lightning_flows import (
     ComposedFlow,
@@ -16,6 +16,7 @@ from lightning_flows import (
     FreeFormFlow,
     FreeFormInjectiveFlow,
     PaddedFlow,
+    RankedFlow,
     RealNVP,
     RectangularFlow,
     SurjectiveFlow,
@@ -66,6 +67,29 @@ def two_step():
     small = partial(RealNVP, layers=2, hidden=(8,))
     flow = partial(PaddedFlow, latent_features=2, ambient=small, prior=small)
     return TwoStepFlow(flow, 3, manifold_epochs=2)
+
+
+def ranked():
+    """Columns that are alike, so that noise alone decides which of them add most."""
+    x = torch.randn(250, 32, generator=torch.Generator().manual_seed(0))
+    data = Arrays(data=x, validation=0.2, test=0.0, standardise=False, batch_size=32)
+    flow = partial(RankedFlow, levels=3, steps=2, hidden=(8,), actnorm=False)
+    return DensityFlow(flow, 32), data
+
+
+class Steps(pl.Callback):
+    """Every rank leaves what it saw at each step, and the model as it was after it."""
+
+    def __init__(self, root):
+        self.root, self.steps = root, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        state = {key: value.clone() for key, value in pl_module.state_dict().items()}
+        self.steps.append((trainer.current_epoch, batch.clone(), state))
+
+    def on_train_end(self, trainer, pl_module):
+        self.root.mkdir(parents=True, exist_ok=True)
+        torch.save(self.steps, self.root / f"steps{trainer.global_rank}.pt")
 
 
 class Gradients(pl.Callback):
@@ -139,11 +163,18 @@ def evaluate(root, checkpoint, family, devices):
         run(model, data, ckpt_path=checkpoint, **options)
 
 
+def fit_ranked(root):
+    model, data = ranked()
+    callbacks = [ContributionRanking(epochs=1), Steps(root)]
+    make(0, root, 2, callbacks, max_epochs=3).fit(model, data)
+
+
 def main(root):
     record_writers()
     families = {"rectangular": rectangular, "density": density, "surjective": surjective}
     for name, family in families.items():
         fit(root / name, family)
+    fit_ranked(root / "ranked")
     for devices in (2, 1):  # forking comes before anything else that may start threads
         for name, family in {"joint": joint, "two_step": two_step}.items():
             fit_in_step(root / f"{name}{devices}", family, devices)

@@ -1,13 +1,14 @@
 """The comparison on data with symmetries runs and reports; its integral is right."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from benchmarks import symmetry
-from benchmarks.symmetry import CASES, Outcome
+from benchmarks.symmetry import AUGMENTED, CASES, Outcome
 from lightning_flows.families import SurjectiveFlow
 from lightning_flows.flows import ComposedFlow, RealNVP
 from lightning_flows.transforms import Augment
@@ -20,17 +21,32 @@ def test_every_case_is_reported(tmp_path, monkeypatch):
     symmetry.main(["--seeds", "2", "--steps", "1", "--draws", "3", "--out", str(out)])
     text = out.read_text(encoding="utf-8")
     assert text.startswith("<!-- symmetry: begin -->")
-    for case in CASES[:-1]:
-        (row,) = [line for line in text.splitlines() if line.startswith(f"| {case.data} |")]
-        assert row.count("±") == 3
-    assert text.splitlines()[-2].count("±") == 6
+    for cases, column, figures in ((CASES, "data", 3), (AUGMENTED, "name", 6)):
+        for case in cases:
+            start = f"| {getattr(case, column)} |"
+            (row,) = [line for line in text.splitlines() if line.startswith(start)]
+            assert row.count("±") == figures
     assert "nan" not in text
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.data)
+@pytest.mark.parametrize("case", [*CASES, AUGMENTED[1]], ids=lambda case: case.data)
 def test_both_flows_have_the_same_size(case):
     first, second = symmetry.sizes(case)
     assert abs(first - second) <= 0.05 * first
+
+
+def test_affine_flows_differ_by_what_the_noise_takes():
+    first, second = symmetry.sizes(AUGMENTED[0])
+    assert first < second < 1.2 * first
+
+
+def test_a_bound_stands_beside_a_density_of_the_same_rows(monkeypatch):
+    monkeypatch.setattr(symmetry, "BOUNDED", 7)
+    monkeypatch.setattr(symmetry, "ROWS", {"n_train": 50, "n_val": 0, "n_test": 20})
+    augmented = replace(AUGMENTED[0], data="signed_rings")
+    plain, ours = (symmetry.run(augmented, kind, 0, 1, 3) for kind in ("bijective", "surjective"))
+    assert plain.best == ours.best
+    assert plain.best != symmetry.run(CASES[0], "bijective", 0, 1, 3).best
 
 
 @torch.no_grad()

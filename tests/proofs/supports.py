@@ -38,6 +38,24 @@ class SortedNormal(Density):
         return x.reshape(n, *self.event_shape)
 
 
+class Around(Density):
+    """Normal density with the mean of some points and a covariance wider than theirs."""
+
+    def __init__(self, points: Tensor, scale: float) -> None:
+        super().__init__(points.shape[1:])
+        flat = points.flatten(1)
+        covariance = scale**2 * flat.mT.cov().reshape(flat.shape[1], flat.shape[1])
+        self.normal = torch.distributions.MultivariateNormal(flat.mean(0), covariance)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        log_prob: Tensor = self.normal.log_prob(x.flatten(1))
+        return log_prob
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        x: Tensor = self.normal.sample(torch.Size((n,)))
+        return x.reshape(n, *self.event_shape)
+
+
 class ByColumns(Density):
     """Independent entries of the first dimension, each with a density of its own."""
 

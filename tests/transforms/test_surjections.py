@@ -1,8 +1,10 @@
 """Transforms that are no bijections against every proof that applies to them."""
 
+import math
 from functools import partial
 
 import pytest
+import torch
 
 from lightning_flows.bases import (
     Bernoulli,
@@ -48,6 +50,13 @@ sign = partial(Bernoulli, **H)
 place = partial(Categorical, **H)
 gentle = partial(ConditionalNormal, hidden=(8,), activation="tanh")
 image = (2, 2, 4)
+
+
+def wide_gap(*shape):
+    """Twice as wide as a normal: what draws from it are weighed by then has a variance."""
+    density = HalfNormal(shape)
+    torch.nn.init.constant_(density.net.constant, math.log(2))
+    return density
 
 
 def signed_entry():
@@ -100,8 +109,15 @@ CASES: dict[str, Build] = {
     "Inverse (Max)": lambda: Inverse(Max(2, place=place)),
     "Inverse (Max, image)": lambda: Inverse(Max((2, 1, 3))),
     "MaxPool2d": lambda: MaxPool2d((2, 2, 2), place=place),
+    "MaxPool2d (one window)": lambda: MaxPool2d((1, 2, 2), place=place),
     "MaxPool2d (factor 3)": lambda: MaxPool2d((2, 3, 6), 3),
+    "Inverse (Max, small image)": lambda: Inverse(
+        Max((2, 1, 2), place=place, gap=wide_gap(1, 1, 2))
+    ),
     "Inverse (MaxPool2d)": lambda: Inverse(MaxPool2d((1, 2, 4))),
+    "Inverse (MaxPool2d, one window)": lambda: Inverse(
+        MaxPool2d((1, 2, 2), gap=wide_gap(1, 3, 1, 1))
+    ),
     "Sort (2,)": lambda: Sort(2),
     "Sort (3,)": lambda: Sort(3),
     "Sort (points)": lambda: Sort((2, 2)),
@@ -118,6 +134,8 @@ CASES: dict[str, Build] = {
     "VariationalDequantise (rounding)": lambda: Inverse(VariationalDequantise(2, 3, noise=gentle)),
     "VAELayer (2 to 1)": lambda: VAELayer(2, 1),
     "VAELayer (image, conditional)": lambda: VAELayer((1, 2, 2), (1, 2), **C),
+    "VAELayer (2 to 1, flows)": lambda: VAELayer(2, 1, encoder=flow, decoder=flow),
+    "VAELayer (image, flows)": lambda: VAELayer((1, 1, 2), (2, 1), encoder=flow, decoder=flow),
     "VAELayer (flows)": lambda: VAELayer(6, 3, encoder=flow, decoder=flow),
     "Inverse (VAELayer)": lambda: Inverse(VAELayer(1, 2)),
     "Chain (sorted)": lambda: Chain([Sort(3), SortedToReal(3), affine(3)]),
