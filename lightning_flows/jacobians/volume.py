@@ -5,8 +5,9 @@ decodes and gives the log-volume with a gradient that is right, or an unbiased e
 computing it yields the true log-volume, that is its value, so that training curves show what they
 name; `measures` says whether.
 
-The volume of a sample fails where J is not finite or not of full rank (for principal volumes: has
-a column of zeros; for free-form ones: never for its rank). It is then NaN and has no gradient, and the other samples of the batch have the same values and gradients as without it.
+The volume of a sample fails where J is not finite or not of full rank; a principal volume where a
+column is zero, a free-form one never for the rank. It is then NaN and has no gradient, and the
+other samples of the batch have the same values and gradients as without it.
 """
 
 from collections.abc import Callable
