@@ -65,7 +65,7 @@ class LeanForward(TorchFunctionMode):
                 values[i] = value
             return func(*values, **constants)
 
-        value, pull = vjp(of_moving, *[duals[i].primal for i in moving])
+        value, pull = vjp(of_moving, *[duals[i].primal for i in moving])[:2]
         with self._grad():
             slopes = pull(torch.ones_like(value))
             derivative = slopes[0] * duals[moving[0]].tangent
