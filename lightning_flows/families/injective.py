@@ -120,7 +120,7 @@ class InjectiveModule(FlowModule):
         self.noise = noise
         self.warmup = (start, end)
         self._reported = False
-        self._failed = 0
+        self._failed: Tensor | float = 0.0  # counted on the device: nobody waits for it
 
     @property
     def beta(self) -> float:
@@ -144,7 +144,7 @@ class InjectiveModule(FlowModule):
         volume = self.volume if w > 0 else NoVolume()
         embedded = volume(encode, decode, y)
         failed = embedded.log_volume.detach().isnan()
-        self._failed += int(failed.sum())
+        self._failed = self._failed + failed.sum()
         log_volume = torch.where(failed, 0.0, embedded.log_volume)
         reconstruction = sum_event((y - embedded.x_hat).square())
         # where all fail, the network itself is broken, and the loss shall show it
@@ -155,7 +155,7 @@ class InjectiveModule(FlowModule):
             parts["cg/iterations"] = y.new_tensor(volume.last_solution.iterations)
             parts["cg/residual"] = volume.last_solution.residuals.max()
         elif volume.measures:
-            parts["log_volume"] = embedded.log_volume[~failed]
+            parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
         for name, penalty in self._named_penalties() if w > 0 else ():
@@ -214,8 +214,8 @@ class InjectiveModule(FlowModule):
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
-        if self.volume.measures:
-            failed, self._failed = self._failed, 0
+        if not isinstance(self.volume, NoVolume):
+            failed, self._failed = self._failed, 0.0
             self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
         if self.target is None:
             return

@@ -6,21 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.func import vjp
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from lightning_flows.transforms.pointwise import is_pointwise
+
 __all__ = ["LeanForward"]
+
+POINTWISE = {F.silu}
 
 
 class LeanForward(TorchFunctionMode):
-    """While active, linear layers and SiLU compute their derivative along a direction themselves.
+    """While active, linear layers and pointwise functions have shorter ways to their derivatives.
 
     torch gives weights, which have no tangent, a tangent of zeros and multiplies by it: a third
-    matrix product where two do. Whatever else a network consists of goes torch's way.
+    matrix product where two do. And it leads every direction through every step of an activation,
+    where the slope at the point, which all directions share, does. Whatever else a network
+    consists of goes torch's way.
 
     Args:
         graph: whether the derivatives will be differentiated again. If not, those of linear layers
-            and SiLU are computed without a graph, while values keep theirs.
+            and pointwise functions are computed without a graph, while values keep theirs.
     """
 
     def __init__(self, *, graph: bool = True) -> None:
@@ -37,24 +44,38 @@ class LeanForward(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and _only_first_moves(*args, *kwargs.values()):
             return self._linear(*args, **kwargs)
-        if func is F.silu and not self.graph and _only_first_moves(args[0]):
-            return self._silu(args[0])
+        if (func in POINTWISE or is_pointwise(func)) and any(map(_moves, args)):
+            return self._pointwise(func, *args, **kwargs)
         return func(*args, **kwargs)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         value, direction = forward_ad.unpack_dual(input)
-        with torch.set_grad_enabled(self.graph and torch.is_grad_enabled()):
+        with self._grad():
             derivative = F.linear(direction, weight)
         dual: Tensor = forward_ad.make_dual(F.linear(value, weight, bias), derivative)
         return dual
 
-    @staticmethod
-    def _silu(input: Tensor) -> Tensor:
-        value, direction = forward_ad.unpack_dual(input)
-        with torch.no_grad():
-            derivative = torch.ops.aten.silu_backward(direction, value)
-        dual: Tensor = forward_ad.make_dual(F.silu(value), derivative)
+    def _pointwise(self, func: Callable[..., Tensor], *inputs: Tensor, **constants: Any) -> Tensor:
+        duals = [forward_ad.unpack_dual(x) for x in torch.broadcast_tensors(*inputs)]
+        moving = [i for i, dual in enumerate(duals) if dual.tangent is not None]
+
+        def of_moving(*moved: Tensor) -> Tensor:
+            values = [dual.primal for dual in duals]
+            for i, value in zip(moving, moved, strict=True):
+                values[i] = value
+            return func(*values, **constants)
+
+        value, pull = vjp(of_moving, *[duals[i].primal for i in moving])[:2]
+        with self._grad():
+            slopes = pull(torch.ones_like(value))
+            derivative = slopes[0] * duals[moving[0]].tangent
+            for slope, i in zip(slopes[1:], moving[1:], strict=True):
+                derivative = torch.addcmul(derivative, slope, duals[i].tangent)
+        dual: Tensor = forward_ad.make_dual(value, derivative)
         return dual
+
+    def _grad(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(self.graph and torch.is_grad_enabled())
 
 
 def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:
@@ -62,5 +83,5 @@ def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:
     return _moves(first) and not any(_moves(other) for other in others)
 
 
-def _moves(tensor: Tensor | None) -> bool:
-    return tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None
+def _moves(tensor: Any) -> bool:
+    return isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None

@@ -8,7 +8,14 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.products import each, pullback, tangents
 from lightning_flows.jacobians.stochastic import probes_like
-from lightning_flows.jacobians.volume import Embedded, Map, Volume
+from lightning_flows.jacobians.volume import (
+    Embedded,
+    Map,
+    Volume,
+    elsewhere,
+    some_fail,
+    where_rows,
+)
 
 __all__ = ["FreeFormVolume"]
 
@@ -54,6 +61,20 @@ class FreeFormVolume(Volume):
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         u, pull = pullback(encode, x)
         v = probes_like(u, self.probes)
+        x_hat, surrogate = self._estimate(encode, decode, u, pull, v)
+        sound = surrogate.detach().isfinite()
+        if some_fail(sound):
+            broken = u.detach(), x_hat.detach()
+            u, pull = pullback(encode, elsewhere(x, sound))
+            x_hat, surrogate = self._estimate(encode, decode, u, pull, v)
+            u, x_hat = where_rows(sound, u, broken[0]), where_rows(sound, x_hat, broken[1])
+        surrogate = torch.where(sound, surrogate, torch.nan)
+        return Embedded(u, x_hat, surrogate - surrogate.detach())
+
+    def _estimate(
+        self, encode: Map, decode: Map, u: Tensor, pull: Map, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Reconstructions and the surrogate, (batch,), from the pullback of the encoder at x."""
         x_hat, pushed = tangents(decode, u, v, graph=self.target != "encoder")
         pushed = pushed.flatten(2)
         if self.at != "x":
@@ -66,4 +87,4 @@ class FreeFormVolume(Volume):
             "decoder": through_decoder,
             "probe": torch.where(through_decoder > u.shape[1], through_decoder, through_encoder),
         }[self.target].mean(0)
-        return Embedded(u, x_hat, surrogate - surrogate.detach())
+        return x_hat, surrogate

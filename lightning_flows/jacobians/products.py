@@ -42,7 +42,8 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
             f"vectors have shape {tuple(vectors.shape)}; expected is (k, *{tuple(z.shape)})."
         )
 
-    z = z.contiguous()  # forward mode refuses expanded tensors
+    # forward mode refuses expanded points, and copies expanded directions twice
+    z, vectors = z.contiguous(), vectors.contiguous()
 
     def along(vector: Tensor) -> tuple[Tensor, Tensor]:
         with LeanForward(graph=graph):
@@ -91,11 +92,17 @@ def value_and_jacobian(
         return value, derivatives.flatten(2)
 
     parts = torch.split(basis, chunk_size or len(basis))
-    if len(parts) > 1 and torch.is_grad_enabled():
+    if len(parts) == 1:
+        value, rows = chunk(basis, z)
+    elif torch.is_grad_enabled():
         chunks = [checkpoint(chunk, part, z, use_reentrant=False) for part in parts]
-    else:
-        chunks = [chunk(part, z) for part in parts]
-    return chunks[0][0], torch.cat([columns for _, columns in chunks]).permute(1, 2, 0)
+        value, rows = chunks[0][0], torch.cat([found for _, found in chunks])
+    else:  # no chunk outlives its turn
+        value, first = chunk(parts[0], z)
+        rows = first.new_empty(len(basis), *first.shape[1:])
+        for part, place in zip(parts, rows.split(len(parts[0])), strict=True):
+            place.copy_(first if part is parts[0] else chunk(part, z)[1])
+    return value, rows.permute(1, 2, 0)
 
 
 def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:

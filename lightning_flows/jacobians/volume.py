@@ -5,8 +5,9 @@ decodes and gives the log-volume with a gradient that is right, or an unbiased e
 computing it yields the true log-volume, that is its value, so that training curves show what they
 name; `measures` says whether.
 
-The volume of a sample fails where J is not finite or not of full rank. It is then NaN and has no
-gradient, and the other samples of the batch have the same values and gradients as without it.
+The volume of a sample fails where J is not finite or not of full rank; a principal volume where a
+column is zero, a free-form one never for the rank. It is then NaN and has no gradient, and the
+other samples of the batch have the same values and gradients as without it.
 """
 
 from collections.abc import Callable
@@ -82,14 +83,7 @@ class ExactVolume(Volume):
         def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
             return value_and_jacobian(decode, points, chunk_size=self.chunk_size)
 
-        u = encode(x)
-        x_hat, j = differentiate(u)
-        finite = j.detach().isfinite().flatten(1).all(1)
-        if some_fail(finite):
-            x_hat, j = around_failures(differentiate, decode, u, finite)
-        volume = torch.where(finite, half_log_det(j), torch.nan)
-        sound = volume.isfinite()
-        return Embedded(u, x_hat, volume, elsewhere(j, sound) if some_fail(sound) else j)
+        return measured(half_log_det, differentiate, decode, encode(x))
 
 
 class PrincipalVolume(Volume):
@@ -119,9 +113,15 @@ class PrincipalVolume(Volume):
         d = u.shape[1]
         count = d if self.columns is None else min(self.columns, d)
         chosen = torch.randperm(d, device=u.device)[:count] if count < d else None
-        x_hat, j = value_and_jacobian(decode, u, columns=chosen)
-        log_norms = 0.5 * j.square().sum(1).log()
-        return Embedded(u, x_hat, log_norms.sum(1) * (d / count), j if count == d else None)
+
+        def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
+            return value_and_jacobian(decode, points, columns=chosen)
+
+        found = measured(log_lengths, differentiate, decode, u)
+        return found._replace(
+            log_volume=found.log_volume * (d / count),
+            jacobian=found.jacobian if count == d else None,
+        )
 
 
 class NoVolume(Volume):
@@ -186,9 +186,50 @@ def full_rank(r: Tensor) -> Tensor:
     return sound.all(1)
 
 
+def log_lengths(j: Tensor) -> Tensor:
+    """Σ log‖J_k‖ over columns: (batch, D, k) -> (batch,).
+
+    NaN, without a gradient, where a column is zero or not finite.
+    """
+    squares = j.square().sum(1)
+    sound = (squares > 0) & (squares < torch.inf)
+    logs = 0.5 * torch.where(sound, squares, 1.0).log()
+    return torch.where(sound.all(1), logs.sum(1), torch.nan)
+
+
+def measured(
+    measure: Callable[[Tensor], Tensor],
+    differentiate: Callable[[Tensor], tuple[Tensor, Tensor]],
+    decode: Map,
+    u: Tensor,
+) -> Embedded:
+    """A batch with a measure of J, the samples where it fails treated alone.
+
+    The host waits once for the device, to hear whether a sample failed. That cannot be had for
+    less: what derivatives have broken no mask mends, and whose they are shows afterwards.
+
+    Args:
+        measure: gives a volume of each J, (batch, D, k) -> (batch,), NaN where it fails; with a
+            gradient that is finite where J is.
+        differentiate: gives values (batch, *event) and J, (batch, D, k), at points.
+        decode: map from (batch, d) to (batch, *event).
+        u: points, (batch, d).
+    """
+    x_hat, j = differentiate(u)
+    volume = measure(j)
+    sound = ~volume.detach().isnan()
+    if some_fail(sound):
+        finite = j.detach().isfinite().flatten(1).all(1)
+        if some_fail(finite):
+            x_hat, j = around_failures(differentiate, decode, u, finite)
+            volume = torch.where(finite, measure(j), torch.nan)
+        j = elsewhere(j, sound)
+    return Embedded(u, x_hat, volume, j)
+
+
 def some_fail(sound: Tensor) -> bool:
     """Whether there are samples to be treated alone; if all fail, there are not."""
-    return bool(sound.any()) and not bool(sound.all())
+    return bool(sound.any() & ~sound.all())
 
 
 def around_failures(
@@ -210,18 +251,17 @@ def around_failures(
     values, derivatives = differentiate(elsewhere(u, finite))
     with torch.no_grad():
         broken = decode(u)
-    return torch.where(_like(finite, values), values, broken), derivatives
+    return where_rows(finite, values, broken), derivatives
 
 
 def elsewhere(values: Tensor, sound: Tensor) -> Tensor:
     """Put the first sound row, without its gradient, where a row is not sound."""
-    first = values.detach()[sound.int().argmax()]
-    return torch.where(_like(sound, values), values, first)
+    return where_rows(sound, values, values.detach()[sound.int().argmax()])
 
 
-def _like(rows: Tensor, values: Tensor) -> Tensor:
-    """Shape one number for each row so that it broadcasts against the values."""
-    return rows.reshape(-1, *[1] * (values.ndim - 1))
+def where_rows(sound: Tensor, values: Tensor, others: Tensor) -> Tensor:
+    """Rows of the values where they are sound, (batch,), and of the others elsewhere."""
+    return torch.where(sound.reshape(-1, *[1] * (values.ndim - 1)), values, others)
 
 
 def check_chunk_size(chunk_size: int | None) -> int | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.transforms.pointwise import pointwise
 
 __all__ = ["Additive", "Affine", "Univariate"]
 
@@ -53,15 +54,12 @@ class Affine:
         self.bound = bound
 
     def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        t, s = h[:, 0], self._log_scale(h)
-        return torch.addcmul(t, x, s.exp()), s
+        t, s = h[:, 0], _bounded(h[:, 1], bound=self.bound)
+        return _scaled_and_moved(x, t, s), s
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        t, s = h[:, 0], self._log_scale(h)
-        return (z - t) * (-s).exp(), s
-
-    def _log_scale(self, h: Tensor) -> Tensor:
-        return self.bound * torch.tanh(h[:, 1] / self.bound)
+        t, s = h[:, 0], _bounded(h[:, 1], bound=self.bound)
+        return _moved_and_scaled_back(z, t, s), s
 
 
 class Additive:
@@ -74,3 +72,18 @@ class Additive:
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         return z - h[:, 0], torch.zeros_like(z)
+
+
+@pointwise
+def _bounded(h: Tensor, *, bound: float) -> Tensor:
+    return bound * torch.tanh(h / bound)
+
+
+@pointwise
+def _scaled_and_moved(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    return torch.addcmul(t, x, s.exp())
+
+
+@pointwise
+def _moved_and_scaled_back(z: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    return (z - t) * (-s).exp()

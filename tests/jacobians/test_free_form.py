@@ -169,6 +169,28 @@ def test_k_probes_scatter_k_times_less():
     assert scatter(8) * 8 == pytest.approx(float(scatter(1)), rel=0.35)
 
 
+@each_target
+@each_place
+def test_an_encoder_that_breaks_at_one_sample_leaves_the_others_alone(at, target):
+    pair, x = Apart(), points(4, 4)
+    x[3, 0] = 0.0
+
+    def cusp(y):
+        return pair.encode(torch.cat([y[:, :1].abs().sqrt(), y[:, 1:]], 1))
+
+    found = []
+    for rows in (x, x[:3]):
+        torch.manual_seed(6)
+        embedded = FreeFormVolume(target=target, at=at)(cusp, pair.decode, rows)
+        torch.testing.assert_close(embedded.u, cusp(rows))
+        torch.testing.assert_close(embedded.x_hat, pair.decode(cusp(rows)))
+        assert embedded.log_volume.isnan().tolist() == [False, False, False, at == "x"][: len(rows)]
+        parts = (embedded.log_volume, embedded.u, embedded.x_hat)
+        found.append(flat(sum(part[:3].sum() for part in parts), pair))
+    torch.testing.assert_close(*found)
+    assert found[0].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

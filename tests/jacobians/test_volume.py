@@ -6,7 +6,12 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians import ExactVolume, StochasticVolume, log_volume
+from lightning_flows.jacobians import (
+    ExactVolume,
+    PrincipalVolume,
+    StochasticVolume,
+    log_volume,
+)
 
 D, LATENT, BATCH = 6, 3, 4
 
@@ -157,8 +162,14 @@ def cusp_at_zero(decoder, u):
 @pytest.mark.parametrize("wound", [flattened_at_zero, cusp_at_zero])
 @pytest.mark.parametrize(
     "strategy",
-    [ExactVolume(), ExactVolume(2), StochasticVolume(), StochasticVolume(direct=0, tolerance=1e-9)],
-    ids=["exact", "chunks", "stochastic", "iterative"],
+    [
+        ExactVolume(),
+        ExactVolume(2),
+        PrincipalVolume(),
+        StochasticVolume(),
+        StochasticVolume(direct=0, tolerance=1e-9),
+    ],
+    ids=["exact", "chunks", "principal", "stochastic", "iterative"],
 )
 @pytest.mark.filterwarnings("ignore:Conjugate gradients left 1 of 4 systems")
 def test_a_sample_that_fails_leaves_the_others_alone(decoder, z, strategy, wound):
@@ -176,8 +187,17 @@ def test_a_sample_that_fails_leaves_the_others_alone(decoder, z, strategy, wound
             assert embedded.log_volume.isnan().tolist() == [False, False, False, True]
             assert not gradients[-1][3].any()
     torch.testing.assert_close(*found)
+    assert all(part.isfinite().all() for part in found[0])
     measured = log_volume(lambda u: wound(decoder, u), z)
     assert measured.isnan().tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("strategy", [ExactVolume(), PrincipalVolume()])
+def test_where_no_sample_has_full_rank_nothing_is_poisoned(decoder, z, strategy):
+    z[:, 0] = 0.0
+    found = strategy(lambda u: u, lambda u: flattened_at_zero(decoder, u), z)
+    assert found.log_volume.isnan().all()
+    assert not gradients(found.log_volume, decoder, z.requires_grad_()).any()
 
 
 @pytest.mark.parametrize(
