@@ -218,8 +218,8 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
         f"steps; splines: {WIDE.keywords['layers']} layers, narrower where noise is added, so "
         f"that the sizes are alike, and {steps} steps. A flow with noise gives a lower bound: "
         f"the ELBO, or the importance-weighted bound (IWBO) of {draws} draws. Its log-density "
-        f"is the integral over the added dimensions, {CELLS[2]}² or {CELLS[1]} midpoints. All flows are measured "
-        f"on the same {BOUNDED} test points; the best possible is {best:.4g}.",
+        f"is the integral over the added dimensions, {CELLS[2]}² or {CELLS[1]} midpoints. All "
+        f"flows are measured on the same {BOUNDED} test points; the best possible is {best:.4g}.",
         "",
         "| couplings | parameters, without and with | bijective | augmented: ELBO | "
         f"IWBO-{draws} | log-density | log-density - IWBO | difference |",

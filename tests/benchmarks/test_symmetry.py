@@ -49,10 +49,11 @@ def test_a_bound_stands_beside_a_density_of_the_same_rows(monkeypatch):
     assert plain.best != symmetry.run(CASES[0], "bijective", 0, 1, 3).best
 
 
+@pytest.mark.parametrize("added", [1, 2])
 @torch.no_grad()
-def test_the_integral_is_what_many_draws_find():
+def test_the_integral_is_what_many_draws_find(added):
     torch.manual_seed(0)
-    layers = [partial(Augment, add=1), partial(RealNVP, layers=2, hidden=(8,))]
+    layers = [partial(Augment, add=added), partial(RealNVP, layers=2, hidden=(8,))]
     model = SurjectiveFlow(partial(ComposedFlow, layers=layers), 2, chunk_size=2000).eval()
     for parameter in model.parameters():
         parameter += 0.1 * torch.randn_like(parameter)
