@@ -44,6 +44,8 @@ class LeanForward(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and _only_first_moves(*args, *kwargs.values()):
             return self._linear(*args, **kwargs)
+        if func is F.silu and not self.graph and _moves(args[0]):
+            return self._silu(args[0])
         if (func in POINTWISE or is_pointwise(func)) and any(map(_moves, args)):
             return self._pointwise(func, *args, **kwargs)
         return func(*args, **kwargs)
@@ -53,6 +55,14 @@ class LeanForward(TorchFunctionMode):
         with self._grad():
             derivative = F.linear(direction, weight)
         dual: Tensor = forward_ad.make_dual(F.linear(value, weight, bias), derivative)
+        return dual
+
+    @staticmethod
+    def _silu(input: Tensor) -> Tensor:
+        value, direction = forward_ad.unpack_dual(input)
+        with torch.no_grad():
+            derivative = torch.ops.aten.silu_backward(direction, value)
+        dual: Tensor = forward_ad.make_dual(F.silu(value), derivative)
         return dual
 
     def _pointwise(self, func: Callable[..., Tensor], *inputs: Tensor, **constants: Any) -> Tensor:

@@ -13,7 +13,6 @@ from lightning_flows.jacobians.volume import (
     Map,
     Volume,
     elsewhere,
-    some_fail,
     where_rows,
 )
 
@@ -63,12 +62,13 @@ class FreeFormVolume(Volume):
         v = probes_like(u, self.probes)
         x_hat, surrogate = self._estimate(encode, decode, u, pull, v)
         sound = surrogate.detach().isfinite()
-        if some_fail(sound):
-            broken = u.detach(), x_hat.detach()
-            u, pull = pullback(encode, elsewhere(x, sound))
-            x_hat, surrogate = self._estimate(encode, decode, u, pull, v)
-            u, x_hat = where_rows(sound, u, broken[0]), where_rows(sound, x_hat, broken[1])
-        surrogate = torch.where(sound, surrogate, torch.nan)
+        if not sound.all():
+            if sound.any():
+                broken = u.detach(), x_hat.detach()
+                u, pull = pullback(encode, elsewhere(x, sound))
+                x_hat, surrogate = self._estimate(encode, decode, u, pull, v)
+                u, x_hat = where_rows(sound, u, broken[0]), where_rows(sound, x_hat, broken[1])
+            surrogate = torch.where(sound, surrogate, torch.nan)
         return Embedded(u, x_hat, surrogate - surrogate.detach())
 
     def _estimate(
