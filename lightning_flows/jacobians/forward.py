@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.func import vjp
+from torch.func import jvp
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -75,17 +75,24 @@ class LeanForward(TorchFunctionMode):
                 values[i] = value
             return func(*values, **constants)
 
-        value, pull = vjp(of_moving, *[duals[i].primal for i in moving])[:2]
+        primals = tuple(duals[i].primal for i in moving)
+        directions = [duals[i].tangent for i in moving]
         with self._grad():
-            slopes = pull(torch.ones_like(value))
-            derivative = slopes[0] * duals[moving[0]].tangent
-            for slope, i in zip(slopes[1:], moving[1:], strict=True):
-                derivative = torch.addcmul(derivative, slope, duals[i].tangent)
+            value, slope = jvp(of_moving, primals, _unit(0, primals))[:2]
+            derivative = slope * directions[0]
+            for k, direction in enumerate(directions[1:], 1):
+                slope = jvp(of_moving, primals, _unit(k, primals))[1]
+                derivative = torch.addcmul(derivative, slope, direction)
         dual: Tensor = forward_ad.make_dual(value, derivative)
         return dual
 
     def _grad(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(self.graph and torch.is_grad_enabled())
+
+
+def _unit(k: int, primals: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """A direction in which every entry of the k-th tensor moves, and no other."""
+    return tuple(torch.full_like(x, float(i == k)) for i, x in enumerate(primals))
 
 
 def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:

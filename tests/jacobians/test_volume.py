@@ -1,11 +1,14 @@
 """Volume strategies against autograd through torch.logdet."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.flows import PaddedFlow, RealNVP
 from lightning_flows.jacobians import (
     ExactVolume,
     PrincipalVolume,
@@ -207,3 +210,24 @@ def test_where_no_sample_has_full_rank_nothing_is_poisoned(decoder, z, strategy)
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match="accepted are"):
         wrong()
+
+
+def test_chunks_train_an_affine_coupling_flow_as_the_whole_does():
+    torch.manual_seed(3)
+    flow = PaddedFlow(
+        D,
+        latent_features=LATENT,
+        ambient=partial(RealNVP, layers=2, hidden=(8,), activation="silu"),
+    ).double()
+    for parameter in flow.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    x = torch.randn(BATCH, D).double()
+
+    def gradients(chunk_size):
+        embedded = ExactVolume(chunk_size=chunk_size)(flow.project, flow.embed, x)
+        flow.zero_grad()
+        embedded.log_volume.sum().backward()
+        return [p.grad.clone() for p in flow.ambient.parameters()]
+
+    for chunked, whole in zip(gradients(1), gradients(None), strict=True):
+        torch.testing.assert_close(chunked, whole)
