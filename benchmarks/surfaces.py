@@ -240,13 +240,13 @@ def picture(runs: Runs, path: Path, seed: int = 0) -> None:
         if not run:
             continue
         x, axes = run[-1].points, run[-1].axes[:60, -1]
-        panel.scatter(*x.T, s=3, c=DATA, linewidths=0, alpha=0.5)
+        panel.scatter(*x.T, s=4, c=DATA, linewidths=0, alpha=0.7, depthshade=False)
         for sign in (-1, 1):
             ends = (sign * axes).T
             panel.quiver(
                 *x[:60].T, *ends, length=0.3, arrow_length_ratio=0, color=SERIES[0], lw=0.7
             )
-        panel.set_box_aspect((1, 1, 1), zoom=1.5)
+        panel.set_box_aspect((1, 1, 1), zoom=1.55)
         panel.set_axis_off()
         title(panel, f"{name}: |cos| {run[-1].cosine:.4f}")
     save_png(drawing, path)
