@@ -6,24 +6,30 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.func import jvp
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_flows.transforms.pointwise import is_pointwise
+from lightning_flows.transforms.pointwise import Slopes, slopes_of
 
 __all__ = ["LeanForward"]
 
-POINTWISE = {F.silu}
+
+def _slopes_of_silu(x: Tensor, **_: Any) -> tuple[Tensor]:
+    sigmoid = x.sigmoid()
+    return (sigmoid * (1 + x * (1 - sigmoid)),)
+
+
+SLOPES: dict[Callable[..., Any], Slopes] = {F.silu: _slopes_of_silu}
 
 
 class LeanForward(TorchFunctionMode):
     """While active, linear layers and pointwise functions have shorter ways to their derivatives.
 
     torch gives weights, which have no tangent, a tangent of zeros and multiplies by it: a third
-    matrix product where two do. And it leads every direction through every step of an activation,
-    where the slope at the point, which all directions share, does. Whatever else a network
-    consists of goes torch's way.
+    matrix product where two do. And it leads every direction through every step of a pointwise
+    function, where its slopes at the point, which all directions share, do. That is for functions
+    marked by `transforms.pointwise` and for SiLU; whatever else a network consists of goes torch's
+    way.
 
     Args:
         graph: whether the derivatives will be differentiated again. If not, those of linear layers
@@ -46,8 +52,9 @@ class LeanForward(TorchFunctionMode):
             return self._linear(*args, **kwargs)
         if func is F.silu and not self.graph and _moves(args[0]):
             return self._silu(args[0])
-        if (func in POINTWISE or is_pointwise(func)) and any(map(_moves, args)):
-            return self._pointwise(func, *args, **kwargs)
+        slopes = slopes_of(func) or SLOPES.get(func)
+        if slopes is not None and any(map(_moves, args)):
+            return self._pointwise(func, slopes, *args, **kwargs)
         return func(*args, **kwargs)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -65,34 +72,27 @@ class LeanForward(TorchFunctionMode):
         dual: Tensor = forward_ad.make_dual(F.silu(value), derivative)
         return dual
 
-    def _pointwise(self, func: Callable[..., Tensor], *inputs: Tensor, **constants: Any) -> Tensor:
+    def _pointwise(
+        self, func: Callable[..., Tensor], slopes: Slopes, *inputs: Tensor, **constants: Any
+    ) -> Tensor:
         duals = [forward_ad.unpack_dual(x) for x in torch.broadcast_tensors(*inputs)]
-        moving = [i for i, dual in enumerate(duals) if dual.tangent is not None]
-
-        def of_moving(*moved: Tensor) -> Tensor:
-            values = [dual.primal for dual in duals]
-            for i, value in zip(moving, moved, strict=True):
-                values[i] = value
-            return func(*values, **constants)
-
-        primals = tuple(duals[i].primal for i in moving)
-        directions = [duals[i].tangent for i in moving]
+        values = [dual.primal for dual in duals]
+        value = func(*values, **constants)
+        derivative: Tensor | None = None
         with self._grad():
-            value, slope = jvp(of_moving, primals, _unit(0, primals))[:2]
-            derivative = slope * directions[0]
-            for k, direction in enumerate(directions[1:], 1):
-                slope = jvp(of_moving, primals, _unit(k, primals))[1]
-                derivative = torch.addcmul(derivative, slope, direction)
+            for slope, (_, direction) in zip(slopes(*values, **constants), duals, strict=True):
+                if direction is None:
+                    continue
+                if derivative is None:
+                    derivative = slope * direction
+                else:
+                    derivative = torch.addcmul(derivative, slope, direction)
+        assert derivative is not None
         dual: Tensor = forward_ad.make_dual(value, derivative)
         return dual
 
     def _grad(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(self.graph and torch.is_grad_enabled())
-
-
-def _unit(k: int, primals: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """A direction in which every entry of the k-th tensor moves, and no other."""
-    return tuple(torch.full_like(x, float(i == k)) for i, x in enumerate(primals))
 
 
 def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:

@@ -1,38 +1,44 @@
-"""Functions that treat entries by themselves, marked as such."""
+"""Functions that treat entries by themselves, together with their slopes."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-__all__ = ["is_pointwise", "pointwise"]
+__all__ = ["Slopes", "pointwise", "slopes_of"]
 
-Function = TypeVar("Function", bound=Callable[..., Tensor])
+Function = Callable[..., Tensor]
+Slopes = Callable[..., tuple[Tensor, ...]]
 
 
-def pointwise(fn: Function) -> Function:
-    """Mark a function of tensors whose every entry depends on the same entry of each of them.
+def pointwise(slopes: Slopes) -> Callable[[Function], Function]:
+    """Say of a function that each entry depends on the same entry of its tensors, and how.
 
-    However many steps it takes, its derivatives are one factor for each entry of each tensor.
-    Whoever needs them along many directions may compute these factors once, instead of leading
-    every direction through every step.
+    However many steps it takes, its derivative along a direction is one product for each tensor.
+    Whoever needs it along many directions computes the slopes once, instead of leading every
+    direction through every step. Elsewhere the function is as it was.
 
     Args:
-        fn: function of tensors that broadcast against each other, and of constants by keyword.
+        slopes: takes what the function takes, tensors that broadcast against each other and
+            constants by keyword; gives the derivative by each of the tensors.
     """
 
-    @wraps(fn)
-    def overridable(*tensors: Tensor, **constants: Any) -> Any:
-        if has_torch_function(tensors):
-            return handle_torch_function(overridable, tensors, *tensors, **constants)
-        return fn(*tensors, **constants)
+    def mark(fn: Function) -> Function:
+        @wraps(fn)
+        def overridable(*tensors: Tensor, **constants: Any) -> Tensor:
+            if has_torch_function(tensors):
+                result: Tensor = handle_torch_function(overridable, tensors, *tensors, **constants)
+                return result
+            return fn(*tensors, **constants)
 
-    overridable.is_pointwise = True  # type: ignore[attr-defined]
-    return overridable  # type: ignore[return-value]
+        overridable.slopes = slopes  # type: ignore[attr-defined]
+        return overridable
+
+    return mark
 
 
-def is_pointwise(fn: Callable[..., Any]) -> bool:
-    """Whether a function was marked by `pointwise`."""
-    return getattr(fn, "is_pointwise", False)
+def slopes_of(fn: Callable[..., Any]) -> Slopes | None:
+    """The slopes that `pointwise` was told, or None."""
+    return getattr(fn, "slopes", None)

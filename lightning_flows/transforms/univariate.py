@@ -36,6 +36,21 @@ class Univariate(Protocol):
         """Invert the map; returns x and log|∂z/∂x|, both (batch, *event)."""
 
 
+@pointwise(lambda h, *, bound: (1 - torch.tanh(h / bound).square(),))
+def _bounded(h: Tensor, *, bound: float) -> Tensor:
+    return bound * torch.tanh(h / bound)
+
+
+@pointwise(lambda x, t, s: (s.exp(), torch.ones_like(t), x * s.exp()))
+def _scaled_and_moved(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    return torch.addcmul(t, x, s.exp())
+
+
+@pointwise(lambda z, t, s: ((-s).exp(), -(-s).exp(), (t - z) * (-s).exp()))
+def _moved_and_scaled_back(z: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    return (z - t) * (-s).exp()
+
+
 class Affine:
     """z = x·exp(s) + t with |s| < bound.
 
@@ -72,18 +87,3 @@ class Additive:
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         return z - h[:, 0], torch.zeros_like(z)
-
-
-@pointwise
-def _bounded(h: Tensor, *, bound: float) -> Tensor:
-    return bound * torch.tanh(h / bound)
-
-
-@pointwise
-def _scaled_and_moved(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    return torch.addcmul(t, x, s.exp())
-
-
-@pointwise
-def _moved_and_scaled_back(z: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    return (z - t) * (-s).exp()
