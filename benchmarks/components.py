@@ -22,7 +22,7 @@ from lightning_flows.jacobians import components, jacobian
 
 __all__ = ["accuracy", "blobs", "component_rows", "peak", "trained"]
 
-CHUNK = 98  # directions of a whole Jacobian at a time
+CHUNK = 49  # directions of a whole Jacobian at a time; more outgrow the cache
 CHECKED = 16  # points beside an SVD in double precision
 SPOTS = 3  # in an image: fifteen factors and more
 

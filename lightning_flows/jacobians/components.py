@@ -21,6 +21,7 @@ from torch import Tensor
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.decompose import Triples, from_decoder, from_encoder
+from lightning_flows.jacobians.dimension import count_dimension, shrinkage
 from lightning_flows.jacobians.lanczos import widest
 from lightning_flows.jacobians.products import jacobian, linearised
 
@@ -248,24 +249,6 @@ def _iterate(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-
-
-def shrinkage(tikhonov: float, noise: float) -> float:
-    """By how much each variance is widened: 2α of a Tikhonov term, σ² of noise."""
-    return 2 * tikhonov + noise**2
-
-
-def count_dimension(variances: Tensor, floor: float, threshold: float, relative: float) -> Tensor:
-    """Number of variances, (batch, n), above what training widened them by: (batch,).
-
-    Args:
-        variances: less the floor.
-        floor: the shrinkage of the training.
-        threshold: multiple of the floor to exceed.
-        relative: fraction of the largest variance to exceed where there is no floor.
-    """
-    least = threshold * floor if floor else relative * variances.amax(1, keepdim=True)
-    return (variances > least).sum(1)
 
 
 def check_options(
