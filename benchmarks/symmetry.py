@@ -112,7 +112,7 @@ class Outcome:
 
 def run(case: Case, kind: str, seed: int, steps: int, draws: int) -> Outcome:
     """Train one of the two flows of a case once, and measure."""
-    data = Toy(case.data, **ROWS)  # type: ignore[arg-type]
+    data = Toy(case.data, **ROWS)
     rows = data.load()
     torch.manual_seed(seed)
     model = SurjectiveFlow(getattr(case, kind), data.event_shape, chunk_size=CHUNK)
@@ -152,7 +152,7 @@ def integral(model: SurjectiveFlow, x: Tensor) -> Tensor:
 
 def sizes(case: Case) -> tuple[int, int]:
     """Numbers of parameters of the two flows."""
-    shape = Toy(case.data, **ROWS).event_shape  # type: ignore[arg-type]
+    shape = Toy(case.data, **ROWS).event_shape
     first, second = (
         sum(p.numel() for p in make(shape).parameters())
         for make in (case.bijective, case.surjective)

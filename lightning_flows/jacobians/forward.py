@@ -50,6 +50,7 @@ class LeanForward(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and _only_first_moves(*args, *kwargs.values()):
             return self._linear(*args, **kwargs)
+        # torch's own kernel does slope and product at once, but has no graph in forward mode
         if func is F.silu and not self.graph and _moves(args[0]):
             return self._silu(args[0])
         slopes = slopes_of(func) or SLOPES.get(func)

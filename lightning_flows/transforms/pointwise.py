@@ -33,6 +33,7 @@ def pointwise(slopes: Slopes) -> Callable[[Function], Function]:
                 return result
             return fn(*tensors, **constants)
 
+        # functions do carry attributes, of which their static type knows nothing
         overridable.slopes = slopes  # type: ignore[attr-defined]
         return overridable
 
