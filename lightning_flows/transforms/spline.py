@@ -41,8 +41,7 @@ class RationalQuadratic:
 
     def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         inside, u = self._to_unit(x)
-        sizes, ends, slopes = self._parameters(h)
-        (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, ends[:, 0], sizes, ends, slopes)
+        (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, h, axis=0)
         s = v / w
         theta = (u - x_k) / w
         spread = theta * (1 - theta)
@@ -53,8 +52,7 @@ class RationalQuadratic:
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         inside, u = self._to_unit(z)
-        sizes, ends, slopes = self._parameters(h)
-        (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, ends[:, 1], sizes, ends, slopes)
+        (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, h, axis=1)
         s = v / w
         y = u - y_k
         curvature = d_0 + d_1 - 2 * s
@@ -75,28 +73,34 @@ class RationalQuadratic:
     def _from_unit(self, inside: Tensor, u: Tensor, outside: Tensor) -> Tensor:
         return torch.where(inside, u * (2 * self.bound) - self.bound, outside)
 
-    def _parameters(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sizes and upper ends of bins, (batch, 2, bins, *event), and slopes before softplus."""
-        k = self.bins
-        sizes = torch.softmax(h[:, : 2 * k].unflatten(1, (2, k)) / DAMPING, 2)
-        sizes = MIN_BIN + (1 - MIN_BIN * k) * sizes
-        slopes = F.pad(h[:, 2 * k :], (0, 0) * (h.ndim - 2) + (1, 1)) + self.unit_slope
-        return sizes, sizes.cumsum(2), slopes
-
-    @staticmethod
     def _bin(
-        u: Tensor, ends_of_u: Tensor, sizes: Tensor, ends: Tensor, slopes: Tensor
+        self, u: Tensor, h: Tensor, axis: int
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Start and size of the bin that u lies in, in x and in y, and its two slopes."""
-        k = (u[:, None] >= ends_of_u[:, :-1]).sum(1, keepdim=True)
-        batch, _, *event = k.shape  # parameters may be shared by all entries
-        sizes, ends = (v.expand(batch, -1, -1, *event) for v in (sizes, ends))
-        slopes = slopes.expand(batch, -1, *event)
-        both = k[:, None].expand(-1, 2, *k.shape[1:])
-        size = sizes.gather(2, both).squeeze(2)
-        start = ends.gather(2, both).squeeze(2) - size
-        slope = MIN_SLOPE + F.softplus(slopes.gather(1, torch.cat([k, k + 1], 1)))
-        return (start[:, 0], size[:, 0]), (start[:, 1], size[:, 1]), slope[:, 0], slope[:, 1]
+        """Start and size of the bin that u lies in, in x and in y, and its two slopes.
+
+        Args:
+            u: (batch, *event), in [0, 1].
+            h: parameters, (batch, size, *event), or one row for all.
+            axis: whether u is x (0) or y (1).
+        """
+        bins, free = self.bins, 1 - MIN_BIN * self.bins
+        logits, slopes = h.split([2 * bins, bins - 1], 1)
+        shares = torch.softmax(logits.unflatten(1, (2, bins)) / DAMPING, 2)  # of what is free
+        ends = (MIN_BIN + free * shares[:, axis, :-1].detach()).cumsum(1)
+        inner = (0, 0) * (h.ndim - 2)
+        passed = F.pad(u[:, None] >= ends, (*inner, 0, 1))
+        k = passed.sum(1, keepdim=True)
+        batch, _, *event = k.shape
+        # a sum over the bins before: the gradient of a gathered cumsum takes three times as long
+        before = passed[:, None].to(h.dtype)
+        start = MIN_BIN * before.sum(2) + free * (shares * before).sum(2)
+        shares = shares.expand(batch, -1, -1, *event)
+        size = MIN_BIN + free * shares.gather(2, k[:, None].expand(-1, 2, *k.shape[1:])).squeeze(2)
+        slopes = F.pad(slopes, (*inner, 1, 1)).expand(batch, -1, *event)
+        raw = slopes.gather(1, torch.cat([k, k + 1], 1)) + self.unit_slope
+        slope = MIN_SLOPE + F.softplus(raw)
+        (x_k, y_k), (w, v), (d_0, d_1) = start.unbind(1), size.unbind(1), slope.unbind(1)
+        return (x_k, w), (y_k, v), d_0, d_1
 
 
 def _log_slope(
