@@ -2,8 +2,10 @@ r"""The dimension that flows report for tables whose columns depend on each othe
 
     LIGHTNING_FLOWS_DATA=data python -m benchmarks.ranks --out docs/results.md
 
-All columns are kept. The noise in training is chosen by the eigenvalues of the table's covariance,
-not by its rank: a tenth of the smallest one that exceeds rounding.
+Around a point a flow that bends sees fewer directions than the table has; over many points it sees
+all of them (`metrics.spanned_variances`). All columns are kept. The noise in training is chosen by
+the eigenvalues of the table's covariance, not by its rank: a tenth of the smallest one that exceeds
+rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +21,8 @@ from benchmarks.tables import Table
 from benchmarks.training import descend
 from lightning_flows.families import DensityFlow
 from lightning_flows.flows import Flow, RealNVP
-from lightning_flows.jacobians import components
+from lightning_flows.jacobians.components import components, count_dimension
+from lightning_flows.metrics import spanned_variances
 from lightning_flows.shapes import Shape
 from lightning_flows.transforms import LULinear
 
@@ -32,6 +35,7 @@ TABLES = {
 """Tables and their ranks."""
 
 BATCH, RATE, POINTS = 512, 1e-2, 500
+THRESHOLD = 5.0  # multiple of 2α beyond which a direction counts
 ROUNDING = 1e-9  # of the largest eigenvalue; rows are in single precision
 
 
@@ -55,18 +59,20 @@ class Outcome:
     Args:
         noise: variance 2α of the noise that it was trained with.
         dimensions: number of directions that count at each point, (n,).
-        variances: medians over points of the variances less 2α, widest first.
+        spanned: variances less 2α along the principal axes of their mean over points.
         nll: mean over the rows, nats, of a density that is 2α wide across the subspace.
     """
 
     noise: float
     dimensions: Tensor
-    variances: Tensor
+    spanned: Tensor
     nll: float
 
-    def right(self, rank: int) -> float:
-        """Share of points where the dimension is the rank."""
-        return (self.dimensions == rank).float().mean().item()
+    @property
+    def dimension(self) -> int:
+        """Number of directions that all points together vary in."""
+        counted = count_dimension(self.spanned[None], self.noise, THRESHOLD, 0.0)
+        return int(counted.item())
 
 
 def choose_noise(x: Tensor) -> float:
@@ -95,20 +101,23 @@ def run(
 
     if not descend(module, loss, steps, rate=RATE):
         raise ArithmeticError("a gradient was not finite.")
-    found = components(module.encode, module.decode, points, noise=variance**0.5)
+    found = components(
+        module.encode, module.decode, points, noise=variance**0.5, threshold=THRESHOLD
+    )
     with torch.no_grad():
         nll = -module.log_prob(points).mean().item()
-    return Outcome(variance, found.dimension, found.variances.median(0).values, nll)
+    spanned = spanned_variances(found.axes, found.variances)
+    return Outcome(variance, found.dimension, spanned, nll)
 
 
 def row(name: str, flow: str, seed: int, rank: int, outcome: Outcome) -> str:
     """One line of the table."""
-    size, floor = len(outcome.variances), outcome.noise
-    last, beyond = outcome.variances[rank - 1] / floor, outcome.variances[rank] / floor
+    size, floor = len(outcome.spanned), outcome.noise
+    last, beyond = outcome.spanned[rank - 1] / floor, outcome.spanned[rank] / floor
     return (
         f"| {name} | {rank} of {size} | {flow} | {seed} | {floor:.2g} "
-        f"| {outcome.dimensions.median():.0f} | {outcome.right(rank):.1%} "
-        f"| {last:.3g} | {beyond:.2g} |"
+        f"| {outcome.dimension} | {last:.3g} | {beyond:.2g} "
+        f"| {outcome.dimensions.median():.0f} |"
     )
 
 
@@ -119,17 +128,17 @@ def table(rows: Sequence[str], steps: int) -> str:
         "",
         f"All columns, standardised; constant ones, which have no unit, are 0. {steps} steps of "
         f"{BATCH} rows turned to their principal axes (an orthogonal map), with noise of variance "
-        "2α = a tenth of the smallest eigenvalue of the covariance above rounding. Dimension: "
-        "directions with λ > 5·2α, at test rows. The last columns are the median λ / 2α of the "
-        "direction that the rank counts last, and of the next one.",
+        "2α = a tenth of the smallest eigenvalue of the covariance above rounding. Spanned: "
+        f"directions that the {POINTS} test rows together vary in, λ > {THRESHOLD:g}·2α in the "
+        "mean over rows (`metrics.SpannedDimension`); λ / 2α of the one that the rank counts last, "
+        "and of the next. Local: median of the dimensions around single rows.",
         "",
-        "A linear flow sees the subspace that the rows span: its dimension is the rank. A flow "
-        "that bends sees the rows as they lie around each point. These tables are grids of a few "
-        "settings with thin clouds between, so locally fewer directions are wider than the noise, "
-        "and fewer count; the rank is not what it reports.",
+        "A linear flow sees the subspace that the rows span, and nothing else. A flow that bends "
+        "sees the rows as they lie around each point. These tables are grids of a few settings "
+        "with thin clouds between, so locally fewer directions are wider than the noise; over all "
+        "rows every one of them is.",
         "",
-        "| table | rank | flow | seed | 2α | median dimension | points with the rank "
-        "| λ/2α, last | next |",
+        "| table | rank | flow | seed | 2α | spanned | λ/2α, last | next | local |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
         *rows,
     ]
@@ -150,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     FLOWS[flow], parts["train"], parts["test"], seed=seed, steps=options.steps
                 )
                 rows.append(row(name, flow, seed, rank, done))
-                print(rows[-1], done.variances.tolist(), done.nll, flush=True)
+                print(rows[-1], done.spanned.tolist(), done.nll, flush=True)
                 write_section(options.out, "ranks", table(rows, options.steps))
 
 

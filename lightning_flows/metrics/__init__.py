@@ -20,6 +20,7 @@ from lightning_flows.metrics.frechet import (
 from lightning_flows.metrics.gap import EncoderDecoderGap, encoder_decoder_gap
 from lightning_flows.metrics.mmd import MaximumMeanDiscrepancy, mmd
 from lightning_flows.metrics.sliced import SlicedWasserstein, sliced_wasserstein
+from lightning_flows.metrics.span import SpannedDimension, spanned_dimension, spanned_variances
 from lightning_flows.metrics.spectrum import (
     IntrinsicDimension,
     ParticipationRatio,
@@ -38,6 +39,7 @@ __all__ = [
     "OutOfDistributionAUROC",
     "ParticipationRatio",
     "SlicedWasserstein",
+    "SpannedDimension",
     "Stump",
     "StumpAccuracy",
     "TotalCorrelation",
@@ -52,6 +54,8 @@ __all__ = [
     "mmd",
     "participation_ratio",
     "sliced_wasserstein",
+    "spanned_dimension",
+    "spanned_variances",
     "stump_accuracy",
     "total_correlation",
 ]

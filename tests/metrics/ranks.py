@@ -44,7 +44,9 @@ def results(rank: int, world: int) -> dict[str, Tensor]:
     ratio, dimension = metrics.ParticipationRatio(), metrics.IntrinsicDimension(noise=0.5)
     for metric in (ratio, dimension):
         metric.update(x.abs())
-    for metric in (auroc, stump, gap, condition, entropy, correlation, ratio, dimension):
+    span = metrics.SpannedDimension(3, noise=0.5)
+    span.update(x.abs()[:, None] / x.norm(dim=1)[:, None, None], x[:, :1].abs())
+    for metric in (auroc, stump, gap, condition, entropy, correlation, ratio, dimension, span):
         found[type(metric).__name__] = metric.compute()
     return found
 

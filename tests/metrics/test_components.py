@@ -7,16 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.jacobians import components
 from lightning_flows.metrics import (
     IntrinsicDimension,
     ManifoldEntropy,
     ParticipationRatio,
+    SpannedDimension,
     TotalCorrelation,
     intrinsic_dimension,
     manifold_entropy,
     participation_ratio,
+    spanned_dimension,
+    spanned_variances,
     total_correlation,
 )
 
@@ -108,3 +111,58 @@ def test_the_dimension_is_that_of_the_components() -> None:
         metric.update(found.scales)
         metric.update(found.scales * torch.nan)
         assert float(metric.compute()) == expected
+
+
+def bent(z: Tensor) -> Tensor:
+    """A curve in the first three of five dimensions; what is left is 0.1 wide."""
+    t = z[:, :1]
+    return torch.cat([t, t.sin(), t.cos(), torch.zeros_like(z[:, 3:])], 1) + 0.1 * z
+
+
+def straight(x: Tensor) -> Tensor:
+    t = x[:, :1] / 1.1
+    return (x - torch.cat([t, t.sin(), t.cos(), torch.zeros_like(x[:, 3:])], 1)) / 0.1
+
+
+def test_a_curve_spans_more_dimensions_than_it_has() -> None:
+    z = torch.randn(4000, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = bent(z)
+    found = components(straight, bent, x, noise=0.1)
+    torch.testing.assert_close(straight(x), z)
+    local = intrinsic_dimension(found.scales, noise=0.1, threshold=2.0)
+    assert local.tolist() == found.dimension.new_ones(len(x)).tolist()
+    assert spanned_dimension(found.axes, found.scales, noise=0.1, threshold=2.0) == 3
+    metric = SpannedDimension(5, noise=0.1, threshold=2.0)
+    for part in torch.arange(len(x)).split(1500):
+        metric.update(found.axes[part], found.scales[part])
+    metric.update(found.axes[:2] * torch.nan, found.scales[:2])
+    assert float(metric.compute()) == 3
+
+
+def test_the_spanned_variances_exceed_the_covariance_of_samples() -> None:
+    """Poincaré: Var f(z) ≤ E ‖∇f(z)‖² along every direction; equal where f is linear."""
+    z = torch.randn(50_000, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = components(straight, bent, bent(z[:5000]))
+    moment = torch.einsum("nk,nki,nkj->ij", found.variances, found.axes, found.axes) / 5000
+    covariance = torch.cov(bent(z).T)
+    assert torch.linalg.eigvalsh(moment - covariance).min() > -0.002
+    assert torch.linalg.eigvalsh(moment - covariance).max() > 0.2
+    torch.testing.assert_close(
+        spanned_variances(found.axes, found.variances), torch.linalg.eigvalsh(moment).flip(0)
+    )
+    flat = linear(Z[:50])
+    one = components(lambda x: x @ torch.linalg.pinv(MATRIX).T, linear, flat)
+    expected = torch.linalg.eigvalsh(MATRIX @ MATRIX.T).flip(0)
+    found = spanned_variances(one.axes, one.variances)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_spanned_dimensions_without_points_and_of_other_events() -> None:
+    metric = SpannedDimension(4)
+    metric.update(torch.full((2, 3, 2, 2), torch.nan), torch.ones(2, 3))
+    assert metric.compute().isnan()
+    assert spanned_dimension(torch.full((2, 3, 4), torch.nan), torch.ones(2, 3)).isnan()
+    with pytest.raises(ShapeError, match="axes have 5 entries each; features is 4"):
+        metric.update(torch.ones(2, 3, 5), torch.ones(2, 3))
+    with pytest.raises(ConfigError, match="features is 0"):
+        SpannedDimension(0)
