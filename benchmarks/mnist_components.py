@@ -15,6 +15,7 @@ from lightning_flows.datamodules import MNIST
 from torch import Tensor
 
 from benchmarks.components import accuracy
+from benchmarks.deformations import deformations, share
 from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.timing import Timing, interleave, stopwatch
@@ -49,16 +50,25 @@ def table(module: FlowModule, digits: dict[int, Tensor], timing: Timing) -> str:
         f"A free-form injective flow of {found[1].scales.shape[1]} latents "
         f"(`configs/mnist/components.yaml`), {n} test images of each digit, components in grey "
         "levels. Participation ratio (Σλ)²/Σλ²; dimension: directions with λ above "
-        f"{RELATIVE:.0%} of the largest; width: √Σλ. Mean ± standard error.",
+        f"{RELATIVE:.0%} of the largest; width: √Σλ. Deformation: squared length of the {K} widest "
+        "axes within the span of seven deformations of the decoded image (shifts, size, rotation, "
+        "two stretches, thickness of strokes), as a share of the whole; beside it the same of the "
+        "axes of another image of the class, and of the narrowest axes. Mean ± standard error.",
         "",
-        "| digit | participation ratio | dimension | width, grey levels |",
-        "|---:|---:|---:|---:|",
+        "| digit | participation ratio | dimension | width, grey levels | deformation "
+        "| of another image | narrowest axes |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for digit, part in found.items():
+        seven = deformations(module.decode(part.latents).detach())
+        widest, narrowest = part.axes[:, :K], part.axes[:, -K:]
         measures = (
             participation_ratio(part.scales),
             part.dimension,
             part.variances.sum(1).sqrt(),
+            share(widest, seven).mean(1),
+            share(widest.roll(1, 0), seven).mean(1),
+            share(narrowest, seven).mean(1),
         )
         cells = " | ".join(mean_and_error(values.tolist()) for values in measures)
         lines.append(f"| {digit} | {cells} |")
