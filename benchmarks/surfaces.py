@@ -33,6 +33,7 @@ __all__ = ["NORMALS", "REGULARISERS", "Outcome", "main", "normal_cosines", "trai
 ALPHA = 1e-3
 NOISE = 0.01  # of the points of all surfaces, small beside √(2α)
 BATCH, RATE, POINTS = 256, 3e-3, 1000
+LARGE = 1024  # batches of the stage with noise on surfaces
 REFINING = 1e-3  # learning rate of later stages on surfaces
 # smooth: flows of splines cut surfaces, and share the normal's latent between the pieces
 FLOW = partial(RealNVP, layers=16, hidden=(64, 64), activation="silu", mixing="lu")
@@ -110,10 +111,13 @@ class Outcome:
         medians: list[float] = (self.scales.square() - self.floor).median(0).values.tolist()
         return medians
 
+    def dimensions(self, threshold: float) -> Tensor:
+        """Number of directions beyond this multiple of the floor, (n,)."""
+        return count_dimension(self.scales.square() - self.floor, self.floor, threshold, 0.0)
+
     def flat(self, threshold: float) -> float:
-        """Share of points where two directions exceed this multiple of the floor."""
-        counted = count_dimension(self.scales.square() - self.floor, self.floor, threshold, 0.0)
-        return (counted == 2).float().mean().item()
+        """Share of points where there are two of them."""
+        return (self.dimensions(threshold) == 2).float().mean().item()
 
 
 Runs = dict[tuple[str, str, int], list[Outcome]]
@@ -127,16 +131,31 @@ def normal_cosines(found: Components, name: str) -> Tensor:
     return cosines
 
 
-def train(
-    name: str, stages: Sequence[tuple[str, int, float]], seed: int, *, noise: float = NOISE
-) -> list[Outcome]:
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training.
+
+    Args:
+        kind: how it is regularised.
+        steps: how many.
+        rate: highest learning rate.
+        batch: points in a step.
+    """
+
+    kind: str
+    steps: int
+    rate: float = RATE
+    batch: int = BATCH
+
+
+def train(name: str, stages: Sequence[Stage], seed: int, *, noise: float = NOISE) -> list[Outcome]:
     """Train a flow in stages, each with its regulariser and a learning rate that falls to zero.
 
     A run whose gradient is not finite ends with the stage before.
 
     Args:
         name: the surface.
-        stages: for each the regulariser, the number of steps and the highest learning rate.
+        stages: what is done one after the other.
         seed: of the data and of the training.
         noise: standard deviation of noise that belongs to the points.
     """
@@ -146,29 +165,30 @@ def train(
     x, test = splits["train"][0], splits["test"][0]
     module = DensityFlow(FLOW, data.event_shape)
 
-    def loss(_: int) -> Tensor:
-        return module.training_loss(x[torch.randint(len(x), (BATCH,))], None)[0]
-
     outcomes: list[Outcome] = []
-    for kind, steps, rate in stages:
-        options = REGULARISERS[kind]
+    for stage in stages:
+        options = REGULARISERS[stage.kind]
         module.tikhonov, module.noise = options.get("tikhonov", 0.0), options.get("noise", 0.0)
-        if not descend(module, loss, steps, rate):
+
+        def loss(_: int, batch: int = stage.batch) -> Tensor:
+            return module.training_loss(x[torch.randint(len(x), (batch,))], None)[0]
+
+        if not descend(module, loss, stage.steps, stage.rate):
             break
         with torch.no_grad():
             nll = -module.log_prob(test).mean().item()
         found = components(module.encode, module.decode, test, through="encode", **options)
         cosine = normal_cosines(found, name).median().item()
-        outcomes.append(Outcome(kind, nll, cosine, found.scales, test, found.axes))
+        outcomes.append(Outcome(stage.kind, nll, cosine, found.scales, test, found.axes))
     return outcomes
 
 
-def plan(part: str, case: str, steps: int) -> tuple[str, list[tuple[str, int, float]], float]:
+def plan(part: str, case: str, steps: int) -> tuple[str, list[Stage], float]:
     """Surface, stages and noise on the points of one run."""
     if part == "floor":
-        return "s_curve", [(case, math.ceil(steps / STAGES), RATE)] * STAGES, 0.0
-    stages = [(NOISY, steps, RATE), (TIKHONOV, math.ceil(SHARE * steps), REFINING)]
-    return case, stages, NOISE
+        return "s_curve", [Stage(case, math.ceil(steps / STAGES))] * STAGES, 0.0
+    first = Stage(NOISY, steps, batch=LARGE)
+    return case, [first, Stage(TIKHONOV, math.ceil(SHARE * steps), REFINING)], NOISE
 
 
 def surface_table(runs: Runs, steps: int) -> str:
@@ -176,10 +196,10 @@ def surface_table(runs: Runs, steps: int) -> str:
     lines = [
         "## Components of surfaces",
         "",
-        f"A RealNVP (16 affine couplings, LU maps between them), {steps} steps of {BATCH} points "
+        f"A RealNVP (16 affine couplings, LU maps between them), {steps} steps of {LARGE} points "
         f"with Adam, whose rate rises to {RATE:g} and falls along a cosine, and noise of variance "
-        f"σ² = 2α = {2 * ALPHA:g} on the batches, then {math.ceil(SHARE * steps)} steps, up to "
-        f"{REFINING:g}, with the Tikhonov term α = {ALPHA:g} in its place; "
+        f"σ² = 2α = {2 * ALPHA:g} on the batches, then {math.ceil(SHARE * steps)} steps of "
+        f"{BATCH}, up to {REFINING:g}, with the Tikhonov term α = {ALPHA:g} in its place; "
         f"the points themselves have noise of standard deviation {NOISE:g}, a variance of "
         f"{NOISE**2:.0e}, which is what 1/s² less 2α should be along the normal. Last axis "
         "beside the true normal: median |cos| over 1000 test points, goal ≥ 0.98. Two dimensions: "
@@ -206,7 +226,37 @@ def surface_table(runs: Runs, steps: int) -> str:
                     f"| {name} | {kind} | {mean(cosines):.4f} ({min(cosines):.4f}) "
                     f"| {shares} | {widths} | {len(ends)} |"
                 )
+    lines += [
+        "",
+        "The last axes of the two, at the same points: median |cos| between them; share of the "
+        "points where both report the same dimension; median ratio of 1/s² along the last axis, "
+        "α by noise. Means over seeds, and the range.",
+        "",
+        "| surface | \\|cos\\| | same dimension | 1/s², α by noise |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in NORMALS:
+        pairs = [
+            agreement(*run)
+            for (part, case, _), run in runs.items()
+            if (part, case, len(run)) == ("surfaces", name, 2)
+        ]
+        if pairs:
+            cells = [
+                f"{mean(each):.3g} ({min(each):.3g} to {max(each):.3g})"
+                for each in zip(*pairs, strict=True)
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def agreement(first: Outcome, second: Outcome) -> tuple[float, float, float]:
+    """|cos| between last axes, share of points with the same dimension, ratio of 1/s²."""
+    cosines = (first.axes[:, -1] * second.axes[:, -1]).sum(1).abs()
+    dimensions = [end.dimensions(THRESHOLDS[-1]) for end in (first, second)]
+    same = (dimensions[0] == dimensions[1]).float().mean().item()
+    ratio = (second.scales[:, -1] / first.scales[:, -1]).square()
+    return cosines.median().item(), same, ratio.median().item()
 
 
 def floor_table(runs: Runs, steps: int) -> str:
@@ -215,9 +265,9 @@ def floor_table(runs: Runs, steps: int) -> str:
         "## The floor of the likelihood",
         "",
         f"The same flow from scratch on an S-curve without any noise on the points, {steps} steps "
-        "in three parts, in each of which the learning rate falls to zero. NLL: of the test "
-        "points, in nats; smallest 1/s²: median over the points, nothing subtracted; both after "
-        f"each part. 2α is {2 * ALPHA:g}.",
+        f"of {BATCH} in three parts, in each of which the learning rate falls to zero. NLL: of "
+        "the test points, in nats; smallest 1/s²: median over the points, nothing subtracted; both "
+        f"after each part. 2α is {2 * ALPHA:g}.",
         "",
         "| regulariser | seed | NLL | smallest 1/s² | \\|cos\\| |",
         "|---|---:|---:|---:|---:|",

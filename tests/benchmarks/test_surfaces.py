@@ -32,8 +32,10 @@ def test_surfaces_are_reported_and_kept(tmp_path, monkeypatch):
     surfaces.main([*size, *some, "--keep", str(kept), "--out", str(out), "--figure", str(figure)])
     text = out.read_text("utf-8")
     found = [line.split(" | ") for line in text.splitlines() if line[:5] in ("| s_c", "| tor")]
-    assert [row[0] for row in found] == ["| s_curve", "| s_curve", "| torus", "| torus"]
-    assert {row[-1] for row in found} == {"1 |"}
+    names = ["| s_curve", "| s_curve", "| torus", "| torus", "| s_curve", "| torus"]
+    assert [row[0] for row in found] == names
+    assert {row[-1] for row in found[:4]} == {"1 |"}
+    assert {len(row) for row in found[4:]} == {4}
     (floor,) = [line for line in text.splitlines() if line.startswith(f"| {surfaces.NEITHER}")]
     assert floor.count("→") == 4
     assert figure.read_bytes().startswith(b"\x89PNG")
