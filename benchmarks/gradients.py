@@ -9,7 +9,6 @@ first of the two is the reference. Where each probe chooses its target, a share 
 to either network, so that there only the direction is compared.
 """
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
@@ -292,13 +292,8 @@ def picture(found: Sequence[Agreement], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--draws", type=int, default=4)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    parser = command_line(__doc__, "out", "figure", steps=500, draws=4)
+    options = begin(parser, arguments)
     found = []
     for kind in FLOWS:
         for state in STATES:
@@ -306,8 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{FLOWS[kind]}, {state}: done", flush=True)
     text = table(found, options.steps, options.draws)
     print(text)
-    if options.out:
-        write_section(options.out, "gradients", text)
+    write_section(options.out, "gradients", text)
     if options.figure:
         picture(found, options.figure)
 

@@ -6,14 +6,13 @@ Both have four layers of the same splines and conditioners. The bijective flow h
 as dimensions; in the reducing one the third layer is a funnel, which scores what it drops.
 """
 
-import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.data import Split, digits
+from benchmarks.experiment import begin, command_line
 from benchmarks.peers import Candidate
 from benchmarks.quality import Setting, fit, verdict
 from benchmarks.report import write_section
@@ -84,16 +83,12 @@ def table(nats: Mapping[tuple[str, str], Sequence[float]], settings: Sequence[Se
 
 def main(arguments: Sequence[str] | None = None, settings: Sequence[Setting] = SETTINGS) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args(arguments)
-    folder = Path(os.environ.get("LIGHTNING_FLOWS_DATA", "data"))
-    torch.set_num_threads(1)
+    parser = command_line(__doc__, "data", "out", seeds=5)
+    options = begin(parser, arguments)
     nats: dict[tuple[str, str], list[float]] = {}
     for seed in range(options.seeds):
         for setting in settings:
-            split = load(setting.data, folder).first(setting.limit)
+            split = load(setting.data, options.data).first(setting.limit)
             for method in METHODS:
                 torch.manual_seed(seed)
                 flow = make(method, split.train.shape[1], setting)
@@ -104,8 +99,7 @@ def main(arguments: Sequence[str] | None = None, settings: Sequence[Setting] = S
                 print(
                     f"{setting.data}, {method}, seed {seed}: {result:.3f} (step {step})", flush=True
                 )
-        if options.out:
-            write_section(options.out, "half of the dimensions", table(nats, settings))
+        write_section(options.out, "half of the dimensions", table(nats, settings))
     print(table(nats, settings))
 
 

@@ -8,7 +8,6 @@ until projected data concentrate; curvature and reconstruction error tell. The s
 curvature of up to 2.9.
 """
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, jacrev, vmap
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.training import BATCH, CLIP, descend
 from lightning_flows.bases import Normal
@@ -196,13 +196,8 @@ def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    parser = command_line(__doc__, "out", "figure", seeds=5, steps=3000)
+    options = begin(parser, arguments)
     outcomes: dict[tuple[str, float], list[Outcome]] = {}
     for name, method in METHODS.items():
         for beta in BETAS:
@@ -210,8 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             outcomes[name, beta] = runs
             text = table(outcomes, options.seeds, options.steps)
             print(text.splitlines()[-1], flush=True)
-            if options.out:
-                write_section(options.out, "stability", text)
+            write_section(options.out, "stability", text)
     if options.figure:
         picture(outcomes, options.figure)
 

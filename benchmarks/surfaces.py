@@ -8,9 +8,8 @@ is trained with a Tikhonov term of weight α or with noise of variance 2α on th
 the likelihood should have no floor.
 """
 
-import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,15 +19,17 @@ import torch
 from lightning_flows.datamodules import Toy
 from torch import Tensor
 
+from benchmarks.experiment import begin, command_line
+from benchmarks.normals import NORMALS, normal_cosines
 from benchmarks.report import write_section
 from benchmarks.training import descend
 from lightning_flows.families import DensityFlow
 from lightning_flows.flows import RealNVP
-from lightning_flows.jacobians import Components, components
+from lightning_flows.jacobians import components
 from lightning_flows.jacobians.components import count_dimension, shrinkage
 from lightning_flows.plots.canvas import DATA, SERIES, point_panels, save_png, title
 
-__all__ = ["NORMALS", "REGULARISERS", "Outcome", "main", "normal_cosines", "train"]
+__all__ = ["REGULARISERS", "Outcome", "Stage", "main", "train"]
 
 ALPHA = 1e-3
 NOISE = 0.01  # of the points of all surfaces, small beside √(2α)
@@ -48,34 +49,6 @@ THRESHOLDS = (2.0, 5.0)  # multiples of 2α beyond which a direction counts; the
 STAGES = 3  # of the runs without noise on the points
 SHARE = 3 / 8  # steps with α for every step with noise, which costs a third
 
-
-def _swiss_roll_normal(x: Tensor) -> Tensor:
-    radius, angle = 5 * x[:, [0, 2]].norm(dim=1), torch.atan2(x[:, 2], x[:, 0])
-    turn = 2 * math.pi
-    angle = angle + turn * ((radius - angle) / turn).round()  # the turn that the radius tells
-    across = -(angle.sin() + angle * angle.cos())
-    return torch.stack([across, torch.zeros_like(angle), angle.cos() - angle * angle.sin()], 1)
-
-
-def _s_curve_normal(x: Tensor) -> Tensor:
-    """Away from the nearer of the two circles' centres, (0, ±1)."""
-    return torch.stack([x[:, 0], torch.zeros_like(x[:, 1]), x[:, 2] - x[:, 2].sign()], 1)
-
-
-def _torus_normal(x: Tensor) -> Tensor:
-    """Away from the circle of radius 1.5 inside the tube."""
-    across = x[:, :2]
-    centre = 1.5 * across / across.norm(dim=1, keepdim=True)
-    return torch.cat([across - centre, x[:, 2:]], 1)
-
-
-NORMALS: dict[str, Callable[[Tensor], Tensor]] = {
-    "s_curve": _s_curve_normal,
-    "swiss_roll": _swiss_roll_normal,
-    "sphere": lambda x: x,
-    "torus": _torus_normal,
-}
-"""Normals of the surfaces of `Toy` at points on them or close by, of any length: (n, 3)."""
 
 EVERYTHING = {"surfaces": tuple(NORMALS), "floor": tuple(REGULARISERS)}
 
@@ -122,13 +95,6 @@ class Outcome:
 
 Runs = dict[tuple[str, str, int], list[Outcome]]
 """Outcomes of the stages, by part, surface or regulariser, and seed."""
-
-
-def normal_cosines(found: Components, name: str) -> Tensor:
-    """|cos| between the last axis and the normal of a surface, (n,)."""
-    true = torch.nn.functional.normalize(NORMALS[name](found.points), dim=1)
-    cosines: Tensor = (found.axes[:, -1] * true).sum(1).abs()
-    return cosines
 
 
 @dataclass(frozen=True)
@@ -304,18 +270,13 @@ def picture(runs: Runs, path: Path, seed: int = 0) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = command_line(__doc__, "out", "figure", seeds=1, steps=10_000)
     every = [(part, case) for part, cases in EVERYTHING.items() for case in cases]
     cases = [case for _, case in every]
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=10_000, help="on each surface")
     parser.add_argument("--floor_steps", type=int, default=6000, help="without noise on points")
     parser.add_argument("--only", choices=cases, nargs="+", default=cases)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--figure", type=Path)
     parser.add_argument("--keep", type=Path, help="file of runs, to go on with after a break")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(parser, arguments)
     runs: Runs = {}
     if options.keep is not None and options.keep.exists():
         kept = torch.load(options.keep)
@@ -331,9 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(part, case, seed, end.nll, end.cosine, end.variances, flush=True)
             if options.keep is not None:
                 torch.save({key: [*map(vars, run)] for key, run in runs.items()}, options.keep)
-    if options.out:
-        write_section(options.out, "components of surfaces", surface_table(runs, options.steps))
-        write_section(options.out, "floor", floor_table(runs, options.floor_steps))
+    write_section(options.out, "components of surfaces", surface_table(runs, options.steps))
+    write_section(options.out, "floor", floor_table(runs, options.floor_steps))
     if options.figure:
         picture(runs, options.figure)
 

@@ -8,17 +8,16 @@ added dimensions stand beside the same flows without, on the same rows: their lo
 compared with the density that they have, an integral over the added dimensions.
 """
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from lightning_flows.datamodules import Toy
 from torch import Tensor
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.training import BATCH, fit_density, mean_and_error
 from lightning_flows.bases import ConditionalNormal
@@ -265,14 +264,9 @@ def difference(plain: Sequence[Outcome], ours: Sequence[Outcome]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison."""
     every = (*CASES, *AUGMENTED)
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--draws", type=int, default=1000)
+    parser = command_line(__doc__, "out", seeds=5, steps=1500, draws=1000)
     parser.add_argument("--only", choices=sorted({case.data for case in every}), nargs="+")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    options = begin(parser, arguments)
     outcomes: dict[tuple[str, str, str], list[Outcome]] = {}
     for case in every:
         if options.only and case.data not in options.only:
@@ -286,8 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 outcomes.setdefault((case.data, case.name, kind), []).append(outcome)
                 print(f"{case.data}, {case.name}, {kind}, seed {seed}: {outcome}", flush=True)
             text = write(outcomes, options.steps, options.draws)
-            if options.out:
-                write_section(options.out, section, text)
+            write_section(options.out, section, text)
         print(text)
 
 

@@ -8,10 +8,8 @@ methods have, and once more for all of them. A bijective spline flow stands besi
 reference.
 """
 
-import argparse
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +20,7 @@ import torch
 from lightning_flows.datamodules import Arrays
 from torch import Tensor
 
+from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.training import (
     BATCH,
@@ -296,18 +295,11 @@ def values(runs: Sequence[Outcome], measure: str) -> list[float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser = command_line(__doc__, "data", "out", seeds=5, steps=1000)
     parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES))
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--keep", type=Path, help="file of runs, to go on with after a break")
-    options = parser.parse_args(arguments)
-    if "LIGHTNING_FLOWS_DATA" not in os.environ:
-        parser.error("set the environment variable LIGHTNING_FLOWS_DATA to the folder of data.")
-    folder = Path(os.environ["LIGHTNING_FLOWS_DATA"])
-    torch.set_num_threads(1)
-    every = {name: TABLES[name].load(folder) for name in options.only}
+    options = begin(parser, arguments)
+    every = {name: TABLES[name].load(options.data) for name in options.only}
     sizes = {
         name: (rows["train"].shape[1], len(rows["train"]), len(rows["test"]))
         for name, rows in every.items()
@@ -330,8 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.keep is not None:
                 done = [[*key, [*map(vars, runs)]] for key, runs in (kept | outcomes).items()]
                 options.keep.write_text(json.dumps(done))
-        if options.out:
-            write_section(options.out, "tables", table(outcomes, options.steps, sizes))
+        write_section(options.out, "tables", table(outcomes, options.steps, sizes))
     print(table(outcomes, options.steps, sizes))
 
 
