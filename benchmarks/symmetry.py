@@ -22,7 +22,7 @@ from benchmarks.report import write_section
 from benchmarks.training import BATCH, fit_density, mean_and_error
 from lightning_flows.bases import ConditionalNormal
 from lightning_flows.families import FlowFactory, SurjectiveFlow
-from lightning_flows.flows import ComposedFlow, NeuralSplineFlow, RealNVP
+from lightning_flows.flows import NICE, ComposedFlow, NeuralSplineFlow, RealNVP
 from lightning_flows.transforms import (
     Abs,
     Augment,
@@ -43,8 +43,10 @@ CHUNK = 50  # draws at a time
 SPLINES = partial(NeuralSplineFlow, layers=4, bins=8, hidden=(32, 32))
 SIGNS = [Abs, partial(InverseOf, layer=Softplus)]
 WIDE = partial(NeuralSplineFlow, layers=6, bins=8)
+ADDITIVE = partial(NICE, layers=12, hidden=(64, 64), mixing="lu")
 AFFINE = partial(RealNVP, layers=4, hidden=(64, 64), mixing="permutation")
-NOISE = partial(Augment, density=partial(ConditionalNormal, hidden=(32, 32)))
+# units that die as long as the noise is of no use yet, as ReLUs do, cannot learn it later
+NOISE = partial(Augment, density=partial(ConditionalNormal, hidden=(32, 32), activation="silu"))
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ CASES = (
     Case("sets", "order", SPLINES, partial(ComposedFlow, layers=[Sort, SortedToReal, SPLINES])),
 )
 AUGMENTED = (
+    Case(
+        "checkerboard",
+        "additive",
+        ADDITIVE,
+        partial(ComposedFlow, layers=[partial(NOISE, add=2), ADDITIVE]),
+        bounded=True,
+        longer=4,
+    ),
     Case(
         "checkerboard",
         "affine",
@@ -199,7 +209,7 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
     """The same for flows with noise added; arguments as those of `table`."""
     found = _found(AUGMENTED, outcomes)
     seeds = max(len(ours) for _, _, ours in found)
-    affine, best = AFFINE.keywords, found[0][2][0].best
+    additive, affine, best = ADDITIVE.keywords, AFFINE.keywords, found[0][2][0].best
     lines = [
         "## Dimensions of noise",
         "",
@@ -209,11 +219,13 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
         "```",
         "",
         "The checkerboard with learned noise added, and without: two dimensions of it beside "
-        "affine couplings, one beside splines. Log-likelihood "
+        "additive and affine couplings, one beside splines. Log-likelihood "
         f"in nats, mean ± standard error over {seeds} seeds; higher is better. Data and training "
-        "are those of the table before, except that the couplings here are of two kinds. Affine "
-        f"couplings: {affine['layers']} layers of {affine['hidden'][0]} x "
-        f"{affine['hidden'][1]} with permutations between them, {AUGMENTED[0].longer * steps} "
+        f"are those of the table before, except for the flows. Additive couplings: "
+        f"{additive['layers']} layers of {additive['hidden'][0]} x {additive['hidden'][1]} with LU "
+        f"maps between them, {AUGMENTED[0].longer * steps} steps; affine couplings: "
+        f"{affine['layers']} layers of {affine['hidden'][0]} x "
+        f"{affine['hidden'][1]} with permutations, {AUGMENTED[1].longer * steps} "
         f"steps; splines: {WIDE.keywords['layers']} layers, narrower where noise is added, so "
         f"that the sizes are alike, and {steps} steps. A flow with noise gives a lower bound: "
         f"the ELBO, or the importance-weighted bound (IWBO) of {draws} draws. Its log-density "
