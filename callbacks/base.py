@@ -114,8 +114,8 @@ class FlowCallback(Callback):
         """Losses and scores to log beside the figures, by name without the stage."""
         return {}
 
-    def costs(self, results: list[Result]) -> Mapping[str, float]:
-        """What the drawing took, by name; logged under `cost/`, as HPARAMS shows all of `val/`."""
+    def usage(self, results: list[Result]) -> Mapping[str, float]:
+        """What the drawing took, by name; logged under `usage/`: HPARAMS shows `val/`."""
         return {}
 
     def share(
@@ -191,7 +191,7 @@ class FlowCallback(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         try:
             results = self._joined(shares)
-            for prefix, numbers in ((stage, self.scalars), ("cost", self.costs)) if stage else ():
+            for prefix, numbers in ((stage, self.scalars), ("usage", self.usage)) if stage else ():
                 for name, value in numbers(results).items():
                     module.log(f"{prefix}/{name}", value, sync_dist=split)
             if trainer.is_global_zero:

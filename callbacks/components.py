@@ -49,7 +49,7 @@ class ComponentExtraction(FlowCallback):
     of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
     between columns of J, 0 where latents move data along axes of their own;
     `val/component_agreement`, the mean |cos| between each axis and its match in the drawing
-    before; and `cost/component_products`, how many products with Jacobians the drawing took. In
+    before; and `usage/component_products`, how many products with Jacobians the drawing took. In
     `trainer.test` the first names start with `test/`. The iterative method sees k directions
     alone: it gives no dimension, condition and orthogonality.
 
@@ -155,7 +155,7 @@ class ComponentExtraction(FlowCallback):
         self._last = shown(found)
         return numbers
 
-    def costs(self, results: list[Result]) -> Mapping[str, float]:
+    def usage(self, results: list[Result]) -> Mapping[str, float]:
         """Products with Jacobians."""
         return {"component_products": float(torch.cat([r["products"] for r in results]).sum())}
 

@@ -52,7 +52,7 @@ def test_what_is_logged_is_what_the_matrix_says(tmp_path: Path) -> None:
     assert logged["val/jacobian/condition"] == pytest.approx(condition, rel=1e-4)
     assert logged["val/jacobian/orthogonality"] == pytest.approx(off, rel=1e-4)
     assert logged["val/dimension"] == (widths.square() > 0.1 * widths[0].square()).sum()
-    assert logged["cost/component_products"] == 4 * 5
+    assert logged["usage/component_products"] == 4 * 5
     assert "val/component_agreement" not in logged
     kept = arrays(tmp_path)
     np.testing.assert_allclose(kept["condition"], logged["val/jacobian/condition"], rtol=1e-4)
@@ -73,7 +73,7 @@ def test_hparams_show_losses_and_scores_but_no_costs(tmp_path: Path) -> None:
     callback = ComponentExtraction(points=2, every_n_epochs=1)
     run = trainer(tmp_path, callbacks=[callback], max_epochs=2, logger=logger)
     run.fit(DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 2), points, points)
-    assert run.callback_metrics["cost/component_products"] > 0
+    assert run.callback_metrics["usage/component_products"] > 0
     scores = ("nll", "loss", "component_agreement", "dimension", "jacobian/condition")
     assert {f"hp/val/{name}" for name in scores} <= set(logger.metrics)
     assert not [name for name in logger.metrics if "products" in name]
@@ -142,7 +142,7 @@ def test_the_iterative_method_counts_what_it_does(tmp_path: Path) -> None:
     found, block = arrays(tmp_path), 2 * (2 + OVERSAMPLING)
     assert found["scales"].shape == (3, 2)
     assert found["converged"].all()
-    assert logged["cost/component_products"] == block * found["iterations"].sum()
+    assert logged["usage/component_products"] == block * found["iterations"].sum()
     assert not {"val/dimension", "val/jacobian/condition"} & set(logged)
     assert not (tmp_path / "images" / "components" / "dimension").exists()
     (tmp_path / "full").mkdir()
@@ -155,7 +155,7 @@ def test_a_budget_cuts_walks_first_and_then_points(tmp_path: Path) -> None:
     message = "the budget of 70 Jacobian products allows 4 of 5 points, at 16 products each"
     with pytest.warns(UserWarning, match=message):
         logged = fit(tmp_path, Foreign((1, 4, 4)), points=5, budget=70).callback_metrics
-    assert logged["cost/component_products"] == 64
+    assert logged["usage/component_products"] == 64
     assert len(arrays(tmp_path)["points"]) == 4
     assert "walks" not in arrays(tmp_path)
 
