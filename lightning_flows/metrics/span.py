@@ -134,7 +134,8 @@ def _moment(axes: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
 def _spectrum(moment: Tensor, count: Tensor) -> Tensor:
     if not count:
         return moment.new_full((len(moment),), torch.nan)
-    return torch.linalg.eigvalsh(moment / count).flip(0)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(moment / count)
+    return eigenvalues.flip(0)
 
 
 def _count(variances: Tensor, floor: float, threshold: float, relative: float) -> Tensor:

@@ -3,42 +3,45 @@
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
+import torch
+from torch import Tensor
+
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.conditional import ConvNormal
-from lightning_flows.bases.given import DensityFactory
-from lightning_flows.errors import ConfigError
-from lightning_flows.shapes import Shape, joined_shape
+from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
+from lightning_flows.bases.given import DensityFactory, DensityGiven
+from lightning_flows.bases.support import REAL
+from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.shapes import Shape, join, joined_shape
 from lightning_flows.transforms.autoregressive import Autoregressive
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.coupling import AdditiveCoupling, Coupling
 from lightning_flows.transforms.linear import LULinear, Permutation
 from lightning_flows.transforms.reshape import PerPosition, Squeeze
-from lightning_flows.transforms.slicing import Slice
 from lightning_flows.transforms.spline import RationalQuadratic
-from lightning_flows.transforms.surjections import OnEntries
 from lightning_flows.transforms.univariate import Affine, Univariate
 
 __all__ = ["AffineFunnel", "ConvFunnel", "Funnel", "MLPFunnel", "SplineFunnel"]
 
 
-class Funnel(Chain):
+class Funnel(Transform):
     """z = f(x_a; x_b) with a map f of x_a that depends on x_b, which is dropped.
 
-    x_a are the first entries of x along its first dimension, x_b are the others: f works
-    `OnEntries`, a `Slice` drops x_b. The contribution log|det ∂f/∂x_a| + log p(x_b | z) is exact
-    where f is a bijection. Decoding draws x_b from p(x_b | z) and inverts f. Since p sees z, and
-    not x_a, z can summarise x_b.
+    x_a are the first entries of x along its first dimension, x_b are the others. The contribution
+    log|det ∂f/∂x_a| + log p(x_b | z) is exact. Decoding draws x_b from p(x_b | z) and inverts f.
+    Since p sees z, and not x_a, z can summarise x_b.
 
     Args:
-        bijection: f; its event is x_a, and its context is x_b, or the vector of x_b and `context`.
+        bijection: f, from reals to reals; its event is x_a, and its context x_b, or the vector of
+            x_b and `context`.
         drop: number of entries of x_b along the first dimension.
         density: density p(x_b | z), or what makes one; a `ConditionalNormal` unless given, any
             flow is one too.
         context_shape: shape of what both depend on besides.
 
     Raises:
-        ShapeError: the shapes do not fit.
+        ShapeError: the shapes do not fit, or f does not lead from reals to reals.
+        ConfigError: f is no bijection.
     """
 
     def __init__(
@@ -50,9 +53,51 @@ class Funnel(Chain):
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         kept, *rest = bijection.event_shape
-        shape = (kept + drop, *rest)
-        mapped = OnEntries(shape, range(kept), bijection, context_shape=context_shape)
-        super().__init__([mapped, Slice(shape, kept, density=density, context_shape=context_shape)])
+        super().__init__(
+            (kept + drop, *rest),
+            bijection.latent_shape,
+            context_shape=context_shape,
+            kind="inference surjection",
+        )
+        name = type(bijection).__name__
+        seen = joined_shape((drop, *rest), self.context_shape)
+        if bijection.kind != "bijection":
+            raise ConfigError(f"{name} is no bijection ({bijection.kind}), which a funnel needs.")
+        if bijection.context_shape not in (None, seen):
+            raise ShapeError(
+                f"{name} has context_shape {bijection.context_shape}; what a funnel drops, with "
+                f"context, makes {seen}."
+            )
+        if {bijection.domain, bijection.codomain} - {None, REAL}:
+            raise ShapeError(
+                f"{name} leads from {bijection.domain} to {bijection.codomain}; a funnel needs a "
+                "map from reals to reals."
+            )
+        self.bijection = bijection
+        self.dropped = DensityGiven(
+            density or ConditionalNormal, (drop, *rest), self.latent_shape, self.context_shape
+        )
+        self.sizes = [kept, drop]
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x_a, x_b = x.split(self.sizes, 1)
+        z, contribution = self.bijection(x_a, self._seen(x_b, context))
+        return z, contribution + self.dropped.score(x_b, z, context)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x_b, log_p = self.dropped.draw(z, context)
+        x_a, contribution = self.bijection.decode(z, self._seen(x_b, context))
+        return torch.cat([x_a, x_b], 1), contribution + log_p
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        x_a, x_b = x.split(self.sizes, 1)
+        self.bijection.initialise(x_a, self._seen(x_b, context))
+
+    def _seen(self, x_b: Tensor, context: Tensor | None) -> Tensor | None:
+        if self.bijection.context_shape is None:
+            return None
+        return join(x_b, None if self.context_shape is None else context)
 
 
 class FunnelOptions(TypedDict, total=False):

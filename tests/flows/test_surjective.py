@@ -100,4 +100,4 @@ def test_command_line_names_the_density(name, kind):
     given = {"class_path": "lightning_flows.SurjectiveSplineFlow", "init_args": flow_options}
     config = parser.parse_object({"holder": {"made": given}})
     made = parser.instantiate(config).holder.made
-    assert isinstance(made.transform.transforms[-1].transforms[-1].dropped.density, kind)
+    assert isinstance(made.transform.transforms[-1].dropped.density, kind)

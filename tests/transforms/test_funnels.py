@@ -16,6 +16,7 @@ from lightning_flows.transforms import (
     Funnel,
     LULinear,
     MLPFunnel,
+    Softplus,
     SplineCoupling,
     SplineFunnel,
 )
@@ -63,7 +64,7 @@ def test_funnel(prove, build):
 
 def test_without_hidden_layers_it_is_the_ordinary_convolution():
     t = make(lambda: ConvFunnel((2, 4, 6), kernel=2))
-    matrix, shift = t.transforms[-1].transforms[0].transform.transform.transforms
+    matrix, shift = t.transforms[-1].bijection.transform.transforms
     bias = shift.net.layers[0].bias + matrix.bias
     lower, upper = matrix._factors()
     order = t.transforms[1].order
@@ -102,12 +103,17 @@ def test_the_latent_can_tell_what_was_dropped():
         (
             lambda: Funnel(AffineCoupling(2, context_shape=2), 1),
             ShapeError,
-            r"AffineCoupling has context_shape \(2,\); the entries .* make \(1,\)",
+            r"AffineCoupling has context_shape \(2,\); what a funnel drops, .* makes \(1,\)",
         ),
         (
             lambda: Funnel(SplineFunnel(2, 1, context_shape=1), 1),
+            ConfigError,
+            r"SplineFunnel is no bijection \(inference surjection\), which a funnel needs",
+        ),
+        (
+            lambda: Funnel(Softplus(2), 1),
             ShapeError,
-            r"OnEntries gives events of shape \(2,\)",
+            r"Softplus leads from \(-inf, inf\) to \[0, inf\); a funnel needs a map from reals",
         ),
         (
             lambda: MLPFunnel(4, 2, density=Normal(3)),
