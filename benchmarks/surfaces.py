@@ -35,7 +35,7 @@ ALPHA = 1e-3
 NOISE = 0.01  # of the points of all surfaces, small beside √(2α)
 BATCH, RATE, POINTS = 256, 3e-3, 1000
 LARGE = 1024  # batches of the stage with noise on surfaces
-REFINING = 1e-3  # learning rate of later stages on surfaces
+REFINING = 3e-4  # highest learning rate of later stages on surfaces
 # smooth: flows of splines cut surfaces, and share the normal's latent between the pieces
 FLOW = partial(RealNVP, layers=16, hidden=(64, 64), activation="silu", mixing="lu")
 
