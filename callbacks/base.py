@@ -115,7 +115,7 @@ class FlowCallback(Callback):
         return {}
 
     def usage(self, results: list[Result]) -> Mapping[str, float]:
-        """What the drawing took, by name; logged under `usage/`: HPARAMS shows `val/`."""
+        """What the drawing took, by name; logged under `usage/`, which HPARAMS leaves out."""
         return {}
 
     def share(

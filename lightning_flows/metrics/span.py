@@ -43,8 +43,8 @@ def spanned_dimension(
 ) -> Tensor:
     """Number of directions that data vary in anywhere: the dimension of the subspace they span.
 
-    Where columns of a table depend on each other linearly, it is the rank of the table. It is at
-    least `intrinsic_dimension`, and equal for data on a plane.
+    Where columns of a table depend on each other linearly, it is the rank of the table. For data on
+    a plane it is the intrinsic dimension, and for others it may be more.
 
     Args:
         axes: all principal axes at some points, (batch, k, *event).
