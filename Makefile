@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-slow check bench clean
 
 .venv/pip: # the environment itself
 	$(PYTHON) -m venv .venv
@@ -31,6 +31,9 @@ demo: .venv/demo
 
 test: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
