@@ -4,6 +4,7 @@ from .base import FlowCallback
 from .components import ComponentExtraction
 from .density_plot import DensityPlot
 from .guards import NonFiniteGuard
+from .last_checkpoint import LastCheckpoint
 from .out_of_distribution import OutOfDistribution
 from .predictions import PredictionWriter
 from .ranking import ContributionRanking
@@ -15,6 +16,7 @@ __all__ = [
     "ContributionRanking",
     "DensityPlot",
     "FlowCallback",
+    "LastCheckpoint",
     "NonFiniteGuard",
     "OutOfDistribution",
     "PredictionWriter",

@@ -1,0 +1,220 @@
+"""The newest checkpoint of a run, whatever ends it."""
+
+import copy
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from lightning_flows.errors import ConfigError
+
+from .stop_signals import StopSignals
+
+__all__ = ["LastCheckpoint"]
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt` the newest state of the run, and ends a run that is told to end.
+
+    Lightning's `ModelCheckpoint(save_last=True)` writes `last.ckpt` only when it writes a best one;
+    in a run whose validation loss rises, that is an early epoch. This callback stands beside it and
+    saves when an epoch has ended (validation and schedulers included), every `minutes` minutes, at
+    the end of training, and when the run is interrupted:
+
+    - SIGTERM and SIGINT (Ctrl+C): after the step that runs, all ranks save, and the process exits
+      with status 143 or 130. Validation is finished first. A second signal ends at once.
+    - SIGUSR1: after the step that runs, all ranks save, and training goes on.
+    - An exception: rank 0 saves what it has, unless weights are not finite, and the exception goes
+      on its way.
+
+    Within an epoch a checkpoint is taken only where a resumed run does the same as this one: after
+    the last batch of an accumulation, and not between a batch and the validation that follows it.
+    What was the newest before is kept as `previous.ckpt` (a link, not a copy), should the disk
+    damage the newest.
+
+    Args:
+        minutes: time between checkpoints within an epoch; 0 saves after every step that allows it.
+        dirpath: folder of the files; that of `ModelCheckpoint`, or else `checkpoints` in the run's
+            folder, unless given.
+
+    Raises:
+        ConfigError: `minutes` is negative.
+    """
+
+    def __init__(self, minutes: float = 10.0, dirpath: str | None = None) -> None:
+        if not 0 <= minutes < float("inf"):
+            raise ConfigError(f"minutes is {minutes}; accepted are numbers from 0 up.")
+        self.minutes = minutes
+        self.dirpath = dirpath
+        self.path: Path | None = None
+        self._signals = StopSignals()
+        self._saved_at = 0.0
+        self._due = False
+        self._leaving: int | None = None
+        self._loops: dict[str, Any] | None = None
+        self._flags: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose the folder, the same on all ranks."""
+        if stage != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        root = trainer.log_dir or trainer.default_root_dir  # every rank asks for it
+        beside = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+        folder = next(filter(None, [self.dirpath, *beside]), Path(root, "checkpoints"))
+        self.path = Path(trainer.strategy.broadcast(str(folder))) / LAST
+        self._due, self._leaving, self._loops = False, None, None
+        if trainer.world_size > 1:
+            # ranks agree about signals on the CPU: asking a GPU would wait for it at every step
+            self._flags = torch.distributed.new_group(backend="gloo")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over, after Lightning has."""
+        if self.path is not None:
+            self._signals.install()
+            self._saved_at = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave, where that was decided after the batch before; its metrics are logged by now."""
+        self._leave()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time, or if a signal has come to any rank."""
+        if self.path is None:
+            return
+        # Lightning would let a plateau scheduler pass over the epoch that was resumed
+        trainer.fit_loop.restarting = False
+        late = time.monotonic() - self._saved_at >= 60 * self.minutes
+        ending, saving = self._agreed(self._signals.ending or 0, self._signals.saving or late)
+        self._due = self._due or bool(ending or saving)
+        loop = trainer.fit_loop.epoch_loop
+        if not self._due or loop._should_accumulate() or trainer.is_last_batch:
+            return
+        if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+            return
+        self._save(trainer)
+        self._leaving = ending or None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what was due before a validation within an epoch."""
+        if self.path is None or not self._due or trainer.sanity_checking or trainer.is_last_batch:
+            return
+        ending, _ = self._agreed(self._signals.ending or 0, False)
+        self._save(trainer)
+        self._leaving = ending or None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember where the loops stand: from here Lightning resumes with the next epoch."""
+        if self.path is not None:
+            self._loops = copy.deepcopy(trainer.fit_loop.state_dict())
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what the epoch before has left: only now have all schedulers stepped."""
+        if self._loops is None:
+            return
+        ending, _ = self._agreed(self._signals.ending or 0, False)
+        self._save(trainer)
+        self._leaving = ending or None
+        self._leave()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the run."""
+        self._signals.remove()
+        if self.path is not None:
+            self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Between two epochs, put in where the loops stood at the end of the first."""
+        if self._loops is not None:
+            checkpoint["loops"]["fit_loop"] = self._loops
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save what rank 0 has, alone: other ranks may be gone."""
+        self._signals.remove()
+        if self.path is None or isinstance(exception, SystemExit) or not trainer.training:
+            return
+        alone = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+        if not (alone and trainer.is_global_zero and _finite(pl_module)):
+            return
+        with suppress(Exception):  # the exception that is on its way is the one to be told
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(False)
+            trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, self.path)
+            _say(_resume(self.path))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._signals.remove()
+
+    def _agreed(self, ending: int, saving: bool) -> tuple[int, bool]:
+        """What any rank has been asked for."""
+        if self._flags is None:
+            return ending, saving
+        flags = torch.tensor([ending, int(saving)])
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, self._flags)
+        first, second = flags.tolist()
+        return first, bool(second)
+
+    def _save(self, trainer: Trainer) -> None:
+        assert self.path is not None
+        if trainer.is_global_zero:
+            _keep(self.path)
+        trainer.save_checkpoint(self.path)
+        self._loops = None
+        self._saved_at = time.monotonic()
+        self._due = False
+        if self._signals.saving:
+            self._signals.saving = False
+            _say(f"Saved {self.path}; training goes on.")
+
+    def _leave(self) -> None:
+        if self._leaving is not None:
+            assert self.path is not None
+            name = signal.Signals(self._leaving).name
+            _say(f"Stopped by {name}. {_resume(self.path)}")
+            raise SystemExit(128 + self._leaving)
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _resume(path: Path) -> str:
+    return f"Saved {path}; to go on, add: --ckpt_path {path}"
+
+
+def _keep(path: Path) -> None:
+    """Let the newest file so far be the one before."""
+    if path.exists():
+        link = path.with_name(f".{PREVIOUS}.tmp")
+        with suppress(OSError):  # a file system without hard links keeps one file
+            link.unlink(missing_ok=True)
+            os.link(path, link)
+            os.replace(link, path.with_name(PREVIOUS))
+
+
+def _finite(module: LightningModule) -> bool:
+    return all(_is_finite(parameter.detach()) for parameter in module.parameters())
+
+
+def _is_finite(parameter: Tensor) -> bool:
+    return bool(parameter.isfinite().all())
