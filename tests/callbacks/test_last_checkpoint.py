@@ -18,7 +18,10 @@ from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.errors import ConfigError
 
 # the second part of a run writes to a folder of its own here
-pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists"),
+]
 
 SETTINGS = {
     "plain": ({}, None),
@@ -47,10 +50,11 @@ def run(folder, *callbacks, scheduler=None, optimizer=None, ckpt_path=None, **op
     data = Toy("moons", n_train=330, n_val=64, n_test=64, batch_size=64, standardise=True)
     flow = partial(RealNVP, layers=2, hidden=(8,))
     module = DensityFlow(flow, data.event_shape, optimizer=optimizer, scheduler=scheduler)
+    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     trainer = pl.Trainer(
-        **{"max_epochs": 3, "log_every_n_steps": 1, **options},
+        **{"logger": logger, "max_epochs": 3, "log_every_n_steps": 1, **options},
+        default_root_dir=folder,
         accelerator="cpu",
-        logger=CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
         callbacks=[*callbacks, ModelCheckpoint(monitor="val/loss"), *last(callbacks)],
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
@@ -98,13 +102,14 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(whole, batch, tmp_path)
 
 
 def test_the_newest_state_is_kept_where_the_best_is_an_early_one(tmp_path):
-    rising = {"optimizer": partial(torch.optim.Adam, lr=1e-3, maximize=True)}
+    optimizer = partial(torch.optim.Adam, lr=1e-3, maximize=True)
+    rising = {"optimizer": optimizer, "logger": False}
     trainer, _ = run(tmp_path, max_epochs=4, **rising)
     best = trainer.checkpoint_callback.best_model_path
     assert steps_of(best) == 6
     assert steps_of(tmp_path / "checkpoints" / "last.ckpt") == 24
     path = tmp_path / "checkpoints" / "last.ckpt"
-    again, _ = run(tmp_path / "more", ckpt_path=path, max_epochs=5, **rising)
+    again, _ = run(tmp_path, ckpt_path=path, max_epochs=5, **rising)
     assert again.global_step == 30
     assert again.checkpoint_callback.best_model_path == best
 
