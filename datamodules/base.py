@@ -111,6 +111,14 @@ class FlowDataModule(L.LightningDataModule):
         """The test data."""
         return self._loader("test")
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Float64 becomes float32 on its way to an Apple GPU, which has nothing wider."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "mps":
+            return batch
+        parts = (batch,) if isinstance(batch, Tensor) else batch
+        cast = tuple(part.float() if part.dtype == torch.float64 else part for part in parts)
+        return cast[0] if isinstance(batch, Tensor) else cast
+
     def _loader(self, split: str, *, shuffle: bool = False) -> InMemoryLoader:
         if not self._splits:
             raise ConfigError(f"Call {type(self).__name__}.setup() before asking for its loaders.")

@@ -1,6 +1,7 @@
 import json
 import os
 from functools import partial
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -151,6 +152,17 @@ def test_hyperparameters_restore_a_data_module(tmp_path):
     again = Toy.load_from_checkpoint(path)
     assert again.hparams == data.hparams
     assert again.noise == 0.2
+
+
+def test_apple_gpus_are_spared_float64():
+    data = Numbers()
+    x, labels = torch.zeros(2, 1).double(), torch.zeros(2).long()
+    for device, dtype in (("mps", torch.float32), ("cuda", torch.float64)):
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        data.trainer = SimpleNamespace(strategy=strategy)
+        assert data.on_before_batch_transfer(x, 0).dtype == dtype
+        pair = data.on_before_batch_transfer((x, labels), 0)
+        assert [part.dtype for part in pair] == [dtype, torch.int64]
 
 
 def with_value(value):
