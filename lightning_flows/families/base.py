@@ -170,7 +170,12 @@ class FlowModule(Recorded, L.LightningModule):
         raise NotImplementedError
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        """What validation and test report of data in original units, each (batch,)."""
+        """What validation and test report of data in original units, each (batch,).
+
+        Among it is "loss", the objective of training up to a constant. Where there is
+        "volume/failed", of booleans, these rows are counted, and left out of the mean of a figure
+        that is NaN for them.
+        """
         raise NotImplementedError
 
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
@@ -341,9 +346,21 @@ class FlowModule(Recorded, L.LightningModule):
         if self._scores_integers and ("nll" in values or "elbo" in values):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
-        means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
-        # a float: Lightning averages whole numbers over ranks with whole-number division
-        self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
+        failed = values.pop("volume/failed", None)
+        for name, value in values.items():
+            kept = torch.ones_like(value, dtype=torch.bool)
+            if failed is not None:
+                kept = ~(failed & value.isnan())
+            # a float: Lightning averages whole numbers over ranks with whole-number division
+            rows = kept.to(torch.float32).sum()
+            mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
+            self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+        if failed is not None:
+            count = failed.to(torch.float32).sum()
+            self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")
+
+    def _log_of_epoch(self, name: str, value: Tensor, **options: Any) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, sync_dist=True, **options)
 
     @property
     def _scores_integers(self) -> bool:
