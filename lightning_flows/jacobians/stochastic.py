@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import normal_noise
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.conjugate_gradients import Solution, conjugate_gradients
 from lightning_flows.jacobians.products import cotangents, jacobian, tangents
@@ -100,7 +101,8 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     Normalising removes most of the variance where the matrix is near the identity; making several
     probes orthogonal hardly adds to that unless they are as many as dimensions.
     """
-    v = torch.randn(count, *u.shape, dtype=u.dtype, device=u.device)
+    # rows first, so that in evaluation mode they are a hash of the data
+    v = normal_noise((len(u), count, *u.shape[1:]), u).transpose(0, 1)
     length = v.norm(dim=2, keepdim=True)
     # one float32 number in 2^24 is drawn as exactly 0, which has no direction
     unit = torch.where(length > 0, v / length, u.shape[1] ** -0.5)

@@ -63,6 +63,13 @@ class Volume(Recorded):
         """
         raise NotImplementedError
 
+    def objective(self, j: Tensor) -> Tensor:
+        """What the strategy descends on, measured: (batch, D, d) -> (batch,), NaN where it fails.
+
+        Unless overridden, the true ½ log det JᵀJ in nats.
+        """
+        return half_log_det(j)
+
 
 class ExactVolume(Volume):
     """All d tangents, the gradient of ½ log det JᵀJ itself (RNFs-ML exact, Caterini et al. 2021).
@@ -123,6 +130,9 @@ class PrincipalVolume(Volume):
             jacobian=found.jacobian if count == d else None,
         )
 
+    def objective(self, j: Tensor) -> Tensor:
+        return log_lengths(j)
+
 
 class NoVolume(Volume):
     """Leaves the volume out: reconstruction and prior only, an autoencoder with a density."""
@@ -132,6 +142,9 @@ class NoVolume(Volume):
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         u = encode(x)
         return Embedded(u, decode(u), torch.zeros_like(u[:, 0]))
+
+    def objective(self, j: Tensor) -> Tensor:
+        return j.new_zeros(len(j))
 
 
 def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
