@@ -12,7 +12,14 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
+from lightning_flows.jacobians import (
+    ExactVolume,
+    NoVolume,
+    Penalty,
+    Volume,
+    log_volume,
+    volume_and_penalties,
+)
 from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, sum_event
@@ -41,10 +48,10 @@ class InjectiveModule(FlowModule):
     takes conjugate gradients, `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest
     relative one of the batch) say how they fared.
 
-    A sample whose volume fails (`jacobians.volume`) takes part with its reconstruction and prior
-    only: its volume and penalties count as zero, so that each other sample weighs the same on
-    every rank. `volume/failed` counts such samples, over all ranks and an epoch of training; in
-    validation and test their `nll` is NaN.
+    A sample whose volume or whose penalty fails (`jacobians.volume_and_penalties`) takes part with
+    its reconstruction and prior only: its volume and penalties count as zero, so that each other
+    sample weighs the same on every rank. `volume/failed` counts such samples, over all ranks and
+    an epoch of training; in validation and test their `nll` is NaN.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -141,8 +148,9 @@ class InjectiveModule(FlowModule):
             y = y + self.noise * torch.randn_like(y)
         w = self.likelihood_weight
         encode, decode = self.flow.project, self.flow.embed
-        volume = self.volume if w > 0 else NoVolume()
-        embedded = volume(encode, decode, y)
+        volume, named = (self.volume, self._named_penalties()) if w > 0 else (NoVolume(), [])
+        penalties = [penalty for _, penalty in named]
+        embedded, values = volume_and_penalties(volume, penalties, encode, decode, y)
         failed = embedded.log_volume.detach().isnan()
         self._failed = self._failed + failed.sum()
         log_volume = torch.where(failed, 0.0, embedded.log_volume)
@@ -158,10 +166,9 @@ class InjectiveModule(FlowModule):
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
-        for name, penalty in self._named_penalties() if w > 0 else ():
-            value = torch.where(failed, 0.0, penalty(encode, decode, y, embedded))
-            parts[f"penalty/{name}"] = value
-            negative = negative + penalty.weight * value
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
+            negative = negative + penalty.weight * parts[f"penalty/{name}"]
         self._ascend(reconstruction)
         return w * negative + self.beta * reconstruction, parts
 
@@ -214,7 +221,7 @@ class InjectiveModule(FlowModule):
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
-        if not isinstance(self.volume, NoVolume):
+        if self.penalties or not isinstance(self.volume, NoVolume):
             failed, self._failed = self._failed, 0.0
             self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
         if self.target is None:
