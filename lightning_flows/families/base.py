@@ -174,7 +174,7 @@ class FlowModule(Recorded, L.LightningModule):
 
         Among it is "loss", the objective of training up to a constant. Where there is
         "volume/failed", of booleans, these rows are counted, and left out of the mean of a figure
-        that is NaN for them.
+        that is not finite for them.
         """
         raise NotImplementedError
 
@@ -350,7 +350,7 @@ class FlowModule(Recorded, L.LightningModule):
         for name, value in values.items():
             kept = torch.ones_like(value, dtype=torch.bool)
             if failed is not None:
-                kept = ~(failed & value.isnan())
+                kept = ~failed | value.isfinite()
             # a float: Lightning averages whole numbers over ranks with whole-number division
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)

@@ -13,7 +13,13 @@ from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume
+from lightning_flows.jacobians import (
+    ExactVolume,
+    NoVolume,
+    Penalty,
+    Volume,
+    volume_and_penalties,
+)
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
 from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal
 from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
@@ -51,11 +57,12 @@ class InjectiveModule(FlowModule):
     among them, take β = max(D - d, 1)/(2κ) instead, which does not move: the residual variance
     κ/(D - d) in each of the directions off the manifold.
 
-    A sample whose volume fails (`jacobians.volume`) takes part in training with its reconstruction
-    and prior only: its volume and penalties count as zero, so that each other sample weighs the
-    same on every rank. In validation and test it is left out of the means that need its volume,
-    and a warning says so. `volume/failed` counts such samples, over all ranks and an epoch. Where
-    it is the data or the prior that is not finite, nothing is left out.
+    A sample whose volume or whose penalty fails (`jacobians.volume_and_penalties`) takes part in
+    training with its reconstruction and prior only: its volume and penalties count as zero, so
+    that each other sample weighs the same on every rank. In validation and test it is left out of
+    the means that need its volume, and a warning says so. `volume/failed` counts such samples,
+    over all ranks and an epoch. Where it is the data or the prior that is not finite, nothing is
+    left out.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -164,8 +171,9 @@ class InjectiveModule(FlowModule):
             y = y + self.noise * torch.randn_like(y)
         w = self.likelihood_weight
         encode, decode = self.flow.project, self.flow.embed
-        volume = self.volume if w > 0 else NoVolume()
-        embedded = volume(encode, decode, y)
+        volume, named = (self.volume, self._named_penalties()) if w > 0 else (NoVolume(), [])
+        penalties = [penalty for _, penalty in named]
+        embedded, values = volume_and_penalties(volume, penalties, encode, decode, y)
         failed = embedded.log_volume.detach().isnan()
         self._failed = self._failed + failed.sum()
         log_volume = torch.where(failed, 0.0, embedded.log_volume)
@@ -181,10 +189,9 @@ class InjectiveModule(FlowModule):
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
-        for name, penalty in self._named_penalties() if w > 0 else ():
-            value = torch.where(failed, 0.0, penalty(encode, decode, y, embedded))
-            parts[f"penalty/{name}"] = value
-            negative = negative + penalty.weight * value
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
+            negative = negative + penalty.weight * parts[f"penalty/{name}"]
         if w > 0:  # without the likelihood there is nothing that the multiplier could balance
             self._ascend(reconstruction)
         return w * negative + self.beta * reconstruction, parts
@@ -209,7 +216,7 @@ class InjectiveModule(FlowModule):
         }
         # not where the data, the latent or the prior is at fault
         sound = log_prior.isfinite() & reconstruction.isfinite()
-        return {**values, "volume/failed": sound & (volume + ambient).isnan()}
+        return {**values, "volume/failed": sound & ~(volume + ambient + loss).isfinite()}
 
     def objective(
         self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
@@ -244,7 +251,9 @@ class InjectiveModule(FlowModule):
         """
         u = self.flow.project(self.to_model_space(x)[0])
         x_hat, j = value_and_jacobian(self.flow.embed, u)
-        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(torch.linalg.qr(j).R), j))
+        volume = self._volume_of_data(
+            Embedded(u, x_hat, log_diagonal(torch.linalg.qr(j).R, j.shape[1]), j)
+        )
         return self.flow.prior.log_prob(u, context) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -268,7 +277,7 @@ class InjectiveModule(FlowModule):
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
-        if not isinstance(self.volume, NoVolume):
+        if self.penalties or not isinstance(self.volume, NoVolume):
             failed, self._failed = self._failed, 0.0
             self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
         if self.target is None:

@@ -64,8 +64,9 @@ class StochasticVolume(Volume):
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
             with torch.no_grad():
-                r = torch.linalg.qr(jacobian(decode, u, chunk_size=self.chunk_size), mode="r").R
-                value, w = log_diagonal(r), _solve_gram(r, v)
+                j = jacobian(decode, u, chunk_size=self.chunk_size)
+                r = torch.linalg.qr(j, mode="r").R
+                value, w = log_diagonal(r, j.shape[1]), _solve_gram(r, v)
             finite = r.isfinite().flatten(1).all(1)
             self.last_solution = None
         else:
