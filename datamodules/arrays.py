@@ -10,7 +10,7 @@ from lightning_flows.errors import ConfigError, DataError
 from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits, split_indices
-from .columns import with_categories_of_training, without_redundant
+from .columns import in_one_precision, with_categories_of_training, without_redundant
 from .files import Table, as_table, read_tables
 
 __all__ = ["Arrays"]
@@ -19,7 +19,9 @@ __all__ = ["Arrays"]
 class Arrays(FlowDataModule):
     """Numbers from a file or from memory, one data point a row.
 
-    Files are .npy, .npz, .csv, .tsv and .parquet. The training data comes from `path` or `data`;
+    Files are .npy, .npz, .csv, .tsv and .parquet. Numbers become float32, or float64 where float32
+    would make values equal that differ (timestamps, long whole numbers); `preprocess` then does its
+    work in float64, and its output may be cast. The training data comes from `path` or `data`;
     validation and test data from `val_path` and `test_path`, from arrays named val and test
     beside one named train (in an .npz file or a mapping), or else are cut out of the training
     data at random.
@@ -40,6 +42,8 @@ class Arrays(FlowDataModule):
         validation: share of the rows to validate on, where no validation data is given.
         test: share of the rows to test on, where no test data is given.
         standardise: preprocess to zero mean and unit variance.
+        minimum_scale: least standard deviation that `standardise` divides by, so that constant
+            columns and pixels are accepted; 0 refuses them.
         batch_size: rows in a batch, on each device.
         seed: starting point of the split and of the order of training data.
 
@@ -68,6 +72,7 @@ class Arrays(FlowDataModule):
         validation: float = 0.1,
         test: float = 0.1,
         standardise: bool = True,
+        minimum_scale: float = 0.0,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -92,7 +97,8 @@ class Arrays(FlowDataModule):
         places = [place for place, name in enumerate(names) if name in categories]
         preprocess: Standardise | None = None
         if standardise and len(places) < max(len(names), 1):
-            preprocess = Standardise(event_shape, untouched=places)
+            preprocess = Standardise(event_shape, minimum_scale=minimum_scale, untouched=places)
+        tables = in_one_precision(tables, centred=preprocess is not None)
         super().__init__(
             event_shape,
             preprocess=preprocess,
@@ -103,6 +109,7 @@ class Arrays(FlowDataModule):
         self.column_names = names or None
         self.categories = {names[place]: categories[names[place]] for place in places}
         self.classes = tuple(len(categories.get(name, ())) for name in names) if places else ()
+        self._refuses_constant = preprocess is not None and minimum_scale == 0
         self._tables = tables
         self._shares = {"val": validation, "test": test}
 
@@ -119,7 +126,7 @@ class Arrays(FlowDataModule):
             for name, index in zip(["train", *missing], pieces, strict=True):
                 if len(index):
                     splits[name] = (x[index],)
-        if self.preprocess is not None and self.column_names is not None:
+        if self._refuses_constant and self.column_names is not None:
             real = [i for i, name in enumerate(self.column_names) if name not in self.categories]
             _refuse_constant_columns(
                 splits["train"][0][:, real], [self.column_names[i] for i in real]
@@ -144,5 +151,6 @@ def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:
     if constant:
         raise DataError(
             f"Arrays cannot standardise constant columns: {', '.join(names[i] for i in constant)}; "
-            "choose others with columns, set redundant to drop, or standardise to false."
+            "choose others with columns, set redundant to drop, minimum_scale to a positive "
+            "number, or standardise to false."
         )

@@ -18,7 +18,7 @@ from .loader import InMemoryLoader
 __all__ = ["FlowDataModule", "Splits", "split_indices"]
 
 Splits = Mapping[str, tuple[Tensor, ...]]
-"""Tensors of "train", "val" and "test": (x,) or (x, labels)."""
+"""Tensors of "train", "val" and "test": (x,), (x, labels) or (x, context)."""
 
 _PIECE = 1024  # rows that are preprocessed at a time while statistics are taken
 
@@ -31,6 +31,9 @@ class FlowDataModule(L.LightningDataModule):
     front of its flow; its statistics are fitted in `setup`, on the training split alone, and its
     contribution makes log-densities speak of original units.
 
+    Labels are whole numbers; `conditional` turns them into one-hot vectors. A subclass with context
+    of another kind loads (x, context) and sets `context_shape`: that context is given as it is.
+
     Args:
         event_shape: shape of one data point.
         preprocess: transform whose `Standardise` parts are to be fitted, or None.
@@ -42,7 +45,7 @@ class FlowDataModule(L.LightningDataModule):
 
     Attributes:
         event_shape: shape of one data point.
-        context_shape: (number of classes,) if conditional, else None.
+        context_shape: (number of classes,) if conditional, else None unless a subclass sets it.
         label_names: names of the classes, or None.
         preprocess: the transform, or None.
     """
@@ -66,6 +69,7 @@ class FlowDataModule(L.LightningDataModule):
         self.context_shape: Shape | None = (
             (len(self.label_names),) if conditional and self.label_names else None
         )
+        self.conditional = conditional
         self.preprocess = preprocess
         self.batch_size = batch_size
         self.seed = seed
@@ -80,8 +84,8 @@ class FlowDataModule(L.LightningDataModule):
         """Read or generate the splits; called once on every process.
 
         Returns:
-            "train", "val" and "test": x (n, *event_shape), where there are labels with integers
-            (n,). A split may be missing, except "train".
+            "train", "val" and "test": x (n, *event_shape), and beside it labels, whole numbers
+            (n,), or context (n, *context_shape). A split may be missing, except "train".
         """
         raise NotImplementedError
 
@@ -111,6 +115,14 @@ class FlowDataModule(L.LightningDataModule):
         """The test data."""
         return self._loader("test")
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Float64 becomes float32 on its way to an Apple GPU, which has nothing wider."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "mps":
+            return batch
+        parts = (batch,) if isinstance(batch, Tensor) else batch
+        cast = tuple(part.float() if part.dtype == torch.float64 else part for part in parts)
+        return cast[0] if isinstance(batch, Tensor) else cast
+
     def _loader(self, split: str, *, shuffle: bool = False) -> InMemoryLoader:
         if not self._splits:
             raise ConfigError(f"Call {type(self).__name__}.setup() before asking for its loaders.")
@@ -127,13 +139,48 @@ class FlowDataModule(L.LightningDataModule):
             raise DataError(
                 f"{owner} has events of shape {tuple(x.shape[1:])}; expected is {self.event_shape}."
             )
+        if x.is_complex():
+            raise DataError(f"{owner} holds complex values; give their real parts as columns.")
         if x.is_floating_point() and not x.isfinite().all():
             row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
             raise DataError(f"{owner} holds NaN or infinite values, first in row {row}.")
         if self.context_shape is None:
             return split
-        one_hot = torch.nn.functional.one_hot(labels[0].long(), self.context_shape[0])
-        return x, one_hot.to(torch.get_default_dtype())
+        if not labels:
+            raise DataError(f"{owner} has no context, and context_shape is {self.context_shape}.")
+        context, *rest = labels
+        if self.conditional:
+            context = _one_hot(context, self.context_shape[0], owner)
+        elif tuple(context.shape[1:]) != self.context_shape:
+            raise DataError(
+                f"{owner} has context of shape {tuple(context.shape[1:])}; expected is "
+                f"{self.context_shape}. Give the second tensor that shape, or set conditional for "
+                "labels of classes."
+            )
+        if not context.isfinite().all():
+            row = int((~context.flatten(1).isfinite().all(1)).nonzero()[0])
+            raise DataError(f"{owner} has context that is NaN or infinite, first in row {row}.")
+        return x, context, *rest
+
+
+def _one_hot(labels: Tensor, classes: int, owner: str) -> Tensor:
+    """Labels (n,) of classes as vectors (n, classes)."""
+    if labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
+        raise DataError(
+            f"{owner} has labels of type {labels.dtype} and shape {tuple(labels.shape)}; "
+            "conditional needs one whole number a row. Real-valued context goes without "
+            "conditional: set context_shape."
+        )
+    labels = labels.long()  # torch compares few of the other types
+    strange = (labels < 0) | (labels >= classes)
+    if strange.any():
+        row = int(strange.nonzero()[0])
+        raise DataError(
+            f"{owner} has the label {int(labels[row])} in row {row}; accepted are 0 to "
+            f"{classes - 1}, one for each of label_names."
+        )
+    one_hot = torch.nn.functional.one_hot(labels, classes)
+    return one_hot.to(torch.get_default_dtype())
 
 
 def split_indices(total: int, sizes: Sequence[int], seed: int) -> list[Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lightning_flows.errors import ConfigError, DataError
 
+from .precision import as_numbers
+
 __all__ = ["Labels", "number_categories", "places_of", "renumbered"]
 
 Labels = tuple[Any, ...]
@@ -43,7 +45,11 @@ def number_categories(
             )
             data.isetitem(place, codes)
         return data, labels
-    array = data.numpy(force=True) if isinstance(data, Tensor) else np.asarray(data)
+    if isinstance(data, Tensor):  # numpy lacks some types of torch, and none of whole numbers
+        exact = not (data.is_floating_point() or data.is_complex())
+        array = (data if exact else as_numbers(data, owner)).numpy(force=True)
+    else:
+        array = np.asarray(data)
     if array.ndim != 2:
         raise DataError(f"{owner} has shape {array.shape}; categorical columns are for tables.")
     names = tuple(map(str, range(array.shape[1])))

@@ -1,15 +1,18 @@
-"""Columns of a table: redundant ones, and categories that mean the same in all tables."""
+"""What tables of one data set share: categories, columns, and the precision of their numbers."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_flows.errors import DataError
 
 from .categories import renumbered
 from .files import Table
+from .precision import needs_float64
 
-__all__ = ["with_categories_of_training", "without_redundant"]
+__all__ = ["in_one_precision", "with_categories_of_training", "without_redundant"]
 
 
 def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
@@ -28,6 +31,50 @@ def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
                 values[:, place] = renumbered(values[:, place], own, labels[name], owner)
             tables = {**tables, split: table._replace(values=values, categories=labels)}
     return tables
+
+
+def in_one_precision(tables: dict[str, Table], *, centred: bool) -> dict[str, Table]:
+    """Give all tables the default floating type, or float64 where that would cost digits.
+
+    Args:
+        tables: "train", and maybe "val" and "test".
+        centred: whether a mean is subtracted from the data before a model sees it. If not, float64
+            would be of no use to a model in the default type: digits go, with a warning.
+
+    Raises:
+        DataError: values that are not centred and too large for the default type.
+    """
+    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    losing = [split for split, table in tables.items() if needs_float64(table.values)]
+    if losing and dtype != torch.float64 and centred:
+        dtype = torch.float64
+    elif losing and dtype != torch.float64:
+        names = _losing(tables[losing[0]])
+        if not all(table.values.to(dtype).isfinite().all() for table in tables.values()):
+            raise DataError(
+                f"The {losing[0]} data holds values that {dtype} cannot hold{names}; set "
+                "standardise to true, which scales them first."
+            )
+        rank_zero_warn(
+            f"The {losing[0]} data loses digits in {dtype}{names}: set standardise to true, which "
+            "subtracts the mean first.",
+            stacklevel=4,
+        )
+    return {split: table._replace(values=table.values.to(dtype)) for split, table in tables.items()}
+
+
+def _losing(table: Table) -> str:
+    """Which columns need float64, as the end of a sentence; nothing where there are no columns."""
+    found = [
+        name for i, name in enumerate(table.names) if needs_float64(table.values[:, i : i + 1])
+    ]
+    return f", in {'column' if len(found) == 1 else 'columns'} {listed(found)}" if found else ""
+
+
+def listed(reasons: Sequence[str]) -> str:
+    """The first eight of them, and how many there are besides."""
+    more = f" and {len(reasons) - 8} more" if len(reasons) > 8 else ""
+    return f"{', '.join(reasons[:8])}{more}"
 
 
 def without_redundant(

@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError, DataError
 
 from .categories import Labels, number_categories, places_of
+from .precision import LARGEST, as_numbers
 
 __all__ = ["Table", "as_table", "read_tables"]
 
@@ -23,7 +24,7 @@ class Table(NamedTuple):
     """Rows of numbers.
 
     Args:
-        values: (rows, *event_shape), in the default floating type.
+        values: (rows, *event_shape), float64 where float32 might not hold them, else float32.
         names: names of the columns where there are two dimensions, else empty.
         categories: what the numbers in columns of categories stand for, by the column's name.
     """
@@ -119,33 +120,44 @@ def as_table(
             text = [name for name in text if name in names]
         if text:
             raise DataError(f"{owner} has columns that are not numbers: {', '.join(text)}.")
-        data, columns = data.to_numpy(dtype=np.float64), None
-    if not isinstance(data, Tensor):
-        array = np.asarray(data)
-        if array.dtype.kind not in "iufb":
-            raise DataError(f"{owner} holds {array.dtype}; expected are numbers.")
-        data = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=True))
-    if data.ndim < 2:
+        values, columns = _joined([data.iloc[:, i] for i in range(len(names))], owner, names), None
+    else:
+        values = as_numbers(data, owner)
+    if values.ndim < 2:
         raise DataError(
-            f"{owner} has shape {tuple(data.shape)}; expected are rows and columns, or rows of "
+            f"{owner} has shape {tuple(values.shape)}; expected are rows and columns, or rows of "
             "arrays."
         )
-    if data.ndim == 2:
-        names = names or tuple(map(str, range(data.shape[1])))
+    if values.ndim == 2:
+        names = names or tuple(map(str, range(values.shape[1])))
         if columns is not None:
             places = places_of(columns, names, owner)
-            data, names = data[:, places], tuple(names[place] for place in places)
+            values, names = values[:, places], tuple(names[place] for place in places)
     elif columns is not None:
-        raise ConfigError(f"columns are for tables; {owner} has shape {tuple(data.shape)}.")
-    if data.numel() == 0:
-        raise DataError(f"{owner} is empty: its shape is {tuple(data.shape)}.")
-    values = data.to(torch.get_default_dtype())
-    finite = values.isfinite().flatten(1)
-    if not finite.all():
-        row, column = (~finite).nonzero()[0].tolist()
+        raise ConfigError(f"columns are for tables; {owner} has shape {tuple(values.shape)}.")
+    if values.numel() == 0:
+        raise DataError(f"{owner} is empty: its shape is {tuple(values.shape)}.")
+    accepted = (values.abs() <= LARGEST).flatten(1)  # false for NaN
+    if not accepted.all():
+        row, column = (~accepted).nonzero()[0].tolist()
         place = f"row {row}, column {names[column]}" if names else f"row {row}"
-        raise DataError(f"{owner} holds NaN or infinite values, first in {place}.")
+        raise DataError(
+            f"{owner} holds NaN or infinite values, or some beyond {LARGEST:g}, first in {place}."
+        )
     return Table(values, names, {name: labels[name] for name in names if name in labels})
+
+
+def _joined(columns: Sequence[Any], owner: str, names: Sequence[str]) -> Tensor:
+    """Columns of a data frame side by side; missing values become NaN."""
+    parts = []
+    for column, name in zip(columns, names, strict=True):
+        missing = column.isna().any()
+        array = column.to_numpy(dtype=np.float64, na_value=np.nan) if missing else column.to_numpy()
+        parts.append(as_numbers(array[:, None], owner, [name])[:, 0])
+    if not parts:
+        raise DataError(f"{owner} has no columns.")
+    wide = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
+    return torch.stack([part.to(wide) for part in parts], 1)
 
 
 def _choose(arrays: dict[str, Any], key: str | None, path: str) -> dict[str, Any]:

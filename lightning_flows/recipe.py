@@ -12,12 +12,13 @@ same kind as the one around it, unless it says otherwise: `"factory": True` or `
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
+from pathlib import PurePath
 from typing import Any, Self, TypeGuard
 
-import torch
+import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -51,28 +52,15 @@ def to_recipe(value: Any) -> Any:
     """Describe a value as plain data.
 
     Args:
-        value: plain data, a class (a factory), a `functools.partial` of one, a `Recorded` part,
-            or a list, tuple or dict of those.
+        value: a number, string or path, a class (a factory), a `functools.partial` of one, a
+            `Recorded` part, or a sequence, array or mapping of those. Whatever its type, a
+            sequence or array becomes a list, a mapping a dict, NumPy's numbers Python's, and a
+            path a string.
 
     Raises:
         ConfigError: a function, or an object that is not plain.
     """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple | torch.Size):
-        return [to_recipe(item) for item in value]
-    if isinstance(value, dict):
-        return {key: to_recipe(item) for key, item in value.items()}
-    if isinstance(value, partial):
-        return _entry(factory_target(value), value.keywords, factory=True)
-    if isinstance(value, Recorded):
-        return _entry(type(value), getattr(value, "_arguments", {}), factory=False)
-    if isinstance(value, type):
-        return _entry(value, {}, factory=True)
-    raise ConfigError(
-        f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
-        "functools.partial(Class, ...), and the parts of lightning_flows."
-    )
+    return _recipe(value, around=None)
 
 
 def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
@@ -104,26 +92,44 @@ def factory_target(factory: Callable[..., Any]) -> Any:
     return factory.func
 
 
-def _entry(
-    target: Callable[..., Any], arguments: dict[str, Any], *, factory: bool
-) -> dict[str, Any]:
-    return {
+def _recipe(value: Any, around: bool | None) -> Any:
+    """The recipe of a value; `around` says whether it is an argument of a factory or of a part."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, partial | type | Recorded):
+        return _entry(value, around)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else float(value)  # subclasses are not plain
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _recipe(item, around) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [_recipe(item, around) for item in value]
+    raise ConfigError(
+        f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
+        "functools.partial(Class, ...), and the parts of lightning_flows."
+    )
+
+
+def _entry(value: Any, around: bool | None) -> dict[str, Any]:
+    """The recipe of a factory or a part, marked where it is of another kind than `around`."""
+    factory = isinstance(value, partial | type)
+    if isinstance(value, partial):
+        target, arguments = factory_target(value), value.keywords
+    elif isinstance(value, type):
+        target, arguments = value, {}
+    else:
+        target, arguments = type(value), getattr(value, "_arguments", {})
+    recipe: dict[str, Any] = {
         "class_path": _path(target),
-        "init_args": {key: _marked(item, factory=factory) for key, item in arguments.items()},
+        "init_args": {key: _recipe(item, factory) for key, item in arguments.items()},
     }
-
-
-def _marked(value: Any, *, factory: bool) -> Any:
-    """The recipe of an argument of a factory or a part; says so where it is of the other kind."""
-    if isinstance(value, list | tuple):
-        return [_marked(item, factory=factory) for item in value]
-    if isinstance(value, dict):
-        return {key: _marked(item, factory=factory) for key, item in value.items()}
-    recipe = to_recipe(value)
-    kind = isinstance(value, partial | type)
-    if is_recipe(recipe) and kind != factory:
-        recipe["factory"] = kind
-    return recipe
+    return recipe if around in (None, factory) else {**recipe, "factory": factory}
 
 
 def _path(target: Any) -> str:

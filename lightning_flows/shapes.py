@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,17 +15,22 @@ Shape = tuple[int, ...]
 
 
 def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
-    """Turn `2`, `[1, 28, 28]` or a `torch.Size` into a tuple of positive integers.
+    """Turn `2`, or a sequence or array such as `[1, 28, 28]`, into a tuple of positive integers.
 
     Raises:
         ShapeError: an entry is not a positive integer.
     """
-    entries = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not entries or any(not isinstance(n, int) or n < 1 for n in entries):
+    plain = shape.tolist() if isinstance(shape, np.ndarray | np.generic) else shape
+    entries = tuple(plain) if isinstance(plain, Sequence) else (plain,)
+    if not entries or any(not _is_length(n) for n in entries):
         raise ShapeError(
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
     return tuple(int(n) for n in entries)
+
+
+def _is_length(n: object) -> bool:
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
 
 
 def size(shape: Shape) -> int:

@@ -2,8 +2,13 @@
 
 import copy
 import io
+from collections import UserDict, UserList
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,6 +56,74 @@ def test_plain_data_is_its_own_recipe(value):
 
 def test_tuples_and_sizes_become_lists():
     assert to_recipe({"a": (1, (2, 3)), "b": torch.Size([4])}) == {"a": [1, [2, 3]], "b": [4]}
+
+
+class Rows(Sequence):
+    """A sequence that is no list, as configuration libraries make them."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+    def __len__(self):
+        return len(self.rows)
+
+
+class Level(StrEnum):
+    LOW = "low"
+
+
+OTHER_TYPES = {
+    "NumPy numbers": ([np.float64(0.5), np.float32(0.5), np.int64(2), np.bool_(True)],
+                      [0.5, 0.5, 2, True]),
+    "NumPy string": (np.str_("elu"), "elu"),
+    "array": (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+    "array of floats": (np.array([0.5, 2.0], np.float32), [0.5, 2.0]),
+    "array of no dimensions": (np.array(3), 3),
+    "sequences": (Rows(1, Rows(2, 3)), [1, [2, 3]]),
+    "lists of another class": (UserList([1, UserList([2])]), [1, [2]]),
+    "mapping": (UserDict(a=UserList([np.int32(1)])), {"a": [1]}),
+    "range": (range(3), [0, 1, 2]),
+    "path": (Path("data/x.npy"), "data/x.npy"),
+    "enumeration": ([Level.LOW, IntEnum("Size", ["ONE"]).ONE], ["low", 1]),
+}  # fmt: skip
+
+
+def types(value):
+    """Types of all that plain data consists of."""
+    if isinstance(value, list | dict):
+        inner = value.values() if isinstance(value, dict) else value
+        return {type(value)}.union(*map(types, inner))
+    return {type(value)}
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+def test_numbers_sequences_and_paths_of_other_types_become_plain(name):
+    value, expected = OTHER_TYPES[name]
+    for recipe in (to_recipe(value), to_recipe(Options(1, second=value))["init_args"]["second"]):
+        assert recipe == expected
+        assert types(recipe) <= {bool, int, float, str, list, dict}
+    stored = io.BytesIO()
+    torch.save(to_recipe(value), stored)
+    stored.seek(0)
+    assert torch.load(stored, weights_only=True) == expected
+
+
+def test_parts_and_factories_in_sequences_of_other_types():
+    part = Chain(
+        Rows(AffineCoupling(2, hidden=UserList([np.int64(4)])), Slice(2, 1, density=Normal))
+    )
+    recipe = to_recipe(part)
+    coupling, cut = recipe["init_args"]["transforms"]
+    assert coupling["init_args"]["hidden"] == [4]
+    assert cut["init_args"]["density"]["factory"] is True
+    again = build_part(recipe)
+    assert to_recipe(again) == recipe
+    factory = partial(RealNVP, layers=np.int64(1), hidden=np.array([4, 4]))
+    assert to_recipe(factory)["init_args"] == {"layers": 1, "hidden": [4, 4]}
+    assert build_factory(to_recipe(factory))(2).log_prob(torch.zeros(1, 2)).shape == (1,)
 
 
 def test_positional_and_nested_arguments():
@@ -129,13 +202,20 @@ def test_factory_round_trip(factory):
     torch.testing.assert_close(again((2,)).state_dict(), expected, rtol=0, atol=0)
 
 
+def _with_shape(recipe):
+    return {**recipe, "init_args": {**recipe["init_args"], "event_shape": 2}}
+
+
 def test_reads_what_jsonargparse_writes():
     recipe = {
         "class_path": "lightning_flows.RealNVP",
         "init_args": {"layers": 2},
         "dict_kwargs": {"hidden": [4]},
     }
-    assert len(build_factory(recipe)((2,)).transform.transforms) == 2
+    for flow in (build_factory(recipe)((2,)), build_part(_with_shape(recipe))):
+        assert len(flow.transform.transforms) == 2
+        widths = {layer.out_features for layer in flow.modules() if isinstance(layer, nn.Linear)}
+        assert 4 in widths
     assert build_factory({"class_path": "lightning_flows.RealNVP"}) is RealNVP
     assert is_recipe(recipe)
     assert not is_recipe("lightning_flows.RealNVP")
@@ -164,6 +244,9 @@ class Outer:
         (torch.zeros(2), "cannot be stored as plain data"),
         (nn.Linear(2, 2), "cannot be stored as plain data"),
         ({"deep": [object()]}, "cannot be stored as plain data"),
+        (b"bytes", "cannot be stored as plain data"),
+        (np.array([object()]), "cannot be stored as plain data"),
+        ({1, 2}, "cannot be stored as plain data"),
     ],
     ids=[
         "lambda",
@@ -174,6 +257,9 @@ class Outer:
         "tensor",
         "module",
         "object",
+        "bytes",
+        "array of objects",
+        "set",
     ],
 )
 def test_refuses_what_cannot_be_built_again(value, message):

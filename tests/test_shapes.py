@@ -1,5 +1,8 @@
 """Shapes and errors: what is refused at the door, and how it is said."""
 
+from collections import UserList
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,18 +19,40 @@ shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 @given(shapes)
 def test_every_spelling_of_a_shape_is_the_same(entries):
     expected = tuple(entries)
-    for spelling in (entries, expected, torch.Size(entries)):
+    others = (np.array(entries), UserList(entries), [np.int32(n) for n in entries])
+    for spelling in (entries, expected, torch.Size(entries), *others):
         assert as_shape(spelling) == expected
+        assert {type(n) for n in as_shape(spelling)} == {int}
     assert as_shape(as_shape(entries)) == expected
     assert type(as_shape(torch.Size(entries))) is tuple
     assert size(expected) == torch.zeros(expected).numel()
 
 
 def test_a_number_is_a_vector():
-    assert as_shape(3) == (3,)
+    for number in (3, np.int64(3), np.array(3)):
+        assert as_shape(number) == (3,)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, (), [2, 0], (2.0,), (2, None), ["2"], "28", [[2]]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        0,
+        -1,
+        (),
+        [2, 0],
+        (2.0,),
+        (2, None),
+        ["2"],
+        "28",
+        [[2]],
+        None,
+        True,
+        [True],
+        2.0,
+        np.array([2.0]),
+        np.array([[2]]),
+    ],
+)
 def test_refuses_what_is_no_shape(wrong):
     with pytest.raises(ShapeError, match=r"^latent_shape is .*; accepted are positive integers"):
         as_shape(wrong, "latent_shape")

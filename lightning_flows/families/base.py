@@ -13,12 +13,14 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -34,8 +36,10 @@ class FlowModule(Recorded, L.LightningModule):
     """A flow with its preprocessing, its optimizer and its place in a Trainer.
 
     `log_prob`, `sample`, `encode` and `decode` speak of data in its original units: the family
-    takes over the fitted `preprocess` of the DataModule when training is set up, keeps it in its
-    checkpoint, and adds its contribution to every likelihood.
+    takes over the fitted `preprocess` of the DataModule when it is first trained, keeps it in its
+    checkpoint, and adds its contribution to every likelihood. From then on, and after loading, the
+    preprocessing stays what it is, or is none, whatever other data brings; where that differs, a
+    warning says so. A model that is only validated or tested takes over nothing.
 
     A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
@@ -79,6 +83,7 @@ class FlowModule(Recorded, L.LightningModule):
             )
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
+        self._takes_over = True  # the preprocessing of the data, at the first fit
         self._optimizer = _factory(optimizer) or partial(torch.optim.Adam, lr=1e-3, fused=True)
         self._scheduler = _factory(scheduler)
         self._compile = compile
@@ -165,7 +170,12 @@ class FlowModule(Recorded, L.LightningModule):
         raise NotImplementedError
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        """What validation and test report of data in original units, each (batch,)."""
+        """What validation and test report of data in original units, each (batch,).
+
+        Among it is "loss", the objective of training up to a constant. Where there is
+        "volume/failed", of booleans, these rows are counted, and left out of the mean of a figure
+        that is not finite for them.
+        """
         raise NotImplementedError
 
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
@@ -182,11 +192,12 @@ class FlowModule(Recorded, L.LightningModule):
                 f"The data has columns of categories, and {type(self.flow).__name__} is not made "
                 f"for them: use MixedFlow with classes={list(classes)}."
             )
-        if self.preprocess is None:
-            preprocess = getattr(data, "preprocess", None)
-            if isinstance(preprocess, Transform):  # a foreign one may call anything by this name
+        if stage == "fit" and self._takes_over:
+            preprocess = brought_by(data)
+            if preprocess is not None and self.preprocess is None:
                 to_recipe(preprocess)  # refuse now what no checkpoint could hold
                 self.preprocess = copy.deepcopy(preprocess).to(self.device)
+            self._takes_over = False
         if self._compile:
             self.compile_parts()
             self._compile = False
@@ -194,6 +205,24 @@ class FlowModule(Recorded, L.LightningModule):
     def compile_parts(self) -> None:
         """Compile what is called most; the LightningModule itself stays as it is."""
         self.flow.compile()
+
+    def on_fit_start(self) -> None:
+        self._begin()
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._begin()
+
+    def on_test_start(self) -> None:
+        self._begin()
+
+    def on_predict_start(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """What a run starts with, after a checkpoint has been restored."""
+        data = getattr(self.trainer, "datamodule", None)
+        warn_of_another(self.preprocess, data, trained=not self._takes_over)
 
     def on_train_start(self) -> None:
         if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
@@ -253,12 +282,13 @@ class FlowModule(Recorded, L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
             checkpoint["family"] = to_recipe(type(self))
-        if self.preprocess is not None:
-            checkpoint["preprocess"] = to_recipe(self.preprocess)
+        checkpoint["preprocess"] = to_recipe(self.preprocess)  # None says that there is none
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.preprocess is None and checkpoint.get("preprocess") is not None:
-            self.preprocess = build_part(checkpoint["preprocess"]).to(self.device)
+        recipe = checkpoint.get("preprocess")
+        # in place of what `setup` has taken over a moment ago, where a run is resumed
+        self.preprocess = None if recipe is None else build_part(recipe).to(self.device)
+        self._takes_over = False
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
@@ -316,9 +346,21 @@ class FlowModule(Recorded, L.LightningModule):
         if self._scores_integers and ("nll" in values or "elbo" in values):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
-        means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
-        # a float: Lightning averages whole numbers over ranks with whole-number division
-        self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
+        failed = values.pop("volume/failed", None)
+        for name, value in values.items():
+            kept = torch.ones_like(value, dtype=torch.bool)
+            if failed is not None:
+                kept = ~failed | value.isfinite()
+            # a float: Lightning averages whole numbers over ranks with whole-number division
+            rows = kept.to(torch.float32).sum()
+            mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
+            self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+        if failed is not None:
+            count = failed.to(torch.float32).sum()
+            self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")
+
+    def _log_of_epoch(self, name: str, value: Tensor, **options: Any) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, sync_dist=True, **options)
 
     @property
     def _scores_integers(self) -> bool:

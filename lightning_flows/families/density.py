@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowFactory, FlowModule
 from lightning_flows.jacobians import squared_norm
@@ -18,7 +19,8 @@ class DensityFlow(FlowModule):
 
     Logs `train/loss`, `val/nll` and `test/nll` in nats, and bits per dimension where the
     preprocessing dequantises integers. Where the flow gives a lower bound only, `elbo`, the bound
-    itself, takes the place of `nll`.
+    itself, takes the place of `nll`. The losses of validation and test contain the penalty as that
+    of training does, with random probes that are a hash of the data; noise is for training only.
 
     Args:
         flow: makes the flow from the event shape: RealNVP, NICE, NeuralSplineFlow, MAF, …
@@ -76,10 +78,21 @@ class DensityFlow(FlowModule):
         loss = -(self.flow(y, context) + contribution)
         if not self.tikhonov:
             return loss, {}
-        penalty = squared_norm(lambda y: self.flow.encode(y, context), y, probes=self.probes)
+        penalty = self._penalty(y, context)
         return loss + self.tikhonov * penalty, {"penalty/tikhonov": penalty}
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        log_prob = self.log_prob(x, context)
+        return self._scored(self.log_prob(x, context), x, context)
+
+    def _scored(self, log_prob: Tensor, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+        """What is reported of a log-density (batch,), and the loss; probes hash the data."""
         named = {"nll": -log_prob} if self.exact else {"elbo": log_prob}
-        return {**named, "loss": -log_prob}
+        loss = -log_prob
+        if self.tikhonov:
+            with Reproducible(x.float(), not self.training):
+                loss = loss + self.tikhonov * self._penalty(self.to_model_space(x)[0], context)
+        return {**named, "loss": loss}
+
+    def _penalty(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """‖∂z/∂y‖² of preprocessed data, (batch,)."""
+        return squared_norm(lambda y: self.flow.encode(y, context), y, probes=self.probes)

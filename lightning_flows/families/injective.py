@@ -9,13 +9,22 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume, log_volume
+from lightning_flows.jacobians import (
+    ExactVolume,
+    NoVolume,
+    Penalty,
+    Volume,
+    volume_and_penalties,
+)
+from lightning_flows.jacobians.products import tangents, value_and_jacobian
+from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal
 from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
-from lightning_flows.shapes import Shape, sum_event
+from lightning_flows.shapes import Shape, size, sum_event
 
 __all__ = ["InjectiveModule"]
 
@@ -36,15 +45,24 @@ class InjectiveModule(FlowModule):
 
     Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
     space, comparable with flows of full dimension), `reconstruction` (squared error summed over
-    the entries of y), `log_volume`, `penalty/<name>`, `beta` where it is learned, and the loss. The
-    training loss leaves the volume out where the strategy supplies its gradient only. Where that
-    takes conjugate gradients, `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest
-    relative one of the batch) say how they fared.
+    the entries of y), `log_volume` (of y in training, of the data in validation and test),
+    `penalty/<name>`, `beta` where it is learned, and the loss. The training loss leaves the volume
+    out where the strategy supplies its gradient only. Where that takes conjugate gradients,
+    `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest relative one of the batch)
+    say how they fared.
 
-    A sample whose volume fails (`jacobians.volume`) takes part with its reconstruction and prior
-    only: its volume and penalties count as zero, so that each other sample weighs the same on
-    every rank. `volume/failed` counts such samples, over all ranks and an epoch of training; in
-    validation and test their `nll` is NaN.
+    In validation and test the loss is the objective above with w = 1, of preprocessed data as in
+    training: the order of two models by `val/loss` is that of their objectives. Random probes of
+    penalties are then a hash of the data. Where β is learned, validation and test, `ambient_nll`
+    among them, take β = max(D - d, 1)/(2κ) instead, which does not move: the residual variance
+    κ/(D - d) in each of the directions off the manifold.
+
+    A sample whose volume or whose penalty fails (`jacobians.volume_and_penalties`) takes part in
+    training with its reconstruction and prior only: its volume and penalties count as zero, so
+    that each other sample weighs the same on every rank. In validation and test it is left out of
+    the means that need its volume, and a warning says so. `volume/failed` counts such samples,
+    over all ranks and an epoch. Where it is the data or the prior that is not finite, nothing is
+    left out.
 
     Args:
         flow: makes the injective flow from the event shape.
@@ -55,12 +73,13 @@ class InjectiveModule(FlowModule):
         residual: standard deviation σ of residuals in each entry of y, in place of `beta`:
             β = 1/(2σ²).
         target: reconstruction error κ that is asked for, the mean over samples of ‖y - embed(u)‖²;
-            β becomes the Lagrange multiplier that keeps it, and is saved in the checkpoint.
+            β becomes the Lagrange multiplier that keeps it, from where w is above 0, and is saved
+            in the checkpoint.
         penalties: on the Jacobian, each with its weight.
         noise: standard deviation of Gaussian noise on preprocessed training data; equivalent to a
             Tikhonov penalty of weight noise²/2.
         warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
-            volume and the penalties are not computed.
+            volume and the penalties are not computed. Twice the same epoch is a step there.
         optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
             unless given.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
@@ -120,6 +139,7 @@ class InjectiveModule(FlowModule):
         self.noise = noise
         self.warmup = (start, end)
         self._reported = False
+        self._reported_failures = False
         self._failed: Tensor | float = 0.0  # counted on the device: nobody waits for it
 
     @property
@@ -128,12 +148,22 @@ class InjectiveModule(FlowModule):
         return self._beta if self.log_multiplier is None else float(self.log_multiplier.exp())
 
     @property
+    def scoring_beta(self) -> float:
+        """Weight of the reconstruction in validation, test and `ambient_log_prob`: it is fixed."""
+        if self.target is None:
+            return self._beta
+        normal = size(self.event_shape) - size(self.flow.manifold_shape)
+        return max(normal, 1) / (2 * self.target)
+
+    @property
     def likelihood_weight(self) -> float:
         """Weight w of the likelihood in the present epoch, between 0 and 1."""
         start, end = self.warmup
         if self.current_epoch >= end:
             return 1.0
-        return max(0.0, (self.current_epoch - start) / (end - start))
+        if self.current_epoch <= start:
+            return 0.0
+        return (self.current_epoch - start) / (end - start)
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y, _ = self.to_model_space(x)
@@ -141,8 +171,9 @@ class InjectiveModule(FlowModule):
             y = y + self.noise * torch.randn_like(y)
         w = self.likelihood_weight
         encode, decode = self.flow.project, self.flow.embed
-        volume = self.volume if w > 0 else NoVolume()
-        embedded = volume(encode, decode, y)
+        volume, named = (self.volume, self._named_penalties()) if w > 0 else (NoVolume(), [])
+        penalties = [penalty for _, penalty in named]
+        embedded, values = volume_and_penalties(volume, penalties, encode, decode, y)
         failed = embedded.log_volume.detach().isnan()
         self._failed = self._failed + failed.sum()
         log_volume = torch.where(failed, 0.0, embedded.log_volume)
@@ -158,27 +189,55 @@ class InjectiveModule(FlowModule):
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
-        for name, penalty in self._named_penalties() if w > 0 else ():
-            value = torch.where(failed, 0.0, penalty(encode, decode, y, embedded))
-            parts[f"penalty/{name}"] = value
-            negative = negative + penalty.weight * value
-        self._ascend(reconstruction)
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
+            negative = negative + penalty.weight * parts[f"penalty/{name}"]
+        if w > 0:  # without the likelihood there is nothing that the multiplier could balance
+            self._ascend(reconstruction)
         return w * negative + self.beta * reconstruction, parts
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         y, contribution = self.to_model_space(x)
         u = self.flow.project(y)
-        volume = log_volume(self._embed_in_data, u)
-        reconstruction = sum_event((y - self.flow.embed(u)).square())
-        nll = volume - self.flow.prior.log_prob(u, context)
-        ambient = self.flow.ambient_log_prob(y, context, beta=self.beta) + contribution
-        return {
-            "nll": nll,
+        x_hat, j = value_and_jacobian(self.flow.embed, u)
+        embedded = Embedded(u, x_hat, half_log_det(j), j)
+        volume = self._volume_of_data(embedded)
+        log_prior = self.flow.prior.log_prob(u, context)
+        reconstruction = sum_event((y - x_hat).square())
+        ambient = self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
+        with Reproducible(x.float(), not self.training):
+            loss = self.objective(y, embedded, log_prior, reconstruction)
+        values = {
+            "nll": volume - log_prior,
             "ambient_nll": -ambient,
             "reconstruction": reconstruction,
             "log_volume": volume,
-            "loss": nll + self.beta * reconstruction,
+            "loss": loss,
         }
+        # not where the data, the latent or the prior is at fault
+        sound = log_prior.isfinite() & reconstruction.isfinite()
+        return {**values, "volume/failed": sound & ~(volume + ambient + loss).isfinite()}
+
+    def objective(
+        self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
+    ) -> Tensor:
+        """The loss in validation and test.
+
+        Args:
+            y: preprocessed data, (batch, *event_shape).
+            embedded: its way through `project` and `embed`, with the Jacobian.
+            log_prior: log-density of the coordinates, (batch,).
+            reconstruction: squared error, (batch,).
+
+        Returns:
+            (batch,), what training descends on where w = 1, up to a constant.
+        """
+        assert embedded.jacobian is not None
+        loss = self.volume.objective(embedded.jacobian) - log_prior
+        for penalty in self.penalties:
+            value = penalty(self.flow.project, self.flow.embed, y, embedded)
+            loss = loss + penalty.weight * value
+        return loss + self.scoring_beta * reconstruction
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at the projection of x with respect to d-dimensional volume of data space.
@@ -191,7 +250,11 @@ class InjectiveModule(FlowModule):
             (batch,), nats.
         """
         u = self.flow.project(self.to_model_space(x)[0])
-        return self.flow.prior.log_prob(u, context) - log_volume(self._embed_in_data, u)
+        x_hat, j = value_and_jacobian(self.flow.embed, u)
+        volume = self._volume_of_data(
+            Embedded(u, x_hat, log_diagonal(torch.linalg.qr(j).R, j.shape[1]), j)
+        )
+        return self.flow.prior.log_prob(u, context) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
@@ -204,7 +267,7 @@ class InjectiveModule(FlowModule):
             (batch,), nats.
         """
         y, contribution = self.to_model_space(x)
-        return self.flow.ambient_log_prob(y, context, beta=self.beta) + contribution
+        return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Projections of data onto the manifold, in original units: (batch, *event_shape).
@@ -214,7 +277,7 @@ class InjectiveModule(FlowModule):
         return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
-        if not isinstance(self.volume, NoVolume):
+        if self.penalties or not isinstance(self.volume, NoVolume):
             failed, self._failed = self._failed, 0.0
             self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
         if self.target is None:
@@ -229,6 +292,28 @@ class InjectiveModule(FlowModule):
                 "larger target would help."
             )
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._reported_failures = False
+
+    def on_validation_end(self) -> None:
+        self._say_failures("val")
+
+    def on_test_end(self) -> None:
+        self._say_failures("test")
+
+    def _say_failures(self, stage: str) -> None:
+        """Warn once a run where rows were left out."""
+        name = f"{stage}/volume/failed"
+        counts = [value for key, value in self.trainer.callback_metrics.items() if name in key]
+        failed = round(sum(map(float, counts)))
+        if failed and not self._reported_failures:
+            self._reported_failures = True
+            rank_zero_warn(
+                f"The Jacobian of {failed} rows is not finite or not of full rank: they are left "
+                f"out of the means of figures that need their volume, and counted as {name}."
+            )
+
     @torch.no_grad()
     def _ascend(self, reconstruction: Tensor) -> None:
         """One step of dual ascent on the multiplier, with the error of all ranks."""
@@ -236,6 +321,7 @@ class InjectiveModule(FlowModule):
             return
         error = self.trainer.strategy.reduce(reconstruction.mean(), reduce_op="mean")
         step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
+        step = step.nan_to_num(0.0)  # the guard may skip a bad batch, which is to leave nothing
         self.log_multiplier.add_(step).clamp_(math.log(SMALLEST_BETA), math.log(LARGEST_BETA))
 
     def _named_penalties(self) -> list[tuple[str, Penalty]]:
@@ -255,3 +341,15 @@ class InjectiveModule(FlowModule):
 
     def _embed_in_data(self, u: Tensor) -> Tensor:
         return self.from_model_space(self.flow.embed(u))
+
+    def _volume_of_data(self, embedded: Embedded) -> Tensor:
+        """Log-volume of the manifold in the units of the data, (batch,); NaN where it fails."""
+        if self.preprocess is None:
+            return embedded.log_volume
+        assert embedded.jacobian is not None
+        columns = embedded.jacobian.permute(2, 0, 1).reshape(-1, *embedded.x_hat.shape)
+        moved = tangents(self.from_model_space, embedded.x_hat, columns)[1].flatten(2)
+        # columns of data may be of very different size, and the rank is known already
+        r = torch.linalg.qr(moved.permute(1, 2, 0).double()).R
+        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(moved.dtype)
+        return torch.where(embedded.log_volume.isnan(), torch.nan, volume)

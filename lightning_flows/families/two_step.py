@@ -4,15 +4,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_flows.errors import check_least
 from lightning_flows.families.injective import InjectiveModule
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import NoVolume
+from lightning_flows.jacobians import Embedded, NoVolume
 from lightning_flows.shapes import Shape, sum_event
 
 __all__ = ["TwoStepFlow"]
+
+UNLEARNED = 100.0  # nats for each latent: more than a density that is learned ever costs
 
 
 class TwoStepFlow(InjectiveModule):
@@ -24,14 +27,17 @@ class TwoStepFlow(InjectiveModule):
     weight zero, for DDP, and the optimizer passes over them.
 
     Training logs `reconstruction` and `nll_prior` (nats, of the coordinates u alone); validation
-    and test log what `InjectiveModule` does.
+    and test log what `InjectiveModule` does. `val/loss` is the objective of the step: in the
+    second -log p_prior(u), in the first β·‖y - embed(u)‖² and 100 nats for each latent on top, so
+    that no epoch in which the density has not been learned counts as the best one. Outside of
+    `fit` the loss is that of the second step.
 
     Args:
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
         manifold_epochs: epochs of the first step; the rest of the training is the second.
-        beta: weight β with which `ambient_nll` and the validation loss score residuals.
+        beta: weight β of residuals in the first step and in `ambient_nll`.
         noise: standard deviation of Gaussian noise on preprocessed training data.
         optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
             unless given.
@@ -84,6 +90,14 @@ class TwoStepFlow(InjectiveModule):
         w = 0.0 if self.learns_manifold else 1.0
         loss = (1 - w) * self.beta * reconstruction - w * log_prior
         return loss, {"reconstruction": reconstruction, "nll_prior": -log_prior}
+
+    def objective(
+        self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
+    ) -> Tensor:
+        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and self.learns_manifold:
+            return self.beta * reconstruction + UNLEARNED * embedded.u.shape[1]
+        return -log_prior
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         prior = set(self.flow.prior.parameters())

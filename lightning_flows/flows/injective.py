@@ -124,7 +124,7 @@ class InjectiveFlow(Density):
         d, n = self.manifold_shape[0], size(self.event_shape)
         basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
         u, rows = cotangents(self.project, x, basis)
-        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R)
+        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
         residual = sum_event((x - self.embed(u)).square())
         return (
             self.prior.log_prob(u, context)

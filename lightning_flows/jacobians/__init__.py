@@ -11,6 +11,7 @@ from lightning_flows.jacobians.penalties import (
     PrincipalFlow,
     Tikhonov,
     squared_norm,
+    volume_and_penalties,
 )
 from lightning_flows.jacobians.products import (
     cotangents,
@@ -59,4 +60,5 @@ __all__ = [
     "tangents",
     "traverse",
     "value_and_jacobian",
+    "volume_and_penalties",
 ]

@@ -2,7 +2,12 @@
 
 Two Jacobians are meant: `Tikhonov` acts on that of the encoder, data → latent; the others on
 that of the decoder, latent → data, (D, d).
+
+A penalty fails where that Jacobian is not finite, a principal one also where it is not of full
+rank. `volume_and_penalties` leaves such samples out.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +15,27 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.products import each, pullback, tangents, value_and_jacobian
 from lightning_flows.jacobians.stochastic import probes_like
-from lightning_flows.jacobians.volume import Embedded, Map, half_log_det
+from lightning_flows.jacobians.volume import (
+    Embedded,
+    Map,
+    Volume,
+    elsewhere,
+    half_log_det,
+    log_lengths,
+    some_fail,
+    where_rows,
+)
 from lightning_flows.recipe import Recorded
 
-__all__ = ["Isometry", "OffDiagonal", "Penalty", "PrincipalFlow", "Tikhonov", "squared_norm"]
+__all__ = [
+    "Isometry",
+    "OffDiagonal",
+    "Penalty",
+    "PrincipalFlow",
+    "Tikhonov",
+    "squared_norm",
+    "volume_and_penalties",
+]
 
 
 class Penalty(Recorded):
@@ -45,7 +67,8 @@ class Penalty(Recorded):
             embedded: its way through encoder and decoder, with the Jacobian where it was built.
 
         Returns:
-            (batch,).
+            (batch,); not finite where it fails. If the derivatives of encoder and decoder are
+            finite there, it must have no gradient, since a NaN one would reach all parameters.
         """
         raise NotImplementedError
 
@@ -90,7 +113,8 @@ class OffDiagonal(Penalty):
 class PrincipalFlow(Penalty):
     """Σ log‖J_k‖ - ½ log det JᵀJ, zero where the columns of J are orthogonal.
 
-    The pointwise mutual information of principal component flows (Cunningham et al. 2022).
+    The pointwise mutual information of principal component flows (Cunningham et al. 2022). NaN,
+    without a gradient, where J is not of full rank.
 
     Args:
         weight: α.
@@ -100,7 +124,7 @@ class PrincipalFlow(Penalty):
 
     def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:
         j = _jacobian(decode, embedded)
-        return 0.5 * j.square().sum(1).log().sum(1) - half_log_det(j)
+        return log_lengths(j) - half_log_det(j)
 
 
 class Isometry(Penalty):
@@ -123,6 +147,63 @@ class Isometry(Penalty):
         v = torch.nn.functional.normalize(probes_like(embedded.u, self.probes), dim=2)
         lengths: Tensor = tangents(decode, embedded.u, v)[1].flatten(2).norm(dim=2)
         return (lengths - 1).square().mean(0)
+
+
+def volume_and_penalties(
+    volume: Volume, penalties: Sequence[Penalty], encode: Map, decode: Map, x: Tensor
+) -> tuple[Embedded, list[Tensor]]:
+    """A batch with its volume and penalties, the samples where one of them fails treated alone.
+
+    The other samples have the same values and gradients as without them. Where encoder and decoder
+    have finite derivatives, a sample that fails keeps the gradients of u and x_hat; where they have
+    not, nothing of it reaches the graph. The host waits once more for the device, to hear whether a
+    sample failed, and the batch is computed twice if a derivative has.
+
+    Args:
+        volume: strategy that encodes, decodes and measures.
+        penalties: what else is measured.
+        encode: map from (batch, *event) to (batch, d).
+        decode: map from (batch, d) to (batch, *event).
+        x: data, (batch, *event).
+
+    Returns:
+        What the strategy gives, and each penalty, (batch,); the volume and all penalties are NaN,
+        without a gradient, where one of them fails.
+    """
+
+    def measure(points: Tensor) -> tuple[Embedded, list[Tensor], Tensor]:
+        embedded = volume(encode, decode, points)
+        values = [penalty(encode, decode, points, embedded) for penalty in penalties]
+        failed = embedded.log_volume.detach().isnan()
+        for value in values:
+            failed = failed | ~value.detach().isfinite()
+        return embedded, values, failed
+
+    embedded, values, failed = measure(x)
+    if penalties and some_fail(~failed):
+        lost = failed.clone()
+        lost[failed] = ~_differentiable(encode, decode, x[failed])
+        if lost.any():
+            u, x_hat = embedded.u.detach(), embedded.x_hat.detach()
+            embedded, values, again = measure(elsewhere(x, ~lost))
+            embedded = embedded._replace(
+                u=where_rows(lost, u, embedded.u), x_hat=where_rows(lost, x_hat, embedded.x_hat)
+            )
+            failed = failed | again
+    log_volume = torch.where(failed, torch.nan, embedded.log_volume)
+    return (
+        embedded._replace(log_volume=log_volume),
+        [torch.where(failed, torch.nan, value) for value in values],
+    )
+
+
+@torch.enable_grad()
+def _differentiable(encode: Map, decode: Map, x: Tensor) -> Tensor:
+    """Where encoder and decoder have finite derivatives, (batch,)."""
+    x = x.detach().requires_grad_()
+    u = encode(x)
+    found = torch.autograd.grad(decode(u).sum(), [x, u], materialize_grads=True)
+    return torch.cat([part.flatten(1) for part in found], 1).isfinite().all(1)
 
 
 def squared_norm(fn: Map, x: Tensor, *, probes: int | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import normal_noise
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.conjugate_gradients import Solution, conjugate_gradients
 from lightning_flows.jacobians.products import cotangents, jacobian, tangents
@@ -63,8 +64,9 @@ class StochasticVolume(Volume):
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
             with torch.no_grad():
-                r = torch.linalg.qr(jacobian(decode, u, chunk_size=self.chunk_size), mode="r").R
-                value, w = log_diagonal(r), _solve_gram(r, v)
+                j = jacobian(decode, u, chunk_size=self.chunk_size)
+                r = torch.linalg.qr(j, mode="r").R
+                value, w = log_diagonal(r, j.shape[1]), _solve_gram(r, v)
             finite = r.isfinite().flatten(1).all(1)
             self.last_solution = None
         else:
@@ -100,7 +102,8 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     Normalising removes most of the variance where the matrix is near the identity; making several
     probes orthogonal hardly adds to that unless they are as many as dimensions.
     """
-    v = torch.randn(count, *u.shape, dtype=u.dtype, device=u.device)
+    # rows first, so that in evaluation mode they are a hash of the data
+    v = normal_noise((len(u), count, *u.shape[1:]), u).transpose(0, 1)
     length = v.norm(dim=2, keepdim=True)
     # one float32 number in 2^24 is drawn as exactly 0, which has no direction
     unit = torch.where(length > 0, v / length, u.shape[1] ** -0.5)

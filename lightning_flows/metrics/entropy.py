@@ -149,7 +149,7 @@ class TotalCorrelation(PointMean):
 
 def _log_volume(matrix: Tensor) -> Tensor:
     """½ log det JᵀJ: (batch, D, n) -> (batch,)."""
-    return log_diagonal(torch.linalg.qr(matrix, mode="r").R)
+    return log_diagonal(torch.linalg.qr(matrix, mode="r").R, matrix.shape[1])
 
 
 def _checked(latents: Sequence[int], size: int) -> list[int]:

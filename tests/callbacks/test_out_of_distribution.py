@@ -132,6 +132,7 @@ def test_images_are_scored_in_units_of_integers_with_the_preprocessing_of_the_mo
     torch.manual_seed(0)
     data, foreign = Digits(validation=20, test=70), Upside(validation=20, test=70, alpha=0.2)
     module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), data.event_shape)
+    module.preprocess = data.preprocess
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=300)])
     logged = run.test(module, data, verbose=False)[0]
     found = scores(tmp_path, "test")
@@ -158,7 +159,9 @@ def test_labels_do_not_matter_to_a_model_without_context(tmp_path: Path) -> None
     data = Digits()
     foreign = Digits(conditional=True)
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=2)])
-    logged = run.test(DensityFlow(RealNVP, data.event_shape), data, verbose=False)[0]
+    module = DensityFlow(RealNVP, data.event_shape)
+    module.preprocess = data.preprocess
+    logged = run.test(module, data, verbose=False)[0]
     assert logged["test/ood_auroc_log_prob"] == 0.5
 
 
@@ -173,6 +176,7 @@ def test_other_levels_other_context_and_other_numbers_are_refused(tmp_path: Path
     with pytest.raises(DataError, match="with context_shape None"):
         trainer(tmp_path, callbacks=[OutOfDistribution(data)]).test(module, conditional)
     module = DensityFlow(RealNVP, data.event_shape)
+    module.preprocess = data.preprocess
     real = Elsewhere((1, 8, 8))
     run = trainer(tmp_path, callbacks=[OutOfDistribution(real)])
     with pytest.warns(UserWarning, match="The data are integers of shape .* real numbers of shape"):

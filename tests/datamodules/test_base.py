@@ -1,6 +1,7 @@
 import json
 import os
 from functools import partial
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -151,6 +152,85 @@ def test_hyperparameters_restore_a_data_module(tmp_path):
     again = Toy.load_from_checkpoint(path)
     assert again.hparams == data.hparams
     assert again.noise == 0.2
+
+
+class Conditions(FlowDataModule):
+    """Sixteen points with a second tensor: context, or labels of three classes."""
+
+    def __init__(self, second, context_shape=None, **options):
+        super().__init__(1, **options)
+        if context_shape is not None:
+            self.context_shape = context_shape
+        self.second = second
+
+    def load(self):
+        return {"train": (torch.arange(16.0)[:, None], *self.second)}
+
+
+@lightning
+def test_real_valued_context_reaches_the_model_as_it_is():
+    context = torch.rand(16, 2, generator=torch.Generator().manual_seed(0))
+    data = Conditions([context], (2,), batch_size=16)
+    data.setup()
+    x, given = next(iter(data.train_dataloader()))
+    assert torch.equal(given, context[x[:, 0].long()])
+    ages = torch.arange(16, 0, -1)[:, None]  # whole numbers, and yet no labels
+    data = Conditions([ages, ages], (1,))
+    data.setup()
+    assert torch.equal(data.train_dataloader().tensors[1], ages)
+    assert torch.equal(data.train_dataloader().tensors[2], ages)
+    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 2, 1)
+    data = Conditions([context[:, :1]], (1,), batch_size=16)
+    data.event_shape = (2,)
+    data.load = lambda: {"train": (torch.randn(16, 2), context[:, :1])}
+    trainer(max_epochs=1, log_every_n_steps=1, limit_val_batches=0).fit(module, data)
+    assert module.trainer.callback_metrics["train/loss"].isfinite()
+
+
+NAMES = {"label_names": "abc", "conditional": True}
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.uint16])
+def test_labels_become_one_hot_where_asked_for(dtype):
+    labels = (torch.arange(16) * 5 % 3).to(dtype)
+    data = Conditions([labels], **NAMES)
+    data.setup()
+    expected = torch.stack([labels == 0, labels == 1, labels == 2], 1).float()
+    assert torch.equal(data.train_dataloader().tensors[1], expected)
+    plain = Conditions([labels], label_names="abc")
+    plain.setup()
+    assert torch.equal(plain.train_dataloader().tensors[1], labels)
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "message"),
+    [
+        ([torch.rand(16)], {"context_shape": (1,)}, r"context of shape \(\); expected is \(1,\)"),
+        ([torch.rand(16, 3)], {"context_shape": (2,)}, r"shape \(3,\); expected is \(2,\)"),
+        ([torch.zeros(16).long()], {"context_shape": (3,)}, "or set conditional for labels"),
+        ([], {"context_shape": (1,)}, r"has no context, and context_shape is \(1,\)"),
+        ([torch.full((16, 1), torch.nan)], {"context_shape": (1,)}, "context that is NaN .* row 0"),
+        ([], NAMES, r"has no context, and context_shape is \(3,\)"),
+        ([torch.rand(16)], NAMES, r"labels of type torch\.float32 .* Real-valued context goes"),
+        ([torch.zeros(16, 1).long()], NAMES, r"shape \(16, 1\); conditional needs one whole"),
+        ([torch.arange(16) % 4], NAMES, "the label 3 in row 3; accepted are 0 to 2"),
+        ([torch.arange(16) % 3 - 1], NAMES, "the label -1 in row 0"),
+    ],
+)
+def test_context_that_cannot_be_used(second, options, message):
+    with pytest.raises(DataError, match=message):
+        Conditions(second, **options).setup()
+
+
+def test_apple_gpus_are_spared_float64():
+    data = Numbers()
+    x, labels = torch.zeros(2, 1).double(), torch.zeros(2).long()
+    for device, dtype in (("mps", torch.float32), ("cuda", torch.float64)):
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        data.trainer = SimpleNamespace(strategy=strategy)
+        assert data.on_before_batch_transfer(x, 0).dtype == dtype
+        pair = data.on_before_batch_transfer((x, labels), 0)
+        assert [part.dtype for part in pair] == [dtype, torch.int64]
 
 
 def with_value(value):

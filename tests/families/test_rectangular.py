@@ -20,7 +20,7 @@ from lightning_flows import (
     Tikhonov,
 )
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians import FreeFormVolume, PrincipalVolume, Volume
+from lightning_flows.jacobians import FreeFormVolume, NoVolume, PrincipalVolume, Volume
 from lightning_flows.transforms import Logit
 from lightning_flows.transforms.standardise import Standardise
 
@@ -78,7 +78,9 @@ def test_the_volume_is_autograds_in_the_units_of_the_data(model):
     y = model.preprocess.encode(x)[0]
     squared = (y - model.flow.embed(u)).square().sum(1)
     torch.testing.assert_close(values["reconstruction"], squared)
-    torch.testing.assert_close(values["loss"], values["nll"] + 3.0 * squared)
+    # the objective is that of preprocessed data, as in training
+    objective = half_log_det(model.flow.embed, u) - model.flow.prior.log_prob(u) + 3.0 * squared
+    torch.testing.assert_close(values["loss"], objective)
 
 
 def test_projections_lie_on_the_manifold_and_have_the_density_of_their_points(model):
@@ -265,6 +267,28 @@ def test_samples_without_a_volume_are_counted_and_keep_their_reconstruction(volu
     trainer.fit(model, Arrays(data=x, standardise=False, batch_size=4, validation=0, test=0))
     assert trainer.callback_metrics["train/volume/failed"] == 2 + 2  # above, and in the epoch
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+class FailsAtTheSecond(Tikhonov):
+    """Is not finite at the second sample."""
+
+    def __call__(self, encode, decode, x, embedded):
+        value = super().__call__(encode, decode, x, embedded)
+        return torch.where(torch.arange(len(x)) == 1, torch.nan, value)
+
+
+@pytest.mark.parametrize("volume", [ExactVolume(), FreeFormVolume(), NoVolume()])
+def test_samples_without_a_penalty_are_counted_and_keep_their_reconstruction(volume, make_trainer):
+    penalties = [FailsAtTheSecond(0.1, probes=None), Tikhonov(0.2, probes=None)]
+    model = scrambled(RectangularFlow(padded(1), 5, volume=volume, penalties=penalties))
+    x = data(8).float()
+    losses, parts = model.training_loss(x, None)
+    rest = 50 * parts["reconstruction"] - model.flow.prior.log_prob(model.flow.project(x))
+    torch.testing.assert_close(losses[1], rest[1])
+    assert (parts["penalty/tikhonov_2"] > 0).tolist() == [True, False] + [True] * 6
+    trainer = make_trainer(limit_val_batches=0)
+    trainer.fit(model, Arrays(data=x, standardise=False, batch_size=4, validation=0, test=0))
+    assert trainer.callback_metrics["train/volume/failed"] == 1 + 2  # above, and in the epoch
 
 
 def test_penalties_of_one_kind_are_logged_side_by_side(model):

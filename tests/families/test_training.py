@@ -72,7 +72,7 @@ def test_logged_names(make_trainer):
     parts = ("loss", "reconstruction", "log_volume")
     rectangular = partial(RectangularFlow, LINE)
     assert names(rectangular, moons(), make_trainer) == expected(
-        "nll", "ambient_nll", *parts, train=(*parts, "volume/failed")
+        "nll", "ambient_nll", "volume/failed", *parts, train=(*parts, "volume/failed")
     )
 
 

@@ -15,6 +15,7 @@ from lightning_flows.jacobians import (
     StochasticVolume,
     log_volume,
 )
+from lightning_flows.jacobians.volume import half_log_det
 
 D, LATENT, BATCH = 6, 3, 4
 
@@ -201,6 +202,41 @@ def test_where_no_sample_has_full_rank_nothing_is_poisoned(decoder, z, strategy)
     found = strategy(lambda u: u, lambda u: flattened_at_zero(decoder, u), z)
     assert found.log_volume.isnan().all()
     assert not gradients(found.log_volume, decoder, z.requires_grad_()).any()
+
+
+def random_columns(n, rows, columns, dtype):
+    """Independent columns whose lengths differ by up to six orders of magnitude."""
+    generator = torch.Generator().manual_seed(rows)
+    lengths = 10 ** (6 * torch.rand(n, 1, columns, generator=generator, dtype=torch.float64) - 3)
+    j = torch.randn(n, rows, columns, generator=generator, dtype=torch.float64) * lengths
+    return j.to(dtype), generator
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(5, 3), (20, 6), (784, 10), (2000, 40)])
+def test_a_column_that_depends_on_the_others_is_noticed(rows, columns, dtype):
+    n = 1000 if rows < 100 else 40
+    for scale in (1e-3, 1.0, 1e3):
+        j, generator = random_columns(n, rows, columns, dtype)
+        shares = torch.randn(n, columns - 1, 1, generator=generator, dtype=torch.float64).to(dtype)
+        j[:, :, -1:] = scale * (j[:, :, :-1] @ shares)  # what is left of it is rounding, not 0
+        assert half_log_det(j).isnan().double().mean() >= 0.99
+        assert half_log_det(j[:, :, :-1]).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(5, 3), (20, 6), (784, 10), (12288, 10)])
+def test_a_condition_number_of_a_thousand_is_of_full_rank(rows, columns, dtype):
+    n = 200 if rows < 1000 else 4
+    j, generator = random_columns(n, rows, columns, torch.float64)
+    q = torch.linalg.qr(j).Q
+    turn = torch.linalg.qr(torch.randn(n, columns, columns, generator=generator).double()).Q
+    scales = torch.logspace(0, -3, columns, dtype=torch.float64)
+    lengths = j.norm(dim=1, keepdim=True)
+    for tested in (j, q @ torch.diag(scales) @ turn, q @ torch.diag(scales) @ turn * lengths):
+        found = half_log_det(tested.to(dtype))
+        expected = torch.linalg.qr(tested).R.diagonal(dim1=1, dim2=2).abs().log().sum(1)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(
