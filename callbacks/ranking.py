@@ -28,7 +28,8 @@ class ContributionRanking(Callback):
     behind the split were trained for other entries, and so were the moments of the optimizer. The
     loss jumps and needs some epochs to come back; values of `val/loss` from before cannot be
     reached at once, so give the run as many epochs after the last ranking as it would need anyway.
-    A run that is resumed in the middle of epoch n averages over the batches that remained.
+    The sums over the batches of an epoch are in the checkpoint, so a run that is resumed in the
+    middle of it ranks as if it had not been interrupted.
 
     Args:
         epochs: n, the number of epochs before the first split and between splits.
@@ -66,6 +67,26 @@ class ContributionRanking(Callback):
         self._split = done if due else None
         self._sum, self._rows = None, 0
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store the sums of all ranks."""
+        total, rows = self._sum, float(self._rows)
+        # ranks that are alive save together; after an exception, one of them may save alone
+        if total is not None and not trainer.interrupted:
+            total, rows = self._of_all_ranks(trainer, total)
+        checkpoint["contribution_ranking"] = {"split": self._split, "sum": total, "rows": rows}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on adding up: rank 0 from the sums of all."""
+        state = checkpoint.get("contribution_ranking", {})
+        self._split = state.get("split")
+        self._sum, self._rows = None, 0
+        if trainer.is_global_zero and state.get("sum") is not None:
+            self._sum, self._rows = state["sum"].to(pl_module.device), int(state["rows"])
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -80,8 +101,14 @@ class ContributionRanking(Callback):
         self._sum = total if self._sum is None else self._sum + total
         self._rows += len(x)
         if trainer.is_last_batch:
-            reduce = trainer.strategy.reduce
-            rows = reduce(torch.tensor(float(self._rows), device=total.device), reduce_op="sum")
-            scores = reduce(self._sum, reduce_op="sum") / rows
-            module.flow.rank(self._split, trainer.strategy.broadcast(scores).to(total.device))
+            sums, rows = self._of_all_ranks(trainer, self._sum)
+            scores = trainer.strategy.broadcast(sums / rows).to(total.device)
+            module.flow.rank(self._split, scores)
             self._split = self._sum = None
+
+    def _of_all_ranks(self, trainer: Trainer, total: Tensor) -> tuple[Tensor, float]:
+        """Sums over rows (features,), and the number of rows."""
+        reduce = trainer.strategy.reduce
+        rows = reduce(torch.tensor(float(self._rows), device=total.device), reduce_op="sum")
+        # a copy: the reduction works in place
+        return torch.as_tensor(reduce(total.clone(), reduce_op="sum")), float(rows)

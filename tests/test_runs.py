@@ -42,7 +42,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path, damage):
     best.unlink()
     with (
         pytest.warns(UserWarning, match="damaged"),
-        pytest.raises(CheckpointError, match="No checkpoint in .* can be read"),
+        pytest.raises(CheckpointError, match=r"No checkpoint in .* can be read"),
     ):
         newest_checkpoint(tmp_path)
 

@@ -21,6 +21,7 @@ from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
+from lightning_flows.families.seeding import seed_step
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -44,6 +45,10 @@ class FlowModule(Recorded, L.LightningModule):
     A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
     ignored otherwise.
+
+    The random numbers of a training step follow from the seed of the run, the rank, the epoch and
+    the number of the batch, so a run that is resumed from a checkpoint of its own is the same run.
+    The seed of the run is torch's when it starts (`seed_everything`), and is in its checkpoints.
 
     Args:
         flow: makes the flow from the event shape.
@@ -87,7 +92,8 @@ class FlowModule(Recorded, L.LightningModule):
         self._optimizer = _factory(optimizer) or partial(torch.optim.Adam, lr=1e-3, fused=True)
         self._scheduler = _factory(scheduler)
         self._compile = compile
-        self._initialised = False
+        self._run_seed: int | None = None  # that of a checkpoint, where a run is resumed
+        self._uninitialised = False
 
     @property
     def exact(self) -> bool:
@@ -225,15 +231,23 @@ class FlowModule(Recorded, L.LightningModule):
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
 
     def on_train_start(self) -> None:
-        if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
+        if self._run_seed is None or self.trainer.ckpt_path is None:
+            self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        flags = [flag for name, flag in self.flow.named_buffers() if name.endswith("initialised")]
+        self._uninitialised = not all(flags)
+
+    def on_train_epoch_start(self) -> None:
+        # a shuffling loader of one's own draws its order now
+        seed_step(self._run_seed, self.global_rank, self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if not self._initialised:
+        place = (self._run_seed, self.global_rank, self.current_epoch, batch_idx)
+        if self._uninitialised:
+            seed_step(*place)
             x, context = self.unpack(batch)
-            if hasattr(self.flow, "initialise"):
-                self.flow.initialise(self.to_model_space(x)[0], context)
-            self._initialised = True
+            self.flow.initialise(self.to_model_space(x)[0], context)
+            self._uninitialised = False
+        seed_step(*place)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, context = self.unpack(batch)
@@ -283,12 +297,14 @@ class FlowModule(Recorded, L.LightningModule):
         with suppress(ConfigError):  # a class that nothing can import again is not named
             checkpoint["family"] = to_recipe(type(self))
         checkpoint["preprocess"] = to_recipe(self.preprocess)  # None says that there is none
+        checkpoint["run_seed"] = self._run_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         recipe = checkpoint.get("preprocess")
         # in place of what `setup` has taken over a moment ago, where a run is resumed
         self.preprocess = None if recipe is None else build_part(recipe).to(self.device)
         self._takes_over = False
+        self._run_seed = checkpoint.get("run_seed")
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -291,6 +292,19 @@ class InjectiveModule(FlowModule):
                 f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
                 "larger target would help."
             )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        failed = torch.zeros((), device=self.device) + self._failed
+        # ranks that are alive save together; after an exception, one of them may save alone
+        if self._trainer is not None and not self.trainer.interrupted:
+            failed = self.trainer.strategy.reduce(failed, reduce_op="sum")
+        checkpoint["failed_volumes"] = failed.item()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        first = self._trainer is None or self.trainer.is_global_zero
+        self._failed = checkpoint.get("failed_volumes", 0.0) if first else 0.0
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
