@@ -7,6 +7,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -219,6 +220,7 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
 
 
 def _through(parts: Sequence[Transform], x: Tensor) -> Tensor:
-    for part in parts:
-        x, _ = part.encode(x)
+    with Reproducible(x):  # the noise that the whole chain would draw
+        for part in parts:
+            x, _ = part.encode(x)
     return x

@@ -27,11 +27,14 @@ class Table(NamedTuple):
         values: (rows, *event_shape), float64 where float32 might not hold them, else float32.
         names: names of the columns where there are two dimensions, else empty.
         categories: what the numbers in columns of categories stand for, by the column's name.
+        integers: names of the columns that are to be dequantised; for arrays that are no tables,
+            not empty if they are.
     """
 
     values: Tensor
     names: tuple[str, ...]
     categories: Mapping[str, Labels] = MappingProxyType({})
+    integers: tuple[str, ...] = ()
 
 
 def read_tables(
@@ -40,6 +43,7 @@ def read_tables(
     key: str | None,
     columns: Sequence[int | str] | None,
     categorical: Sequence[int | str] = (),
+    dequantise: Sequence[int | str] | bool = False,
 ) -> dict[str, Table]:
     """Read a file.
 
@@ -48,6 +52,7 @@ def read_tables(
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories.
+        dequantise: names or positions of columns of whole numbers, or whether all are.
 
     Returns:
         "train" alone, or the splits that an .npz file holds under their names.
@@ -79,7 +84,7 @@ def read_tables(
     elif not isinstance(content, dict):
         content = {"train": content}
     return {
-        name: as_table(array, path, columns=columns, categorical=categorical)
+        name: as_table(array, path, columns=columns, categorical=categorical, dequantise=dequantise)
         for name, array in content.items()
     }
 
@@ -90,6 +95,7 @@ def as_table(
     *,
     columns: Sequence[int | str] | None = None,
     categorical: Sequence[int | str] = (),
+    dequantise: Sequence[int | str] | bool = False,
 ) -> Table:
     """Check an array, a tensor or a data frame and turn it into numbers.
 
@@ -99,6 +105,7 @@ def as_table(
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories, text or numbers, which become
             numbers from 0 up in the order of the categories.
+        dequantise: names or positions of columns of whole numbers, or whether all others are.
 
     Raises:
         DataError: fewer than two dimensions, no rows, columns that are not numbers, or values
@@ -106,11 +113,12 @@ def as_table(
         ConfigError: a column that is not there.
     """
     names: tuple[str, ...] = ()
+    whole_names: tuple[str, ...] = ()
     labels: dict[str, Labels] = {}
     if categorical:
         data, labels = number_categories(data, owner, categorical)
     if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
-        names = tuple(map(str, data.columns))
+        names = whole_names = tuple(map(str, data.columns))
         text = [
             name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
         ]
@@ -129,7 +137,8 @@ def as_table(
             "arrays."
         )
     if values.ndim == 2:
-        names = names or tuple(map(str, range(values.shape[1])))
+        if not names:
+            names = whole_names = tuple(map(str, range(values.shape[1])))
         if columns is not None:
             places = places_of(columns, names, owner)
             values, names = values[:, places], tuple(names[place] for place in places)
@@ -144,7 +153,32 @@ def as_table(
         raise DataError(
             f"{owner} holds NaN or infinite values, or some beyond {LARGEST:g}, first in {place}."
         )
-    return Table(values, names, {name: labels[name] for name in names if name in labels})
+    return Table(
+        values,
+        names,
+        {name: labels[name] for name in names if name in labels},
+        _integers(dequantise, names, whole_names, labels, owner),
+    )
+
+
+def _integers(
+    dequantise: Sequence[int | str] | bool,
+    names: Sequence[str],
+    whole_names: Sequence[str],
+    labels: Mapping[str, Labels],
+    owner: str,
+) -> tuple[str, ...]:
+    """Names of the columns to dequantise among those that are kept."""
+    if isinstance(dequantise, bool) or not dequantise:
+        real = tuple(name for name in names if name not in labels) if names else ("all",)
+        return real if dequantise else ()
+    if not names:
+        raise ConfigError(f"dequantise names columns, and {owner} is no table; set it to true.")
+    chosen = [whole_names[place] for place in places_of(dequantise, whole_names, owner)]
+    both = [name for name in chosen if name in labels]
+    if both:
+        raise ConfigError(f"Columns {', '.join(both)} are in dequantise and in categorical.")
+    return tuple(name for name in names if name in chosen)
 
 
 def _joined(columns: Sequence[Any], owner: str, names: Sequence[str]) -> Tensor:

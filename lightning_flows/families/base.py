@@ -370,7 +370,11 @@ class FlowModule(Recorded, L.LightningModule):
         support = getattr(self.flow, "support", None)
         discrete = support is not None and support.discrete
         return size(on_data) == size(self.event_shape) and (
-            discrete or any(isinstance(module, Dequantise) for module in parts)
+            discrete
+            or any(
+                isinstance(part, Dequantise) and size(part.event_shape) == size(self.event_shape)
+                for part in parts
+            )
         )
 
     def _storable_arguments(self) -> dict[str, Any]:

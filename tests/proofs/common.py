@@ -78,7 +78,7 @@ def draw(
         return torch.cat([draw(s, one, dtype, seed + i) for i, s in enumerate(support.columns)], 1)
     generator = torch.Generator().manual_seed(seed + 100)
     if support.discrete:
-        low, high = int(support.low), int(support.high)
+        low, high = int(max(support.low, -50)), int(min(support.high, 1000))
         return torch.randint(low, high, shape, generator=generator).to(dtype)
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     if math.isfinite(support.low) and math.isfinite(support.high):
