@@ -89,24 +89,29 @@ class Density(Recorded, nn.Module):
         return DensityDistribution(self, context)
 
     def check(self, x: Tensor, context: Tensor | None) -> None:
-        """Refuse points and contexts of the wrong shape.
+        """Refuse points and contexts of the wrong shape, or of different numbers.
 
         Raises:
             ShapeError: says what came and what is expected.
         """
         check_batch(x, self.event_shape, "x")
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=len(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Same as `log_prob`, so that module hooks and wrappers see the call."""
         return self.log_prob(x, context)
 
 
-def check_context(shape: Shape | None, context: Tensor | None) -> None:
+def check_context(shape: Shape | None, context: Tensor | None, *, rows: int | None = None) -> None:
     """Refuse context where none is expected, and the other way round.
 
+    Args:
+        shape: shape of what the density is conditioned on, or None.
+        context: what came.
+        rows: number of points that it comes with; any number unless given.
+
     Raises:
-        ShapeError: says which.
+        ShapeError: says which, or that the numbers differ.
     """
     if shape is None:
         if context is not None:
@@ -115,6 +120,10 @@ def check_context(shape: Shape | None, context: Tensor | None) -> None:
         raise ShapeError(f"context is missing; expected is one of shape (batch, *{shape}).")
     else:
         check_batch(context, shape, "context")
+        if rows is not None and len(context) != rows:
+            raise ShapeError(
+                f"context has {len(context)} rows for {rows} points; expected is one for each."
+            )
 
 
 class DensityDistribution(Distribution):

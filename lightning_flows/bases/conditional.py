@@ -56,7 +56,7 @@ class Parametrised(Density):
 
     def parameters_at(self, n: int, context: Tensor | None) -> tuple[Tensor, ...]:
         """Each parameter, (n, *event_shape), for n rows of context or none."""
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=n)
         like = next(self.net.parameters())
         inputs = like.new_zeros(n, 0) if context is None else context.to(like.dtype)
         if isinstance(self.net, MLP):

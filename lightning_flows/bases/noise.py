@@ -57,8 +57,9 @@ class _Keys:
 
 
 class _Current(threading.local):
-    keys: _Keys | None = None
-    index: int | Tensor = 0
+    def __init__(self) -> None:  # in every thread, so that what torch.compile traces sets no key
+        self.keys: _Keys | None = None
+        self.index: int | Tensor = 0
 
 
 _current = _Current()

@@ -16,9 +16,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_flows.bases.base import Density
+from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
+from lightning_flows.families.arguments import check_factories, flow_of
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
@@ -53,6 +54,10 @@ class FlowModule(Recorded, L.LightningModule):
             unless given.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+
+    Raises:
+        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else.
+        ShapeError: the flow is one of other shapes.
     """
 
     flow: Any
@@ -69,23 +74,19 @@ class FlowModule(Recorded, L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
+        check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
         self.save_hyperparameters(self._storable_arguments())
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
-        conditioned = {} if self.context_shape is None else {"context_shape": self.context_shape}
-        self.flow = _factory(flow)(self.event_shape, **conditioned)
-        if tuple(self.flow.event_shape) != self.event_shape:
-            raise ShapeError(
-                f"flow made a density of event_shape {tuple(self.flow.event_shape)}; "
-                f"the data has {self.event_shape}."
-            )
+        self.flow = flow_of(flow, self.event_shape, self.context_shape)
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
-        self._optimizer = _factory(optimizer) or partial(torch.optim.Adam, lr=1e-3, fused=True)
-        self._scheduler = _factory(scheduler)
+        self._optimizer = optimizer or partial(torch.optim.Adam, lr=1e-3, fused=True)
+        self._scheduler = scheduler
         self._compile = compile
         self._initialised = False
 
@@ -338,6 +339,7 @@ class FlowModule(Recorded, L.LightningModule):
             return x, None
         if context is None:
             raise ShapeError("The model needs context, and the batch holds none.")
+        check_context(self.context_shape, context, rows=len(x))
         return x, context
 
     def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:

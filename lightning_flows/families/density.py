@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
+from lightning_flows.families.arguments import refuse_manifold
 from lightning_flows.families.base import FlowFactory, FlowModule
 from lightning_flows.jacobians import squared_norm
 
@@ -38,7 +39,7 @@ class DensityFlow(FlowModule):
         compile: whether the networks are compiled with `torch.compile`.
 
     Raises:
-        ConfigError: a negative option, or no probe.
+        ConfigError: a negative option, no probe, or a flow on a manifold.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class DensityFlow(FlowModule):
             scheduler=scheduler,
             compile=compile,
         )
+        refuse_manifold(self, self.flow)
         for name, value in (("tikhonov", tikhonov), ("noise", noise)):
             if not value >= 0:
                 raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")

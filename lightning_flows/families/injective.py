@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError
+from lightning_flows.families.arguments import check_parts, require_manifold
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import (
@@ -86,7 +87,8 @@ class InjectiveModule(FlowModule):
         compile: whether the networks are compiled with `torch.compile`.
 
     Raises:
-        ConfigError: an option is out of range, or `residual` and `target` are both given.
+        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
+            is not one on a manifold.
     """
 
     flow: InjectiveFlow
@@ -116,6 +118,7 @@ class InjectiveModule(FlowModule):
             scheduler=scheduler,
             compile=compile,
         )
+        require_manifold(self, self.flow)
         for name, value in (("beta", beta), ("residual", residual), ("target", target)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}; accepted are positive numbers.")
@@ -126,10 +129,12 @@ class InjectiveModule(FlowModule):
         start, end = warmup
         if not 0 <= start <= end:
             raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
-        self.volume: Volume = build_part(volume) if is_recipe(volume) else volume or ExactVolume()
-        self.penalties: list[Penalty] = [
-            build_part(part) if is_recipe(part) else part for part in penalties
-        ]
+        volume = build_part(volume) if is_recipe(volume) else volume
+        self.volume = ExactVolume() if volume is None else volume
+        if isinstance(penalties, list):
+            penalties = [build_part(part) if is_recipe(part) else part for part in penalties]
+        check_parts(self.volume, penalties)
+        self.penalties = [*penalties]
         self._beta = beta if residual is None else 1 / (2 * residual**2)
         self.target = target
         self.log_multiplier: Tensor | None

@@ -74,7 +74,7 @@ class Flow(Density):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=len(z))
         return self.transform.decode(z, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.bases.base import Density
+from lightning_flows.bases.base import Density, check_context
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
@@ -88,6 +88,7 @@ class InjectiveFlow(Density):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
+        check_context(self.context_shape, context, rows=len(z))
         u = self.prior.decode(z, context) if isinstance(self.prior, Flow) else z
         return self.embed(u)
 
