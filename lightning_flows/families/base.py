@@ -11,14 +11,16 @@ from typing import Any, Self
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -40,6 +42,13 @@ class FlowModule(Recorded, L.LightningModule):
     A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
     ignored otherwise.
+
+    Where scores draw noise (lower bounds, dequantised data), validation and test log a standard
+    error beside each figure but the loss, as `<stage>/<name>_se`: the standard deviation over
+    rows, by the root of their number. It covers what rows were drawn and what noise was drawn for
+    them, so it is at least as large as the part that noise has in it. Rows are keyed by their
+    content and their place in the split (`bases.noise`), which supposes that loaders do not shuffle
+    and give rank r of w rows r, r + w, and so on, as Lightning's samplers and ours do.
 
     Args:
         flow: makes the flow from the event shape.
@@ -83,6 +92,8 @@ class FlowModule(Recorded, L.LightningModule):
         self._scheduler = _factory(scheduler)
         self._compile = compile
         self._initialised = False
+        self._seen = 0  # rows of the present evaluation, on this rank
+        self._errors: dict[str, StandardError] = {}
 
     @property
     def exact(self) -> bool:
@@ -99,6 +110,8 @@ class FlowModule(Recorded, L.LightningModule):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of data in its original units, or a lower bound of it as `exact` says.
+
+        In evaluation mode noise is a hash of each row and of how often it stands in x before.
 
         Args:
             x: data, (batch, *event_shape).
@@ -218,16 +231,17 @@ class FlowModule(Recorded, L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("val", self.evaluate, batch)
+        self._report("val", self.evaluate, batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("test", self.evaluate_test, batch)
+        self._report("test", self.evaluate_test, batch, batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
-        return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
+        with self._placed(len(x), batch_idx):
+            return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.flow.parameters())
@@ -310,15 +324,40 @@ class FlowModule(Recorded, L.LightningModule):
             raise ShapeError("The model needs context, and the batch holds none.")
         return x, context
 
-    def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:
+    def _placed(self, rows: int, batch_idx: int) -> Placed:
+        """Where the rows of a batch stand in the split, of which every rank has its share."""
+        if batch_idx == 0:
+            self._seen, self._errors = 0, {}
+        own = torch.arange(self._seen, self._seen + rows, device=self.device)
+        self._seen += rows
+        if dist.is_available() and dist.is_initialized():
+            own = own * dist.get_world_size() + dist.get_rank()
+        return Placed(own)
+
+    def _report(
+        self,
+        stage: str,
+        evaluate: Callable[..., dict[str, Tensor]],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         x, context = self.unpack(batch)
-        values = evaluate(x, context)
+        with self._placed(len(x), batch_idx):
+            values = evaluate(x, context)
         if self._scores_integers and ("nll" in values or "elbo" in values):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
         means = {f"{stage}/{name}": value.mean() for name, value in values.items()}
         # a float: Lightning averages whole numbers over ranks with whole-number division
         self.log_dict(means, batch_size=float(len(x)), sync_dist=True)  # type: ignore[arg-type]
+        if self.exact and (self.preprocess is None or self.preprocess.exact):
+            return
+        for name, value in values.items():
+            if name != "loss":
+                key = f"{stage}/{name}_se"
+                error = self._errors.setdefault(key, StandardError().to(self.device))
+                error.update(value)
+                self.log(key, error, batch_size=len(x), metric_attribute=key)
 
     @property
     def _scores_integers(self) -> bool:
