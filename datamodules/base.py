@@ -1,13 +1,13 @@
 """What all data modules share: splits in memory, preprocessing, loaders, checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -215,12 +215,17 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
     )
     for place, part in enumerate(parts):
         if isinstance(part, Standardise) and not part.fitted:
-            part.fit(_through(parts[:place], piece) for piece in torch.split(x, _PIECE))
+            part.fit(_through(parts[:place], *rows) for rows in _pieces(x))
     preprocess.train(was_training)
 
 
-def _through(parts: Sequence[Transform], x: Tensor) -> Tensor:
-    with Reproducible(x):  # the noise that the whole chain would draw
+def _pieces(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and their places, by which equal rows get noise of their own."""
+    return zip(x.split(_PIECE), torch.arange(len(x)).split(_PIECE), strict=True)
+
+
+def _through(parts: Sequence[Transform], x: Tensor, places: Tensor) -> Tensor:
+    with Reproducible(x), Placed(places):  # the noise that the whole chain would draw
         for part in parts:
             x, _ = part.encode(x)
     return x

@@ -11,17 +11,19 @@ from typing import Any, Self
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_flows.bases.base import Density, check_context
-from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.arguments import check_factories, flow_of
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
+from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -45,6 +47,13 @@ class FlowModule(Recorded, L.LightningModule):
     A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
     ignored otherwise.
+
+    Where scores draw noise (lower bounds, dequantised data), validation and test log a standard
+    error beside each figure but the loss, as `<stage>/<name>_se`: the standard deviation over
+    rows, by the root of their number. It covers what rows were drawn and what noise was drawn for
+    them, so it is at least as large as the part that noise has in it. Rows are keyed by their
+    content and their place in the split (`bases.noise`), which supposes that loaders do not shuffle
+    and give rank r of w rows r, r + w, and so on, as Lightning's samplers and ours do.
 
     Args:
         flow: makes the flow from the event shape.
@@ -89,6 +98,8 @@ class FlowModule(Recorded, L.LightningModule):
         self._scheduler = scheduler
         self._compile = compile
         self._initialised = False
+        self._seen = 0  # rows of the present evaluation, on this rank
+        self._errors: dict[str, StandardError] = {}
 
     @property
     def exact(self) -> bool:
@@ -105,6 +116,8 @@ class FlowModule(Recorded, L.LightningModule):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of data in its original units, or a lower bound of it as `exact` says.
+
+        In evaluation mode noise is a hash of each row and of how often it stands in x before.
 
         Args:
             x: data, (batch, *event_shape).
@@ -248,16 +261,17 @@ class FlowModule(Recorded, L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("val", self.evaluate, batch)
+        self._report("val", self.evaluate, batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("test", self.evaluate_test, batch)
+        self._report("test", self.evaluate_test, batch, batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
-        return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
+        with self._placed(len(x), batch_idx):
+            return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.flow.parameters())
@@ -342,13 +356,31 @@ class FlowModule(Recorded, L.LightningModule):
         check_context(self.context_shape, context, rows=len(x))
         return x, context
 
-    def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:
+    def _placed(self, rows: int, batch_idx: int) -> Placed:
+        """Where the rows of a batch stand in the split, of which every rank has its share."""
+        if batch_idx == 0:
+            self._seen, self._errors = 0, {}
+        own = torch.arange(self._seen, self._seen + rows, device=self.device)
+        self._seen += rows
+        if dist.is_available() and dist.is_initialized():
+            own = own * dist.get_world_size() + dist.get_rank()
+        return Placed(own)
+
+    def _report(
+        self,
+        stage: str,
+        evaluate: Callable[..., dict[str, Tensor]],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         x, context = self.unpack(batch)
-        values = evaluate(x, context)
+        with self._placed(len(x), batch_idx):
+            values = evaluate(x, context)
         if self._scores_integers and ("nll" in values or "elbo" in values):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
         failed = values.pop("volume/failed", None)
+        noisy = not (self.exact and (self.preprocess is None or self.preprocess.exact))
         for name, value in values.items():
             kept = torch.ones_like(value, dtype=torch.bool)
             if failed is not None:
@@ -357,6 +389,11 @@ class FlowModule(Recorded, L.LightningModule):
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
             self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+            if noisy and name != "loss":
+                key = f"{stage}/{name}_se"
+                error = self._errors.setdefault(key, StandardError().to(self.device))
+                error.update(value[kept])
+                self.log(key, error, batch_size=len(x), metric_attribute=key)
         if failed is not None:
             count = failed.to(torch.float32).sum()
             self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")

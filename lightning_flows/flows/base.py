@@ -17,6 +17,8 @@ class Flow(Density):
     """Density of x where z = transform.encode(x) follows a base density.
 
     log p(x) = log p_base(z) + contribution(x, z) in nats, exact or a lower bound as `exact` says.
+    A bound has one draw for each row; in evaluation mode it is a hash of the row and of how often
+    that stands in the tensor before, so that equal rows average over draws (`bases.noise`).
     A flow is a density itself, so it may be the base of another one.
 
     Args:

@@ -121,11 +121,12 @@ class Multiscale(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         latents, total = [], x.new_zeros(len(x))
-        for level, shape in zip(self.levels, self._shapes, strict=True):
-            x, contribution = level(x, context)
-            total = total + contribution
-            latents.append(x[:, : shape[0]].flatten(1))
-            x = x[:, shape[0] :]
+        with Reproducible(x, not (self.training or self.exact)):
+            for level, shape in zip(self.levels, self._shapes, strict=True):
+                x, contribution = level(x, context)
+                total = total + contribution
+                latents.append(x[:, : shape[0]].flatten(1))
+                x = x[:, shape[0] :]
         return torch.cat(latents, 1), total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

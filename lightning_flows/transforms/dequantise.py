@@ -27,8 +27,8 @@ class Dequantise(Transform):
     The contribution is -D log(levels) nats, so that a log-density of z becomes a lower bound of
     the log-probability of the integers x (Theis et al. 2016), exact where the density is constant
     over each cell. In training mode u comes from the global random state. In evaluation mode it
-    is a hash of the event itself: a score does not change from call to call, with the batch size,
-    or with the number of ranks, and the global random state stays as it was.
+    is a hash of the event and of what tells it apart from equal ones (`bases.noise`): a score does
+    not change from call to call, and the global random state stays as it was.
 
     `decode` rounds down, which has no useful derivative. Its derivative is that of the map before
     rounding (`levels` times the identity), so Jacobians speak of the dequantised density.

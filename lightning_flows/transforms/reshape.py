@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from lightning_flows.bases.noise import Divided, Reproducible
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import as_shape, size
 from lightning_flows.transforms.base import Transform
@@ -108,7 +109,9 @@ class PerPosition(Transform):
         self.transform = transform
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows, contribution = self.transform(self._rows(x), self._rows(context))
+        drawn = Reproducible(x, not (self.training or self.exact))
+        with drawn, Divided(size(self.event_shape[1:])):
+            rows, contribution = self.transform(self._rows(x), self._rows(context))
         return self._spread(rows, contribution, len(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

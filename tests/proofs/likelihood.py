@@ -63,16 +63,22 @@ def evaluation_noise_belongs_to_the_row(build: Build) -> None:
     state = torch.get_rng_state()
     z, contribution = t.encode(x, context)
     same(t.encode(x, context), (z, contribution))
-    for i in range(16):
-        row = None if context is None else context[i : i + 1]
-        near(t.encode(x[i : i + 1], row), (z[i : i + 1], contribution[i : i + 1]), 1e-11)
     with Resampled(torch.arange(16)):
         others = t.encode(x, context)[0]
         same(t.encode(x, context)[0], others)
     same(others[0], z[0])
     assert not torch.equal(others[1:], z[1:])
-    with Resampled(3):
-        near(t.encode(x, context)[0][3], others[3], 1e-11)
+    for i in range(16):
+        row, given = x[i : i + 1], None if context is None else context[i : i + 1]
+        with Resampled(i):
+            near(t.encode(row, given)[0][0], others[i], 1e-11)
+        if not (x[:i] == row).flatten(1).all(1).any():  # the first of its kind
+            near(t.encode(row, given), (z[i : i + 1], contribution[i : i + 1]), 1e-11)
+    equal = x[:1].expand(x.shape)
+    given = None if context is None else context[:1].expand(context.shape)
+    drawn = t.encode(equal, given)[0]
+    same(drawn[0], z[0])
+    assert len(drawn.flatten(1).unique(dim=0)) > 1
     assert torch.equal(torch.get_rng_state(), state)
     t.train()
     assert not torch.equal(t.encode(x, context)[0], t.encode(x, context)[0])
