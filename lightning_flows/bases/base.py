@@ -43,7 +43,7 @@ class Density(Recorded, nn.Module):
         self.support = support
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density at x.
+        """Log-density at x, -inf outside of `support`.
 
         Args:
             x: points, (batch, *event_shape).

@@ -27,7 +27,7 @@ from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
-from lightning_flows.transforms.base import Kind
+from lightning_flows.transforms.base import Kind, encode_inside
 
 __all__ = ["FlowFactory", "FlowModule"]
 
@@ -129,7 +129,7 @@ class FlowModule(Recorded, L.LightningModule):
         with self.noise_of(x):
             y, contribution = self.to_model_space(x)
             log_prob: Tensor = self.flow.log_prob(y, context)
-        return log_prob + contribution
+        return torch.where(contribution.isfinite(), log_prob + contribution, contribution)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw data: (n, *event_shape), or with context (batch, n, *event_shape)."""
@@ -151,12 +151,15 @@ class FlowModule(Recorded, L.LightningModule):
         return self.from_model_space(self.flow.decode(z, context))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats."""
+        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
+
+        Rows that the preprocessing is not made for, such as pixels that are no integers in range,
+        have the contribution -inf, and the flow sees another point in their place.
+        """
         check_batch(x, self.event_shape, "x")
         if self.preprocess is None:
             return x, torch.zeros(len(x), device=x.device)
-        y, contribution = self.preprocess.encode(x)
-        return y, contribution
+        return encode_inside(self.preprocess, x)
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""

@@ -5,7 +5,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.bases.normal import Normal
-from lightning_flows.bases.support import remedy
+from lightning_flows.bases.support import log_prob_inside, remedy
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, check_batch
 from lightning_flows.transforms.base import Transform
@@ -80,11 +80,24 @@ class Flow(Density):
         return self.transform.decode(z, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density at x, or a lower bound of it as `exact` says; -inf outside of `support`.
+
+        Args:
+            x: points, (batch, *event_shape).
+            context: (batch, *context_shape), or None for an unconditional density.
+
+        Returns:
+            (batch,), nats.
+        """
         self.check(x, context)
-        with self._noise_of(x):
-            z, contribution = self.transform(x, context)
-            log_prob: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
-        return log_prob
+
+        def inside(x: Tensor) -> Tensor:
+            with self._noise_of(x):
+                z, contribution = self.transform(x, context)
+                scores: Tensor = self.base.log_prob(z, self._base_context(context))
+            return scores + contribution
+
+        return log_prob_inside(self.support, x, inside)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         z = self.base.draw(n, self._base_context(context), temperature)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.support import REAL, log_prob_inside
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
@@ -36,6 +37,7 @@ class InjectiveFlow(Density):
 
     Raises:
         ConfigError: d is not between 1 and D - 1, or D where `full` dimension is possible.
+        ShapeError: the prior does not live on all reals.
     """
 
     full = False
@@ -63,6 +65,11 @@ class InjectiveFlow(Density):
             if context_shape is None
             else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
         )
+        if self.prior.support != REAL:
+            raise ShapeError(
+                f"prior {type(self.prior).__name__} lives on {self.prior.support}; coordinates on "
+                "the manifold are any reals, so accepted are densities on all reals."
+            )
         self.manifold_shape: Shape = (d,)
         self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
 
@@ -102,8 +109,12 @@ class InjectiveFlow(Density):
             (batch,), nats. It says nothing about how far x lies from the manifold.
         """
         self.check(x, context)
-        u = self.project(x)
-        return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+
+        def inside(x: Tensor) -> Tensor:
+            u = self.project(x)
+            return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+
+        return log_prob_inside(self.support, x, inside)
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None, *, beta: float) -> Tensor:
         """Log-density of x in data space itself, to be compared with flows of full dimension.
@@ -123,16 +134,16 @@ class InjectiveFlow(Density):
         """
         self.check(x, context)
         d, n = self.manifold_shape[0], size(self.event_shape)
-        basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-        u, rows = cotangents(self.project, x, basis)
-        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
-        residual = sum_event((x - self.embed(u)).square())
-        return (
-            self.prior.log_prob(u, context)
-            + volume
-            + 0.5 * (n - d) * math.log(beta / math.pi)
-            - beta * residual
-        )
+
+        def inside(x: Tensor) -> Tensor:
+            basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+            u, rows = cotangents(self.project, x, basis)
+            volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
+            residual = sum_event((x - self.embed(u)).square())
+            scale = 0.5 * (n - d) * math.log(beta / math.pi)
+            return self.prior.log_prob(u, context) + volume + scale - beta * residual
+
+        return log_prob_inside(self.support, x, inside)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.embed(self.prior.draw(n, context, temperature))
@@ -188,6 +199,12 @@ class PaddedFlow(InjectiveFlow):
         self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
+        if self.ambient.codomain not in (None, REAL):
+            raise ShapeError(
+                f"ambient gives values in {self.ambient.codomain}; accepted are bijections onto "
+                "all reals, as zeros and the coordinates of the manifold take their place."
+            )
+        self.support = self.ambient.domain or REAL
         order = _entries(self.ambient, torch.Generator().manual_seed(seed))
         self.register_buffer("slots", order[:d])
         self.register_buffer("order", order.argsort())

@@ -124,6 +124,7 @@ class PerPosition(Transform):
 
     def _spread(self, rows: Tensor, contribution: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Rows back to images of this batch size; contributions summed over positions."""
-        channels = rows.unflatten(0, (batch, -1)).transpose(1, 2)
-        image = channels.unflatten(2, self.event_shape[1:])
-        return image, contribution.unflatten(0, (batch, -1)).sum(1)
+        positions = self.event_shape[1:]
+        channels = rows.unflatten(0, (batch, size(positions))).transpose(1, 2)
+        image = channels.unflatten(2, positions)
+        return image, contribution.unflatten(0, (batch, size(positions))).sum(1)

@@ -6,10 +6,11 @@ from lightning_flows.bases.noise import Resampled
 from lightning_flows.flows.base import Flow
 from lightning_flows.shapes import size
 from lightning_flows.transforms.base import REAL, Transform
+from proofs import density
 from proofs.common import Build, Proofs, draw_context, make, near, same
 from proofs.contract import bijective, codomain, encodes, inputs
 from proofs.density import matches_its_samples, plane, weights_match_samples
-from proofs.supports import base_on
+from proofs.supports import base_on, scaled_base
 
 PROOFS = Proofs()
 
@@ -54,6 +55,26 @@ def makes_a_density(build: Build) -> None:
 def makes_a_density_on_average(build: Build) -> None:
     """The mean of exp(log p_base(z) + V) over z is a density, and samples follow it."""
     weights_match_samples(with_base(make(build, strength=0.2)))
+
+
+@PROOFS.add()
+def own_samples_have_a_density(build: Build) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for scale in (1.0, 5.0, 30.0):
+            t = make(build, dtype, strength=scale).eval()
+            p = Flow(t, scaled_base(codomain(t), t.latent_shape, scale)).to(dtype)
+            context = draw_context(t, 1, dtype)
+            with torch.no_grad():
+                x = p.sample(64, context).reshape(64, *p.event_shape)
+                wide = None if context is None else context.expand(64, *context.shape[1:])
+                log_p = p.log_prob(x, wide)
+                rows = x.flatten(1).abs().amax(1) < density.FAR
+                assert log_p[rows].isfinite().all(), f"{dtype}, scale {scale}: {log_p}"
+
+
+@PROOFS.add(when=lambda t: with_base(t).support != REAL)
+def outside_there_is_nothing(build: Build) -> None:
+    density.outside_there_is_nothing(lambda: with_base(build()))
 
 
 @PROOFS.add(when=lambda t: not encodes(t))
