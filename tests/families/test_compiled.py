@@ -116,4 +116,4 @@ def test_each_thread_starts_without_a_key():
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
-    assert seen == [{"keys": None, "index": 0}]
+    assert seen == [{"keys": None, "index": 0, "places": None, "parts": 1}]

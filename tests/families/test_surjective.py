@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_flows.callbacks import ComponentExtraction, ReconstructionGrid, SampleGrid
-from lightning_flows.datamodules import Arrays, Digits, Toy
+from lightning_flows.datamodules import Digits, Toy
 from torch.utils.data import DataLoader
 
 from lightning_flows import (
@@ -91,7 +91,7 @@ def test_the_bound_of_many_draws_rises_from_the_elbo_to_the_density():
 def test_bounds_depend_on_the_data_alone(chunk_size):
     model, x = bound(), points()
     whole = model.evaluate_test(x, None)
-    assert list(whole) == ["elbo", "iwbo_7", "loss"]
+    assert sorted(whole) == ["elbo", "iwbo_7", "loss"]
     state = torch.get_rng_state()
     model.chunk_size = chunk_size
     pieces = [model.evaluate_test(piece, None) for piece in x.split(7)]
@@ -137,7 +137,7 @@ def test_draws_of_conditional_data_see_their_context():
 @torch.no_grad()
 def test_validation_draws_by_option():
     model, x = bound(iw_samples_val=4, iw_samples=0), points()
-    assert list(model.evaluate(x, None)) == ["elbo", "iwbo_4", "loss"]
+    assert sorted(model.evaluate(x, None)) == ["elbo", "iwbo_4", "loss"]
     assert list(model.evaluate_test(x, None)) == ["elbo", "loss"]
 
 
@@ -161,7 +161,7 @@ def test_logged_bounds_and_their_errors_do_not_depend_on_the_batch_size(make_tra
     for name in ("elbo", "iwbo_7"):
         expected[f"test/{name}_se"] = values[name].std() / 60**0.5
     for batch_size in (7, 50, 60):
-        data = Arrays(data={"train": x, "test": x}, standardise=False, batch_size=batch_size)
+        data = DataLoader(x, batch_size)
         logged = make_trainer().test(model, data, verbose=False)[0]
         assert logged == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-5)
         predicted = make_trainer().predict(model, data)
