@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.bases.noise import Placed
+from lightning_flows.bases.noise import Placed, occurrences
 from lightning_flows.errors import DataError
 from lightning_flows.metrics import auroc, stump_accuracy
 
@@ -207,10 +207,10 @@ def _equally_many(prefix: str, inside: Points, outside: Points) -> dict[str, Poi
 
 
 def _score(scene: Scene, name: str, start: int, stop: int) -> Result:
-    """Score some points, each with noise of its own; keys are `<kind>/<set>`."""
+    """Score some points, with the noise of the whole set; keys are `<kind>/<set>`."""
     x, context = scene.batch(start, stop)
     module = scene.module
-    with Placed(torch.arange(start, stop)):
+    with Placed(occurrences(scene.points.x)[start:stop]):
         found = {f"log_prob/{name}": module.log_prob(x, *context)}
         maps = [getattr(module, method, None) for method in ("encode", "decode")]
         decoded = maps[1](maps[0](x, *context), *context) if all(map(callable, maps)) else None

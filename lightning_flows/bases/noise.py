@@ -45,6 +45,7 @@ __all__ = [
     "Reproducible",
     "Resampled",
     "normal_noise",
+    "occurrences",
     "uniform_noise",
 ]
 
@@ -179,6 +180,14 @@ class Resampled:
         _current.index, _current.places = self.before
 
 
+def occurrences(x: Tensor) -> Tensor:
+    """How often each row of x stands in x before, (batch,).
+
+    As places (`Placed`) of the pieces of x they give every row the noise it has in the whole.
+    """
+    return _earlier(_digests(x))
+
+
 def uniform_noise(shape: Sequence[int], like: Tensor) -> Tensor:
     """Numbers in [0, 1), (batch, *event), on the device and in the dtype of `like`."""
     keys = _current.keys
@@ -204,13 +213,13 @@ def _row_keys(x: Tensor, index: int | Tensor, places: Tensor | None) -> Tensor:
         index = index.to(x.device).long()
     keys = _hash((_digests(x) + index * _GOLDEN) & _WORD)
     if places is None or len(places) != len(x):
-        apart = _occurrences(keys)
+        apart = _earlier(keys)
     else:
-        apart = places.to(x.device).long() + 1  # none of them is as if it were alone
+        apart = places.to(x.device).long()
     return _hash((keys + apart * 0xC2B2AE35) & _WORD)
 
 
-def _occurrences(keys: Tensor) -> Tensor:
+def _earlier(keys: Tensor) -> Tensor:
     """How many equal keys stand before each, (n,)."""
     order = keys.argsort(stable=True)
     ranked = keys[order]

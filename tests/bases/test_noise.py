@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_flows.bases import Normal, Placed, Reproducible, Resampled
-from lightning_flows.bases.noise import Divided, normal_noise, uniform_noise
+from lightning_flows.bases.noise import Divided, normal_noise, occurrences, uniform_noise
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import Flow
 from lightning_flows.transforms import (
@@ -79,6 +79,12 @@ def test_of_equal_rows_the_first_is_as_if_it_were_alone():
     for row in (0, 1, 3):
         assert torch.equal(noise(x[row : row + 1], 4)[0, 0], found[row])
     assert torch.equal(noise(torch.tensor([[1], [1], [1], [9]]), 4)[0, :3], found[[0, 2, 5]])
+    assert occurrences(x).tolist() == [0, 0, 1, 0, 1, 2]
+    pieces = []
+    for places in occurrences(x).split(2):
+        with Placed(places):
+            pieces.append(noise(x[2 * len(pieces) :][:2], 4)[0])
+    assert torch.equal(torch.cat(pieces), found)
 
 
 @pytest.mark.parametrize("placed", [False, True])
