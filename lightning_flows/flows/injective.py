@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.starting import Starting
 from lightning_flows.bases.support import REAL, log_prob_inside
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
@@ -147,11 +148,13 @@ class InjectiveFlow(Density):
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.embed(self.prior.draw(n, context, temperature))
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
         self.check(x, context)
-        if isinstance(self.prior, Flow):
-            self.prior.initialise(self.project(x), context)
+        with Starting():  # not by log_prob: the volume calls the decoder under torch.func
+            u = self.project(x)
+            self.prior.log_prob(u, context)
+            self.embed(u)
 
 
 class PaddedFlow(InjectiveFlow):
@@ -218,10 +221,6 @@ class PaddedFlow(InjectiveFlow):
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
         x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
         return x
-
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        self.ambient.initialise(x)
-        super().initialise(x, context)
 
 
 def _entries(ambient: Transform, generator: torch.Generator) -> Tensor:

@@ -89,11 +89,6 @@ class Funnel(Transform):
         x_a, contribution = self.bijection.decode(z, self._seen(x_b, context))
         return torch.cat([x_a, x_b], 1), contribution + log_p
 
-    @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        x_a, x_b = x.split(self.sizes, 1)
-        self.bijection.initialise(x_a, self._seen(x_b, context))
-
     def _seen(self, x_b: Tensor, context: Tensor | None) -> Tensor | None:
         if self.bijection.context_shape is None:
             return None
