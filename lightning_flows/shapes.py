@@ -1,30 +1,59 @@
 """Shapes as a contract: what is checked at every public door, and how it is said."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 
-__all__ = ["Shape", "as_shape", "check_batch", "join", "joined_shape", "size", "sum_event"]
+__all__ = [
+    "Shape",
+    "as_features",
+    "as_shape",
+    "check_batch",
+    "join",
+    "joined_shape",
+    "size",
+    "sum_event",
+]
 
 Shape = tuple[int, ...]
 
 
 def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
-    """Turn `2`, `[1, 28, 28]` or a `torch.Size` into a tuple of positive integers.
+    """Turn `2`, `[1, 28, 28]`, a `torch.Size` or NumPy's integers into positive integers.
 
     Raises:
         ShapeError: an entry is not a positive integer.
     """
-    entries = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not entries or any(not isinstance(n, int) or n < 1 for n in entries):
+    entries = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    if not entries or any(not isinstance(n, SupportsIndex) or index(n) < 1 for n in entries):
         raise ShapeError(
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
-    return tuple(int(n) for n in entries)
+    return tuple(index(n) for n in entries)
+
+
+def as_features(shape: Sequence[int] | int, what: str) -> int:
+    """Number of entries of a vector, from `4` or `(4,)`.
+
+    Args:
+        shape: shape of one data point, or its number of entries.
+        what: name of what takes vectors only.
+
+    Raises:
+        ShapeError: events are no vectors.
+    """
+    shape = as_shape(shape)
+    if len(shape) != 1:
+        raise ShapeError(
+            f"event_shape is {shape}; {what} takes vectors, (features,): put Reshape before it."
+        )
+    return shape[0]
 
 
 def size(shape: Shape) -> int:

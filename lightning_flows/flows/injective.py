@@ -1,5 +1,6 @@
 """Injective flows: fewer latents than data dimensions."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
 from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.recipe import factory_target
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
 
@@ -38,7 +40,7 @@ class InjectiveFlow(Density):
 
     Raises:
         ConfigError: d is not between 1 and D - 1, or D where `full` dimension is possible.
-        ShapeError: the prior does not live on all reals.
+        ShapeError: the prior has another shape, or does not live on all reals.
     """
 
     full = False
@@ -61,15 +63,21 @@ class InjectiveFlow(Density):
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
         prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
-        self.prior = (
-            prior((d,))
-            if context_shape is None
-            else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
-        )
-        if self.prior.support != REAL:
+        conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
+        takes = inspect.signature(factory_target(prior)).parameters.values()
+        if conditioned and not any(
+            p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
+        ):
+            raise ConfigError(
+                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                "conditioned, so accepted are densities that take one, such as RealNVP."
+            )
+        self.prior = prior((d,), **conditioned)
+        if self.prior.event_shape != (d,) or self.prior.support != REAL:
             raise ShapeError(
-                f"prior {type(self.prior).__name__} lives on {self.prior.support}; coordinates on "
-                "the manifold are any reals, so accepted are densities on all reals."
+                f"prior {type(self.prior).__name__} scores events of shape "
+                f"{self.prior.event_shape} in {self.prior.support}; accepted are densities of the "
+                f"manifold's coordinates, which have shape {(d,)} and lie in {REAL}."
             )
         self.manifold_shape: Shape = (d,)
         self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
