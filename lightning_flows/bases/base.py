@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from lightning_flows.bases.starting import Starting
 from lightning_flows.bases.support import REAL, Support
 from lightning_flows.errors import ShapeError
 from lightning_flows.recipe import Recorded
@@ -87,6 +88,21 @@ class Density(Recorded, nn.Module):
     def distribution(self, context: Tensor | None = None) -> DensityDistribution:
         """The density as a `torch.distributions.Distribution`, for one batch of contexts."""
         return DensityDistribution(self, context)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training.
+
+        Every layer is reached that scoring the batch reaches: in bases and priors, in densities of
+        what layers drop or add, in inverses. What has been set before stays.
+
+        Args:
+            x: data, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+        """
+        self.check(x, context)
+        with Starting():
+            self.log_prob(x, context)
 
     def check(self, x: Tensor, context: Tensor | None) -> None:
         """Refuse points and contexts of the wrong shape, or of different numbers.

@@ -248,8 +248,7 @@ class FlowModule(Recorded, L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if not self._initialised:
             x, context = self.unpack(batch)
-            if hasattr(self.flow, "initialise"):
-                self.flow.initialise(self.to_model_space(x)[0], context)
+            self.flow.initialise(self.to_model_space(x)[0], context)
             self._initialised = True
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

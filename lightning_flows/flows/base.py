@@ -110,11 +110,6 @@ class Flow(Density):
         x, contribution = self.transform.decode(z, context)
         return x, log_prob + contribution
 
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
-        self.check(x, context)
-        self.transform.initialise(x, context)
-
     def _noise_of(self, x: Tensor) -> Reproducible:
         """One key for all layers: data is the same to the last bit wherever it is scored."""
         return Reproducible(x, not (self.training or self.exact))

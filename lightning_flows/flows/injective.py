@@ -1,5 +1,6 @@
 """Injective flows: fewer latents than data dimensions."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.starting import Starting
 from lightning_flows.bases.support import REAL, log_prob_inside
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
@@ -16,6 +18,7 @@ from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
 from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.recipe import factory_target
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
 
@@ -37,7 +40,7 @@ class InjectiveFlow(Density):
 
     Raises:
         ConfigError: d is not between 1 and D - 1, or D where `full` dimension is possible.
-        ShapeError: the prior does not live on all reals.
+        ShapeError: the prior has another shape, or does not live on all reals.
     """
 
     full = False
@@ -60,15 +63,21 @@ class InjectiveFlow(Density):
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
         prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
-        self.prior = (
-            prior((d,))
-            if context_shape is None
-            else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
-        )
-        if self.prior.support != REAL:
+        conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
+        takes = inspect.signature(factory_target(prior)).parameters.values()
+        if conditioned and not any(
+            p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
+        ):
+            raise ConfigError(
+                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                "conditioned, so accepted are densities that take one, such as RealNVP."
+            )
+        self.prior = prior((d,), **conditioned)
+        if self.prior.event_shape != (d,) or self.prior.support != REAL:
             raise ShapeError(
-                f"prior {type(self.prior).__name__} lives on {self.prior.support}; coordinates on "
-                "the manifold are any reals, so accepted are densities on all reals."
+                f"prior {type(self.prior).__name__} scores events of shape "
+                f"{self.prior.event_shape} in {self.prior.support}; accepted are densities of the "
+                f"manifold's coordinates, which have shape {(d,)} and lie in {REAL}."
             )
         self.manifold_shape: Shape = (d,)
         self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
@@ -148,11 +157,13 @@ class InjectiveFlow(Density):
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.embed(self.prior.draw(n, context, temperature))
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
         self.check(x, context)
-        if isinstance(self.prior, Flow):
-            self.prior.initialise(self.project(x), context)
+        with Starting():  # not by log_prob: the volume calls the decoder under torch.func
+            u = self.project(x)
+            self.prior.log_prob(u, context)
+            self.embed(u)
 
 
 class PaddedFlow(InjectiveFlow):
@@ -219,10 +230,6 @@ class PaddedFlow(InjectiveFlow):
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
         x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
         return x
-
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        self.ambient.initialise(x)
-        super().initialise(x, context)
 
 
 def _entries(ambient: Transform, generator: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.noise import FromGlobalState, Reproducible
+from lightning_flows.bases.starting import Starting
 from lightning_flows.bases.support import (
     POSITIVE,
     REAL,
@@ -113,8 +114,11 @@ class Transform(Recorded, nn.Module):
         share = contribution / size(self.latent_shape)
         return z, share.reshape(-1, *[1] * len(self.latent_shape)).expand(z.shape)
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set parameters from a batch of data, where the transform asks for it (ActNorm)."""
+        """Set parameters from a batch of data in every layer that asks for it (ActNorm)."""
+        with Starting():
+            self.encode(x, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Same as `encode`, so that module hooks and wrappers see the call."""
