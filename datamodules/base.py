@@ -7,7 +7,6 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -215,12 +214,10 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
     )
     for place, part in enumerate(parts):
         if isinstance(part, Standardise) and not part.fitted:
-            part.fit(_through(parts[:place], piece) for piece in torch.split(x, _PIECE))
+            # a chain of their own: noise is then a hash of whole events, as in the whole chain
+            before = Chain(parts[:place]).eval() if place else None
+            part.fit(
+                piece if before is None else before.encode(piece)[0]
+                for piece in torch.split(x, _PIECE)
+            )
     preprocess.train(was_training)
-
-
-def _through(parts: Sequence[Transform], x: Tensor) -> Tensor:
-    with Reproducible(x):  # the noise that the whole chain would draw
-        for part in parts:
-            x, _ = part.encode(x)
-    return x
