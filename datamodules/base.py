@@ -7,7 +7,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.noise import Placed, Reproducible
+from lightning_flows.bases.noise import Placed
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -215,7 +215,9 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
     )
     for place, part in enumerate(parts):
         if isinstance(part, Standardise) and not part.fitted:
-            part.fit(_through(parts[:place], *rows) for rows in _pieces(x))
+            # a chain of their own: noise is then a hash of whole events, as in the whole chain
+            before = Chain(parts[:place]).eval() if place else None
+            part.fit(_through(before, *rows) for rows in _pieces(x))
     preprocess.train(was_training)
 
 
@@ -224,8 +226,8 @@ def _pieces(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(x.split(_PIECE), torch.arange(len(x)).split(_PIECE), strict=True)
 
 
-def _through(parts: Sequence[Transform], x: Tensor, places: Tensor) -> Tensor:
-    with Reproducible(x), Placed(places):  # the noise that the whole chain would draw
-        for part in parts:
-            x, _ = part.encode(x)
-    return x
+def _through(before: Transform | None, x: Tensor, places: Tensor) -> Tensor:
+    if before is None:
+        return x
+    with Placed(places):
+        return before.encode(x)[0]
