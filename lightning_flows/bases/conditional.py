@@ -9,7 +9,7 @@ from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob_each
 from lightning_flows.bases.support import REAL, Support
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_positive
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import as_shape, size, sum_event
@@ -98,8 +98,7 @@ class ConditionalNormal(Parametrised):
         bound: float = 7.0,
     ) -> None:
         super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bound = bound
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
-from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
@@ -196,6 +196,7 @@ class FlowModule(Recorded, L.LightningModule):
         self.flow.compile()
 
     def on_train_start(self) -> None:
+        check_optimizers(self.trainer.optimizers)
         if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
@@ -230,7 +231,10 @@ class FlowModule(Recorded, L.LightningModule):
         return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(self.flow.parameters())
+        parameters = [*self.flow.parameters()]
+        if not parameters:
+            raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
+        optimizer = self._optimizer(parameters)
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_positive
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import POSITIVE, UNIT, Support, Transform
@@ -76,8 +76,7 @@ class LeakyReLU(Transform):
 
     def __init__(self, event_shape: Sequence[int] | int, slope: float = 0.1) -> None:
         super().__init__(event_shape)
-        if not slope > 0:
-            raise ConfigError(f"slope is {slope}; accepted are positive numbers.")
+        check_positive(slope=slope)
         self.slope = slope
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
