@@ -16,6 +16,7 @@ __all__ = [
     "DivergenceError",
     "FlowError",
     "ShapeError",
+    "check_finite",
     "check_from_zero",
     "check_least",
     "check_name",
@@ -90,6 +91,17 @@ def check_from_zero(**options: float | None) -> None:
     for name, value in options.items():
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
+
+
+def check_finite(**options: float) -> None:
+    """Refuse numbers that are infinite or NaN.
+
+    Raises:
+        ConfigError: names the first one that is refused.
+    """
+    for name, value in options.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value}; accepted are finite numbers.")
 
 
 def check_name(**options: str) -> None:
