@@ -63,6 +63,7 @@ class FlowDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         check_least(1, batch_size=batch_size)
+        check_least(0, seed=seed)
         if conditional and label_names is None:
             raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
         self.event_shape: Shape = as_shape(event_shape)

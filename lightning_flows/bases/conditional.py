@@ -9,7 +9,7 @@ from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob_each
 from lightning_flows.bases.support import REAL, Support, log_prob_inside
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_positive
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import as_shape, size, sum_event
@@ -97,8 +97,7 @@ class Scaled(Parametrised):
         bound: float = 20.0,
     ) -> None:
         super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bound = bound
 
     def parameters_at(self, n: int, context: Tensor | None) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import uniform_noise
 from lightning_flows.bases.support import Support, log_prob_inside
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_finite
 from lightning_flows.shapes import size
 
 __all__ = ["Uniform"]
@@ -32,6 +32,7 @@ class Uniform(Density):
     def __init__(
         self, event_shape: Sequence[int] | int, *, low: float = 0.0, high: float = 1.0
     ) -> None:
+        check_finite(low=low, high=high)
         if not low < high:
             raise ConfigError(f"low is {low} and high is {high}; low must be smaller.")
         super().__init__(event_shape, support=Support(float(low), float(high)))

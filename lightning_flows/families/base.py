@@ -21,7 +21,7 @@ from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.arguments import check_factories, flow_of
-from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
@@ -242,6 +242,7 @@ class FlowModule(Recorded, L.LightningModule):
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
 
     def on_train_start(self) -> None:
+        check_optimizers(self.trainer.optimizers)
         if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
@@ -276,7 +277,10 @@ class FlowModule(Recorded, L.LightningModule):
             return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(self.flow.parameters())
+        parameters = [*self.flow.parameters()]
+        if not parameters:
+            raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
+        optimizer = self._optimizer(parameters)
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer)

@@ -7,7 +7,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_from_zero, check_least
 from lightning_flows.families.arguments import refuse_manifold
 from lightning_flows.families.base import FlowFactory, FlowModule
 from lightning_flows.jacobians import squared_norm
@@ -64,11 +64,8 @@ class DensityFlow(FlowModule):
             compile=compile,
         )
         refuse_manifold(self, self.flow)
-        for name, value in (("tikhonov", tikhonov), ("noise", noise)):
-            if not value >= 0:
-                raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
-        if probes is not None and probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are None and positive integers.")
+        check_from_zero(tikhonov=tikhonov, noise=noise)
+        check_least(1, probes=probes)
         self.tikhonov = tikhonov
         self.probes = probes
         self.noise = noise

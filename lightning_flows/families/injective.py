@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_from_zero, check_positive
 from lightning_flows.families.arguments import check_parts, require_manifold
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
@@ -119,13 +119,10 @@ class InjectiveModule(FlowModule):
             compile=compile,
         )
         require_manifold(self, self.flow)
-        for name, value in (("beta", beta), ("residual", residual), ("target", target)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value}; accepted are positive numbers.")
+        check_positive(beta=beta, residual=residual, target=target)
+        check_from_zero(noise=noise)
         if residual is not None and target is not None:
             raise ConfigError("residual and target are both given; each of them decides about β.")
-        if not noise >= 0:
-            raise ConfigError(f"noise is {noise}; accepted are numbers from 0 up.")
         start, end = warmup
         if not 0 <= start <= end:
             raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases.noise import normal_noise
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least, check_positive
 from lightning_flows.jacobians.conjugate_gradients import conjugate_gradients
 from lightning_flows.jacobians.products import cotangents, jacobian, tangents
 from lightning_flows.jacobians.volume import (
@@ -58,10 +58,8 @@ class StochasticVolume(Volume):
         direct: int = DIRECT,
         tolerance: float = 1e-4,
     ) -> None:
-        if probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are positive integers.")
-        if not tolerance > 0:
-            raise ConfigError(f"tolerance is {tolerance}; accepted are positive numbers.")
+        check_least(1, probes=probes)
+        check_positive(tolerance=tolerance)
         self.probes = probes
         self.chunk_size = check_chunk_size(chunk_size)
         self.direct = direct

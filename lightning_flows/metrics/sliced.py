@@ -1,5 +1,6 @@
 """The sliced Wasserstein distance."""
 
+import math
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class SlicedWasserstein(TwoSampleMetric):
 
 
 def _check(directions: int, p: float) -> None:
-    if directions < 1 or not p >= 1:
+    if directions < 1 or not 1 <= p < math.inf:
         raise ConfigError(
             f"directions is {directions} and p is {p}; accepted are positive integers, and "
             "numbers from 1 up."

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ConfigError, ShapeError, check_least
 from lightning_flows.shapes import Shape
 
 __all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "check_net", "make_net", "zero"]
@@ -44,6 +44,9 @@ class MLP(nn.Module):
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         zero_last: start with an output of zero, so that a transform starts as the identity.
+
+    Raises:
+        ConfigError: a width that is not positive.
     """
 
     constant: nn.Parameter | None
@@ -58,6 +61,7 @@ class MLP(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         self.out_features = out_features
         if in_features == 0:
             self.constant = nn.Parameter(torch.zeros(out_features))
@@ -91,7 +95,7 @@ class ResidualMLP(nn.Module):
         zero_last: start with an output of zero, so that a transform starts as the identity.
 
     Raises:
-        ConfigError: blocks of different width, or none.
+        ConfigError: blocks of different width, none, or a width that is not positive.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class ResidualMLP(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         if len(set(hidden)) != 1:
             raise ConfigError(f"hidden is {list(hidden)}; residual blocks need one common width.")
         width = hidden[0]

@@ -11,7 +11,7 @@ from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import Reproducible, uniform_noise
 from lightning_flows.bases.normal import normal_log_prob
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.shapes import as_shape, check_batch, size
 from lightning_flows.transforms.base import REAL, UNIT, Support, Transform
 
@@ -42,8 +42,7 @@ class Dequantise(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int, levels: int | None) -> None:
-        if levels is not None and levels < 2:
-            raise ConfigError(f"Dequantise needs at least 2 levels; levels is {levels}.")
+        check_least(2, levels=levels)
         super().__init__(
             event_shape,
             kind="generative surjection",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_positive
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import POSITIVE, UNIT, Support, Transform
@@ -49,8 +49,7 @@ class ElementwiseAffine(Transform):
         bound: float = 20.0,
     ) -> None:
         super().__init__(event_shape, context_shape=context_shape)
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bound = bound
         inputs = 0 if self.context_shape is None else size(self.context_shape)
         self.net = MLP(inputs, 2 * size(self.event_shape), hidden=hidden, zero_last=True)
@@ -88,8 +87,7 @@ class LeakyReLU(Transform):
 
     def __init__(self, event_shape: Sequence[int] | int, slope: float = 0.1) -> None:
         super().__init__(event_shape)
-        if not slope > 0:
-            raise ConfigError(f"slope is {slope}; accepted are positive numbers.")
+        check_positive(slope=slope)
         self.slope = slope
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_positive
 
 __all__ = ["RationalQuadratic"]
 
@@ -32,8 +32,7 @@ class RationalQuadratic:
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         if not 2 <= bins <= int(0.5 / MIN_BIN):
             raise ConfigError(f"bins is {bins}; accepted are 2 to {int(0.5 / MIN_BIN)}.")
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bins = bins
         self.bound = bound
         self.size = 3 * bins - 1  # widths, heights, inner slopes
