@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_least, check_name
 
 from .isolation import evaluation, seeded
 from .points import Points, fixed_points, image_scale, training_points
@@ -75,7 +75,7 @@ class FlowCallback(Callback):
     `test.png`.
 
     Args:
-        name: folder of the files, and name of the images in loggers.
+        name: folder of the files below images/, and name of the images in loggers.
         points: number of fixed points to take from the data set.
         every_n_epochs: how often to draw; 0 draws at the end of fit only.
         seed: starting point of all random numbers.
@@ -87,13 +87,9 @@ class FlowCallback(Callback):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, *, points: int, every_n_epochs: int = 1, seed: int = 0) -> None:
-        least = {"points": (points, 1), "every_n_epochs": (every_n_epochs, 0), "seed": (seed, 0)}
-        for option, (value, lowest) in least.items():
-            if value < lowest:
-                raise ConfigError(
-                    f"{type(self).__name__} got {value} for {option}; accepted are integers from "
-                    f"{lowest} up."
-                )
+        check_name(name=name)
+        check_least(1, points=points)
+        check_least(0, every_n_epochs=every_n_epochs, seed=seed)
         self.name = name
         self.points = points
         self.every_n_epochs = every_n_epochs

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ConfigError, ShapeError, check_least
+from lightning_flows.errors import ShapeError, check_from_zero, check_least
 from lightning_flows.plots.canvas import limits
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
@@ -48,8 +48,7 @@ class DensityPlot(FlowCallback):
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
         check_least(2, resolution=resolution)
-        if not margin >= 0:
-            raise ConfigError(f"margin is {margin}; accepted are numbers from 0 up.")
+        check_from_zero(margin=margin)
         self.resolution = resolution
         self.margin = margin
 

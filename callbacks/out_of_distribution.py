@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
+from lightning_flows.bases.noise import Placed, occurrences
 from lightning_flows.errors import DataError
 from lightning_flows.metrics import auroc, stump_accuracy
 
@@ -206,12 +207,14 @@ def _equally_many(prefix: str, inside: Points, outside: Points) -> dict[str, Poi
 
 
 def _score(scene: Scene, name: str, start: int, stop: int) -> Result:
-    """Score some points; keys are `<kind>/<set>`."""
+    """Score some points, with the noise of the whole set; keys are `<kind>/<set>`."""
     x, context = scene.batch(start, stop)
     module = scene.module
-    found = {f"log_prob/{name}": module.log_prob(x, *context)}
-    if all(callable(getattr(module, method, None)) for method in ("encode", "decode")):
-        decoded = module.decode(module.encode(x, *context), *context)
+    with Placed(occurrences(scene.points.x)[start:stop]):
+        found = {f"log_prob/{name}": module.log_prob(x, *context)}
+        maps = [getattr(module, method, None) for method in ("encode", "decode")]
+        decoded = maps[1](maps[0](x, *context), *context) if all(map(callable, maps)) else None
+    if decoded is not None:
         x = x.to(torch.promote_types(decoded.dtype, torch.float32))
         found[f"reconstruction/{name}"] = (x - decoded).flatten(1).square().sum(1)
         found[f"norm/{name}"] = x.flatten(1).square().sum(1)

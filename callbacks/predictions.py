@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_flows.errors import check_name
+
 __all__ = ["PredictionWriter"]
 
 
@@ -21,11 +23,15 @@ class PredictionWriter(Callback):
     Args:
         filename: name of the file in the run's folder.
 
+    Raises:
+        ConfigError: the name is a path.
+
     Attributes:
         path: where the last predictions were written, on rank 0.
     """
 
     def __init__(self, filename: str = "predictions.npz") -> None:
+        check_name(filename=filename)
         self.filename = filename
         self.path: Path | None = None
         self._batches: list[dict[str, Tensor]] = []

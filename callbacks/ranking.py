@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_flows.bases.noise import Placed
 from lightning_flows.errors import ConfigError, check_least
 
 from .isolation import evaluation
@@ -96,7 +97,9 @@ class ContributionRanking(Callback):
         module: Any = pl_module
         with evaluation(module):
             x, context = module.unpack(batch)
-            y = module.to_model_space(x)[0]
+            places = (self._rows + torch.arange(len(x))) * trainer.world_size + trainer.global_rank
+            with Placed(places):  # by which equal rows of different batches get noise of their own
+                y = module.to_model_space(x)[0]
             total = module.flow.contributions(y, self._split, context).sum(0)
         self._sum = total if self._sum is None else self._sum + total
         self._rows += len(x)

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_from_zero
 
 from .base import FlowCallback, Result, Scene, Task, as_points, chunks, joined
 from .writer import Drawing
@@ -40,8 +40,7 @@ class SampleGrid(FlowCallback):
         name: str = "samples",
     ) -> None:
         super().__init__(name, points=n, every_n_epochs=every_n_epochs, seed=seed)
-        if not temperature >= 0:
-            raise ConfigError(f"temperature is {temperature}; accepted are numbers from 0 up.")
+        check_from_zero(temperature=temperature)
         self.n = n
         self.temperature = temperature
 

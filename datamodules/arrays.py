@@ -7,10 +7,20 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.chain import Chain
+from lightning_flows.transforms.dequantise import Dequantise
 from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.surjections import OnEntries
 
 from .base import FlowDataModule, Splits, split_indices
-from .columns import in_one_precision, with_categories_of_training, without_redundant
+from .columns import (
+    check_integers,
+    in_one_precision,
+    warn_of_repeated,
+    with_categories_of_training,
+    without_redundant,
+)
 from .files import Table, as_table, read_tables
 
 __all__ = ["Arrays"]
@@ -36,9 +46,14 @@ class Arrays(FlowDataModule):
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories, text or numbers. They become
             numbers from 0 up, are not standardised, and need a `MixedFlow` with `classes`.
-        redundant: what happens to columns of a table that are constant or equal an earlier one,
-            so that no density of full dimension exists: refuse them, drop them, or keep them for
-            a flow that learns a manifold (constant ones only if not standardised).
+        dequantise: names or positions of columns of whole numbers, which have no density; true for
+            all columns, or for the pixels of images. A whole number k becomes uniform on
+            [k, k + 1) in `preprocess`, and log-densities are lower bounds of the log-probability
+            of the whole numbers. Samples are whole numbers again.
+        redundant: what happens to columns of a table that are constant, equal an earlier one, or
+            are a linear function of earlier ones, so that no density of full dimension exists:
+            refuse them, drop them, or keep them for a flow that learns a manifold (constant ones
+            only if not standardised, or with minimum_scale).
         validation: share of the rows to validate on, where no validation data is given.
         test: share of the rows to test on, where no test data is given.
         standardise: preprocess to zero mean and unit variance.
@@ -68,6 +83,7 @@ class Arrays(FlowDataModule):
         key: str | None = None,
         columns: list[int | str] | None = None,
         categorical: list[int | str] | None = None,
+        dequantise: list[int | str] | bool = False,
         redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
@@ -84,6 +100,7 @@ class Arrays(FlowDataModule):
         if redundant not in ("refuse", "drop", "keep"):
             raise ConfigError(f"redundant is {redundant!r}; accepted are refuse, drop and keep.")
         options: dict[str, Any] = {"columns": columns, "categorical": categorical or ()}
+        options["dequantise"] = dequantise
         if path is not None:
             tables = read_tables(path, key=key, **options)
         else:
@@ -92,13 +109,18 @@ class Arrays(FlowDataModule):
             if file is not None:
                 tables[split] = read_tables(file, key=key, **options)["train"]
         tables = without_redundant(with_categories_of_training(tables), redundant)
-        event_shape = tuple(tables["train"].values.shape[1:])
-        names, categories = tables["train"].names, tables["train"].categories
+        check_integers(tables)
+        train = tables["train"]
+        event_shape = tuple(train.values.shape[1:])
+        names, categories = train.names, train.categories
         places = [place for place, name in enumerate(names) if name in categories]
-        preprocess: Standardise | None = None
-        if standardise and len(places) < max(len(names), 1):
-            preprocess = Standardise(event_shape, minimum_scale=minimum_scale, untouched=places)
-        tables = in_one_precision(tables, centred=preprocess is not None)
+        parts = _dequantising(train)
+        centred = standardise and len(places) < max(len(names), 1)
+        if centred:
+            parts += [Standardise(event_shape, minimum_scale=minimum_scale, untouched=places)]
+        preprocess = Chain(parts) if len(parts) > 1 else parts[0] if parts else None
+        tables = in_one_precision(tables, centred=centred)
+        warn_of_repeated(train)
         super().__init__(
             event_shape,
             preprocess=preprocess,
@@ -109,7 +131,7 @@ class Arrays(FlowDataModule):
         self.column_names = names or None
         self.categories = {names[place]: categories[names[place]] for place in places}
         self.classes = tuple(len(categories.get(name, ())) for name in names) if places else ()
-        self._refuses_constant = preprocess is not None and minimum_scale == 0
+        self._refuses_constant = centred and minimum_scale == 0
         self._tables = tables
         self._shares = {"val": validation, "test": test}
 
@@ -144,6 +166,17 @@ def _tables_in_memory(data: Any, options: dict[str, Any]) -> dict[str, Table]:
             "val and test."
         )
     return {name: as_table(part, f"data[{name!r}]", **options) for name, part in data.items()}
+
+
+def _dequantising(table: Table) -> list[Transform]:
+    """The part of the preprocessing that makes whole numbers continuous, where there are some."""
+    if not table.integers:
+        return []
+    event_shape = tuple(table.values.shape[1:])
+    places = [place for place, name in enumerate(table.names) if name in table.integers]
+    if len(places) == len(table.names):
+        return [Dequantise(event_shape, None)]
+    return [OnEntries(event_shape, places, Dequantise(len(places), None))]
 
 
 def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:

@@ -1,12 +1,13 @@
 """What all data modules share: splits in memory, preprocessing, loaders, checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from lightning_flows.bases.noise import Placed
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -62,6 +63,7 @@ class FlowDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         check_least(1, batch_size=batch_size)
+        check_least(0, seed=seed)
         if conditional and label_names is None:
             raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
         self.event_shape: Shape = as_shape(event_shape)
@@ -214,11 +216,19 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
     )
     for place, part in enumerate(parts):
         if isinstance(part, Standardise) and not part.fitted:
-            part.fit(_through(parts[:place], piece) for piece in torch.split(x, _PIECE))
+            # a chain of their own: noise is then a hash of whole events, as in the whole chain
+            before = Chain(parts[:place]).eval() if place else None
+            part.fit(_through(before, *rows) for rows in _pieces(x))
     preprocess.train(was_training)
 
 
-def _through(parts: Sequence[Transform], x: Tensor) -> Tensor:
-    for part in parts:
-        x, _ = part.encode(x)
-    return x
+def _pieces(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and their places, by which equal rows get noise of their own."""
+    return zip(x.split(_PIECE), torch.arange(len(x)).split(_PIECE), strict=True)
+
+
+def _through(before: Transform | None, x: Tensor, places: Tensor) -> Tensor:
+    if before is None:
+        return x
+    with Placed(places):
+        return before.encode(x)[0]

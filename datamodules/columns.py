@@ -1,6 +1,5 @@
 """What tables of one data set share: categories, columns, and the precision of their numbers."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -9,10 +8,19 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_flows.errors import DataError
 
 from .categories import renumbered
+from .degenerate import listed, redundant, repeated
 from .files import Table
 from .precision import needs_float64
 
-__all__ = ["in_one_precision", "with_categories_of_training", "without_redundant"]
+__all__ = [
+    "check_integers",
+    "in_one_precision",
+    "warn_of_repeated",
+    "with_categories_of_training",
+    "without_redundant",
+]
+
+_ROOM = 2.0**13  # float32 has ten bits left for noise on whole numbers up to here
 
 
 def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
@@ -45,7 +53,11 @@ def in_one_precision(tables: dict[str, Table], *, centred: bool) -> dict[str, Ta
         DataError: values that are not centred and too large for the default type.
     """
     dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
-    losing = [split for split, table in tables.items() if needs_float64(table.values)]
+    losing = [
+        split
+        for split, table in tables.items()
+        if needs_float64(table.values) or (table.integers and table.values.abs().max() > _ROOM)
+    ]
     if losing and dtype != torch.float64 and centred:
         dtype = torch.float64
     elif losing and dtype != torch.float64:
@@ -71,41 +83,79 @@ def _losing(table: Table) -> str:
     return f", in {'column' if len(found) == 1 else 'columns'} {listed(found)}" if found else ""
 
 
-def listed(reasons: Sequence[str]) -> str:
-    """The first eight of them, and how many there are besides."""
-    more = f" and {len(reasons) - 8} more" if len(reasons) > 8 else ""
-    return f"{', '.join(reasons[:8])}{more}"
+def check_integers(tables: dict[str, Table]) -> None:
+    """Refuse columns that are to be dequantised and do not hold whole numbers.
+
+    Raises:
+        DataError: names the split, the columns and the first value that is none.
+    """
+    for split, table in tables.items():
+        if not table.integers:
+            continue
+        places = [i for i, name in enumerate(table.names) if name in table.integers]
+        values = table.values[:, places] if table.names else table.values
+        broken = (values != values.round()).flatten(1).any(0).nonzero().flatten().tolist()
+        if broken:
+            where = [table.names[places[i]] for i in broken] if table.names else []
+            raise DataError(
+                f"The {split} data holds values that are not whole numbers"
+                f"{f' in columns {listed(where)}' if where else ''}; dequantise takes whole "
+                "numbers alone."
+            )
+
+
+def warn_of_repeated(table: Table) -> None:
+    """Warn of columns, or pixels, whose repeated values leave the data without a density."""
+    if table.names:
+        places = [
+            i
+            for i, name in enumerate(table.names)
+            if name not in table.categories and name not in table.integers
+        ]
+        names = [f"column {name}" for name in table.names]
+        found = repeated(table.values, names, places, "rows")
+        whole = [table.names[i] for i, reason in found.items() if "whole numbers" in reason]
+        ways = [f"set dequantise to [{listed(whole)}]"] if whole else []
+        ways += ["name them in categorical, or leave them out with columns"]
+    elif table.integers:
+        return
+    else:
+        flat = table.values.flatten(1)
+        entries = flat[:, (flat != flat[0]).any(0)].reshape(-1, 1)  # a border is no matter
+        found = repeated(entries, ["the array"], [0], "places") if len(entries) else {}
+        ways = ["multiply them to whole numbers if need be, and set dequantise to true"]
+    if found:
+        rank_zero_warn(
+            f"The training data has no density, so that likelihoods can grow without bound: "
+            f"{listed(found.values())}; {', '.join(ways)}.",
+            stacklevel=4,
+        )
 
 
 def without_redundant(
-    tables: dict[str, Table], redundant: Literal["refuse", "drop", "keep"]
+    tables: dict[str, Table], treatment: Literal["refuse", "drop", "keep"]
 ) -> dict[str, Table]:
     """Refuse, drop or keep the columns that are redundant in the training table.
 
     Args:
         tables: "train", and maybe "val" and "test", which lose the same columns.
-        redundant: what to do; only tables with two dimensions are looked at.
+        treatment: what to do; only tables with two dimensions are looked at.
 
     Raises:
         DataError: redundant columns that are refused, or none left after dropping.
     """
     names = tables["train"].names
-    if redundant == "keep" or not names:
+    if treatment == "keep" or not names:
         return tables
-    found = _redundant(tables["train"])
+    train = tables["train"]
+    real = [i for i, name in enumerate(names) if name not in {*train.categories, *train.integers}]
+    found = redundant(train.values, names, real)
     if not found:
         return tables
-    if redundant == "refuse":
-        reasons = [
-            f"{names[place]} is constant"
-            if first is None
-            else f"{names[place]} equals {names[first]}"
-            for place, first in found.items()
-        ]
-        shown = ", ".join(reasons[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+    if treatment == "refuse":
         raise DataError(
-            f"The training data has redundant columns: {shown}; set redundant to drop, or to keep "
-            "for a flow that learns a manifold."
+            f"The training data has redundant columns: {listed(found.values())}; set redundant to "
+            "drop, or to keep for a flow that learns a manifold."
         )
     kept = [place for place in range(len(names)) if place not in found]
     if not kept:
@@ -122,18 +172,3 @@ def without_redundant(
         )
         for split, table in tables.items()
     }
-
-
-def _redundant(table: Table) -> dict[int, int | None]:
-    """Places of redundant columns, each with the place of its first like, None if constant."""
-    x = table.values
-    constant = (x.amax(0) == x.amin(0)).tolist()
-    _, kinds = torch.unique(x, dim=1, return_inverse=True)
-    first: dict[int, int] = {}
-    found: dict[int, int | None] = {}
-    for place, kind in enumerate(kinds.tolist()):
-        if constant[place]:
-            found[place] = None
-        elif first.setdefault(kind, place) != place:
-            found[place] = first[kind]
-    return found

@@ -1,23 +1,22 @@
 """Arrays and tables from files, checked and with the names of their columns."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import ConfigError, DataError, FlowError
 
 from .categories import Labels, number_categories, places_of
 from .precision import LARGEST, as_numbers
+from .readers import read_npy, read_npz, read_parquet, read_text
 
-__all__ = ["Table", "as_table", "read_tables"]
-
-_SPLITS = ("train", "val", "test")
+__all__ = ["Table", "as_table", "read_tables", "said"]
 
 
 class Table(NamedTuple):
@@ -27,11 +26,14 @@ class Table(NamedTuple):
         values: (rows, *event_shape), float64 where float32 might not hold them, else float32.
         names: names of the columns where there are two dimensions, else empty.
         categories: what the numbers in columns of categories stand for, by the column's name.
+        integers: names of the columns that are to be dequantised; for arrays that are no tables,
+            not empty if they are.
     """
 
     values: Tensor
     names: tuple[str, ...]
     categories: Mapping[str, Labels] = MappingProxyType({})
+    integers: tuple[str, ...] = ()
 
 
 def read_tables(
@@ -40,6 +42,7 @@ def read_tables(
     key: str | None,
     columns: Sequence[int | str] | None,
     categorical: Sequence[int | str] = (),
+    dequantise: Sequence[int | str] | bool = False,
 ) -> dict[str, Table]:
     """Read a file.
 
@@ -48,6 +51,7 @@ def read_tables(
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories.
+        dequantise: names or positions of columns of whole numbers, or whether all are.
 
     Returns:
         "train" alone, or the splits that an .npz file holds under their names.
@@ -57,31 +61,38 @@ def read_tables(
         ConfigError: a key or column that is not there.
     """
     file = Path(path)
-    readers = {
-        ".npy": _read_npy,
-        ".npz": _read_npz,
-        ".csv": _read_text,
-        ".tsv": _read_text,
-        ".parquet": _read_parquet,
+    readers: dict[str, Callable[[Path], Any]] = {
+        ".npy": read_npy,
+        ".npz": lambda file: read_npz(file, key),
+        ".csv": read_text,
+        ".tsv": read_text,
+        ".parquet": read_parquet,
     }
-    if file.suffix not in readers:
+    suffix = file.suffix.lower()
+    if suffix not in readers:
         raise DataError(f"{path} has an unknown extension; accepted are {', '.join(readers)}.")
-    if key is not None and file.suffix != ".npz":
+    if key is not None and suffix != ".npz":
         raise ConfigError(f"key is {key!r}, but only .npz files have keys; came {path}.")
     if not file.is_file():
         raise DataError(f"There is no file {path}.")
     try:
-        content = readers[file.suffix](file)
-    except (OSError, ValueError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    if file.suffix == ".npz":
-        content = _choose(content, key, path)
-    elif not isinstance(content, dict):
+        content = readers[suffix](file)
+    except FlowError:
+        raise
+    except Exception as error:  # a damaged file raises whatever numpy, pandas or pyarrow has
+        raise DataError(f"{path} cannot be read: {said(error)}.") from error
+    if suffix != ".npz":
         content = {"train": content}
     return {
-        name: as_table(array, path, columns=columns, categorical=categorical)
+        name: as_table(array, path, columns=columns, categorical=categorical, dequantise=dequantise)
         for name, array in content.items()
     }
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error's message, cut where it is long; its kind if it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return textwrap.shorten(lines[0], 160, placeholder=" ...").rstrip(".")
 
 
 def as_table(
@@ -90,6 +101,7 @@ def as_table(
     *,
     columns: Sequence[int | str] | None = None,
     categorical: Sequence[int | str] = (),
+    dequantise: Sequence[int | str] | bool = False,
 ) -> Table:
     """Check an array, a tensor or a data frame and turn it into numbers.
 
@@ -99,6 +111,7 @@ def as_table(
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories, text or numbers, which become
             numbers from 0 up in the order of the categories.
+        dequantise: names or positions of columns of whole numbers, or whether all others are.
 
     Raises:
         DataError: fewer than two dimensions, no rows, columns that are not numbers, or values
@@ -106,11 +119,14 @@ def as_table(
         ConfigError: a column that is not there.
     """
     names: tuple[str, ...] = ()
+    whole_names: tuple[str, ...] = ()
     labels: dict[str, Labels] = {}
     if categorical:
         data, labels = number_categories(data, owner, categorical)
     if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
-        names = tuple(map(str, data.columns))
+        if len(data) == 0:
+            raise DataError(f"{owner} is empty: its shape is {tuple(data.shape)}.")
+        names = whole_names = tuple(map(str, data.columns))
         text = [
             name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
         ]
@@ -118,8 +134,11 @@ def as_table(
             places = places_of(columns, names, owner)
             data, names = data.iloc[:, places], tuple(names[place] for place in places)
             text = [name for name in text if name in names]
+        if not names:
+            raise DataError(f"{owner} has no columns.")
         if text:
             raise DataError(f"{owner} has columns that are not numbers: {', '.join(text)}.")
+        _refuse_index(data, owner)
         values, columns = _joined([data.iloc[:, i] for i in range(len(names))], owner, names), None
     else:
         values = as_numbers(data, owner)
@@ -129,7 +148,8 @@ def as_table(
             "arrays."
         )
     if values.ndim == 2:
-        names = names or tuple(map(str, range(values.shape[1])))
+        if not names:
+            names = whole_names = tuple(map(str, range(values.shape[1])))
         if columns is not None:
             places = places_of(columns, names, owner)
             values, names = values[:, places], tuple(names[place] for place in places)
@@ -144,7 +164,42 @@ def as_table(
         raise DataError(
             f"{owner} holds NaN or infinite values, or some beyond {LARGEST:g}, first in {place}."
         )
-    return Table(values, names, {name: labels[name] for name in names if name in labels})
+    return Table(
+        values,
+        names,
+        {name: labels[name] for name in names if name in labels},
+        _integers(dequantise, names, whole_names, labels, owner),
+    )
+
+
+def _integers(
+    dequantise: Sequence[int | str] | bool,
+    names: Sequence[str],
+    whole_names: Sequence[str],
+    labels: Mapping[str, Labels],
+    owner: str,
+) -> tuple[str, ...]:
+    """Names of the columns to dequantise among those that are kept."""
+    if isinstance(dequantise, bool) or not dequantise:
+        real = tuple(name for name in names if name not in labels) if names else ("all",)
+        return real if dequantise else ()
+    if not names:
+        raise ConfigError(f"dequantise names columns, and {owner} is no table; set it to true.")
+    chosen = [whole_names[place] for place in places_of(dequantise, whole_names, owner)]
+    both = [name for name in chosen if name in labels]
+    if both:
+        raise ConfigError(f"Columns {', '.join(both)} are in dequantise and in categorical.")
+    return tuple(name for name in names if name in chosen)
+
+
+def _refuse_index(table: Any, owner: str) -> None:
+    """Refuse the row numbers that pandas writes, without a name, in front of a table."""
+    first = str(table.columns[0])
+    if first.startswith("Unnamed") and (table.iloc[:, 0] == range(len(table))).all():
+        raise DataError(
+            f"{owner} has a first column without a name that numbers the rows; leave it out with "
+            "columns, or write the table with index=False."
+        )
 
 
 def _joined(columns: Sequence[Any], owner: str, names: Sequence[str]) -> Tensor:
@@ -154,59 +209,5 @@ def _joined(columns: Sequence[Any], owner: str, names: Sequence[str]) -> Tensor:
         missing = column.isna().any()
         array = column.to_numpy(dtype=np.float64, na_value=np.nan) if missing else column.to_numpy()
         parts.append(as_numbers(array[:, None], owner, [name])[:, 0])
-    if not parts:
-        raise DataError(f"{owner} has no columns.")
     wide = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
     return torch.stack([part.to(wide) for part in parts], 1)
-
-
-def _choose(arrays: dict[str, Any], key: str | None, path: str) -> dict[str, Any]:
-    if key is not None and key in arrays:
-        return {"train": arrays[key]}
-    if key is None and "train" in arrays:
-        return {name: arrays[name] for name in _SPLITS if name in arrays}
-    if key is None and len(arrays) == 1:
-        return {"train": next(iter(arrays.values()))}
-    wanted = "Name one with key" if key is None else f"There is no {key!r}"
-    raise ConfigError(f"{path} holds the arrays {', '.join(arrays)}. {wanted}.")
-
-
-def _read_npy(file: Path) -> Any:
-    return np.load(file, allow_pickle=False)
-
-
-def _read_npz(file: Path) -> Any:
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _read_text(file: Path) -> Any:
-    import pandas as pd
-
-    separator = "\t" if file.suffix == ".tsv" else ","
-    head = pd.read_csv(file, sep=separator, comment="#", nrows=0, skipinitialspace=True)
-    named = not any(map(_is_number, head.columns))  # pandas makes repeated names unlike
-    return pd.read_csv(
-        file,
-        sep=separator,
-        comment="#",
-        header=0 if named else None,
-        skipinitialspace=True,
-    )
-
-
-def _read_parquet(file: Path) -> Any:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(file)
-    except ImportError as error:
-        raise DataError("Parquet files need pyarrow: pip install pyarrow.") from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -12,6 +12,9 @@ from lightning_flows.errors import DataError
 
 __all__ = ["read_idx"]
 
+_DEFLATED = 1032  # times that the best case of gzip's compression makes smaller
+_PIECE = 1 << 20  # bytes that are read at a time
+
 
 def read_idx(path: Path) -> Tensor:
     """Read an array of bytes: (n, height, width) for images, (n,) for labels, uint8.
@@ -23,16 +26,29 @@ def read_idx(path: Path) -> Tensor:
         DataError: neither file is there, or the file is damaged or holds something else.
     """
     packed = path.with_name(path.name + ".gz")
+    source = path if path.exists() else packed
     try:
-        content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+        size = source.stat().st_size
+        with path.open("rb") if source is path else gzip.open(packed) as stream:
+            # two zeros, the code of the type (8: unsigned bytes), the number of sides, the sides
+            head = stream.read(4)
+            sides = stream.read(4 * head[3]) if len(head) == 4 else b""
+            shape = [int.from_bytes(sides[at : at + 4], "big") for at in range(0, len(sides), 4)]
+            total = math.prod(shape)
+            whole = head[:3] == b"\0\0\x08" and 0 < len(sides) == 4 * head[3]
+            # no more than could be there, a byte beyond, and piece by piece
+            content = bytearray()
+            while whole and total <= _DEFLATED * size and len(content) <= total:
+                piece = stream.read(min(_PIECE, total + 1 - len(content)))
+                if not piece:
+                    break
+                content += piece
     except FileNotFoundError as error:
         raise DataError(f"There is neither {path} nor {packed.name} beside it.") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    # two zeros, the code of the type (8: unsigned bytes), the number of sides, the sides
-    sides = content[3] if len(content) > 3 else 0
-    start = 4 + 4 * sides
-    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
-    if content[:3] != b"\0\0\x08" or not sides or len(content) != start + math.prod(shape):
-        raise DataError(f"{path} is not an idx file of bytes, or it is cut off.")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+        raise DataError(f"{source} cannot be read: {error}.") from error
+    if not whole or len(content) != total:
+        raise DataError(f"{source} is not an idx file of bytes, or it is cut off.")
+    if total == 0:
+        raise DataError(f"{source} is empty: its shape is {tuple(shape)}.")
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape)

@@ -1,7 +1,7 @@
 """Images with integer pixels: the embedded digits, MNIST, Fashion-MNIST."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from lightning_flows.transforms.elementwise import Logit
 from lightning_flows.transforms.standardise import Standardise
 
 from .base import FlowDataModule, Splits, split_indices
+from .idx import read_idx
 
-__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "split_images"]
+__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "read_images", "split_images"]
 
 _NUMERALS = tuple("0123456789")
 
@@ -75,6 +76,21 @@ def split_images(x: Tensor, labels: Tensor, indices: Sequence[Tensor]) -> Splits
     """Cut images and labels into "train", "val" and "test"; a split without rows is left out."""
     splits = zip(("train", "val", "test"), indices, strict=True)
     return {name: (x[index], labels[index]) for name, index in splits if len(index)}
+
+
+def read_images(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
+    """Images (n, 1, height, width), uint8, and labels (n,), int64, from idx files.
+
+    Raises:
+        DataError: a file is missing or damaged, or they do not belong together.
+    """
+    x, y = read_idx(images), read_idx(labels)
+    if x.ndim != 3 or y.shape != x.shape[:1]:
+        raise DataError(
+            f"{images.name} and {labels.name} hold arrays of shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}; expected are (n, height, width) and (n,)."
+        )
+    return x[:, None], y.long()
 
 
 class Digits(ImageDataModule):
@@ -167,32 +183,49 @@ class MNIST(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing."""
-        self._open(train=True, download=True)
-        self._open(train=False, download=True)
-
-    def load(self) -> Splits:
-        train, test = self._open(train=True), self._open(train=False)
-        kept, held_out = split_indices(len(train.data), (self.validation,), self.seed)
-        splits = {
-            "train": (train.data[kept[: self.limit]], train.targets[kept[: self.limit]]),
-            "val": (train.data[held_out], train.targets[held_out]),
-            "test": (test.data, test.targets),
-        }
-        return {name: (x[:, None], labels) for name, (x, labels) in splits.items() if len(x)}
-
-    def _open(self, *, train: bool, download: bool = False) -> Any:
+        if all(
+            path.exists() or path.with_name(f"{path.name}.gz").exists()
+            for split in ("train", "t10k")
+            for path in self._files(split)
+        ):
+            return
         from torchvision import datasets
 
-        name = self._dataset
         try:
-            return getattr(datasets, name)(self.data_dir, train=train, download=download)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"{name} is not complete in {self.data_dir!r} and "
-                f"{'could not be downloaded' if download else 'prepare_data has not run'}: go "
-                f"online, or put the four files of {name} into {self.data_dir}/{name}/raw, or set "
-                "data_dir to a writable folder that holds them."
+            getattr(datasets, self._dataset)(self.data_dir, download=True)
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            raise self._incomplete("could not be downloaded") from error
+
+    def load(self) -> Splits:
+        try:
+            x, labels = self._read("train")
+            test = self._read("t10k")
+        except DataError as error:
+            raise self._incomplete(
+                f"cannot be used, or prepare_data has not run: {error}"
             ) from error
+        kept, held_out = split_indices(len(x), (self.validation,), self.seed)
+        splits = {
+            "train": (x[kept[: self.limit]], labels[kept[: self.limit]]),
+            "val": (x[held_out], labels[held_out]),
+            "test": test,
+        }
+        return {name: split for name, split in splits.items() if len(split[0])}
+
+    def _files(self, split: str) -> list[Path]:
+        folder = Path(self.data_dir) / self._dataset / "raw"
+        return [folder / f"{split}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+
+    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+        return read_images(*self._files(split))
+
+    def _incomplete(self, reason: str) -> DataError:
+        name = self._dataset
+        return DataError(
+            f"{name} is not complete in {self.data_dir!r} and {reason.rstrip('.')}: go online, or "
+            f"put the four files of {name} into {self.data_dir}/{name}/raw, or set data_dir to a "
+            "writable folder that holds them."
+        )
 
 
 class FashionMNIST(MNIST):

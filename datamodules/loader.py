@@ -28,7 +28,9 @@ class InMemoryLoader:
     The order depends on `seed` and the epoch only; `set_epoch` is called by Lightning, and in a
     loop of one's own at the start of each epoch. `state_dict` holds how far the epoch has gone
     (the iterator that advanced last speaks), so that a run resumed in the middle of an epoch sees
-    the batches that remained. It counts samples, and means the same to another number of ranks.
+    exactly the batches that remained, on each of as many ranks. It counts samples over all ranks:
+    with another number of ranks, or another batch size, a resumed run sees the samples that
+    remained, in other batches, and with `shuffle` a few once more where shares would differ.
 
     Args:
         tensors: share their first dimension, the samples.
@@ -113,7 +115,8 @@ class InMemoryLoader:
         consumed = resume[1] if resume is not None and resume[0] == self.epoch else 0
         order = self._order(consumed, world) if self.shuffle else None
         start = 0
-        for size in self._sizes(total - consumed, rank, world):
+        sizes = self._sizes(total - consumed, rank, world)
+        for place, size in enumerate(sizes, 1):
             first, last = rank + start * world, rank + (start + size) * world
             if order is not None:
                 index = order[first:last:world]
@@ -122,30 +125,38 @@ class InMemoryLoader:
                 share = slice(consumed + first, consumed + last, world)
                 batch = tuple(tensor[share].clone() for tensor in self.tensors)
             start += size
-            self._consumed = min(consumed + start * world, total)
+            self._consumed = consumed + start * world if place < len(sizes) else total
             yield batch if len(batch) > 1 else batch[0]
 
     def _order(self, consumed: int, world: int) -> Tensor:
-        """Samples of this epoch that are left, repeated up to a multiple of the world size."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.tensors[0]), generator=generator)[consumed:]
-        wanted = math.ceil(len(order) / world) * world
-        if len(order) < wanted:
-            order = order.repeat(math.ceil(wanted / len(order)))[:wanted]
-        return order.to(self.tensors[0].device)
+        """Samples of this epoch that are left, in its order, which begins anew to even out shares.
+
+        The order is that of the whole epoch, so that the samples that are repeated are the same
+        wherever a run is resumed.
+        """
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        total = len(self.tensors[0])
+        order = torch.randperm(total, generator=generator)
+        left = math.ceil((total - consumed) / world) * world
+        places = torch.arange(consumed, consumed + left) % total
+        return order[places].to(self.tensors[0].device)
 
     def _sizes(self, samples: int, rank: int, world: int) -> list[int]:
-        """Sizes of the batches of a rank, where all ranks together see this many samples."""
+        """Sizes of the batches of a rank, where all ranks together see this many samples.
+
+        All batches but the last have the same size on each rank, so that a number of samples says
+        where every rank is.
+        """
         if self.drop_last:
             return [self.batch_size] * (samples // (self.batch_size * world))
         largest = math.ceil(samples / world)
         share = largest if self.shuffle else len(range(rank, samples, world))
-        count = min(math.ceil(largest / self.batch_size), share)
-        sizes = []
-        for following in reversed(range(count)):  # leave one sample for each batch that follows
-            sizes.append(min(self.batch_size, share - following))
-            share -= sizes[-1]
-        return sizes
+        count = math.ceil(largest / self.batch_size)
+        sizes = [self.batch_size] * (count - 1)
+        if sizes and samples // world == sum(sizes) and self.batch_size > 1 and not self.shuffle:
+            sizes[-1] -= 1  # leave one sample for the last batch of those with a smaller share
+        last = share - sum(sizes)
+        return [*sizes, last] if last else sizes
 
 
 def _rank_and_world() -> tuple[int, int]:

@@ -5,8 +5,7 @@ from pathlib import Path
 from lightning_flows.errors import DataError
 
 from .base import Splits, split_indices
-from .idx import read_idx
-from .images import ImageDataModule, split_images
+from .images import ImageDataModule, read_images, split_images
 
 __all__ = ["NotMNIST"]
 
@@ -58,7 +57,7 @@ class NotMNIST(ImageDataModule):
     def load(self) -> Splits:
         folder = Path(self.data_dir) / "notMNIST" / "raw"
         try:
-            x, labels = (read_idx(folder / name) for name in _FILES)
+            x, labels = read_images(*(folder / name for name in _FILES))
         except DataError as error:
             raise DataError(
                 f"notMNIST cannot be read: {error} It is not downloaded: put {_FILES[0]}.gz and "
@@ -66,4 +65,4 @@ class NotMNIST(ImageDataModule):
                 f"{folder}, or set data_dir to the folder that holds notMNIST/raw."
             ) from error
         indices = split_indices(len(x), (self.validation, self.test), self.seed)
-        return split_images(x[:, None], labels.long(), indices)
+        return split_images(x, labels, indices)

@@ -1,12 +1,11 @@
 """Small distributions to look at: in the plane, and on curves and surfaces."""
 
-import math
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_from_zero, check_least
 from lightning_flows.shapes import check_batch
 from lightning_flows.transforms.standardise import Standardise
 
@@ -80,13 +79,9 @@ class Toy(FlowDataModule):
     ) -> None:
         if name not in _SETS:
             raise ConfigError(f"Toy has no {name!r}; accepted are {', '.join(get_args(ToyName))}.")
-        if noise is not None and not 0 <= noise < math.inf:
-            raise ConfigError(f"noise is {noise}; accepted are numbers from 0 up.")
-        if n_train < 1 or n_val < 0 or n_test < 0:
-            raise ConfigError(
-                f"n_train, n_val and n_test are {n_train}, {n_val} and {n_test}; accepted are "
-                "integers from 0 up, and from 1 up for n_train."
-            )
+        check_from_zero(noise=noise)
+        check_least(1, n_train=n_train)
+        check_least(0, n_val=n_val, n_test=n_test)
         self._set = _SETS[name]
         event_shape = (self._set.dimension,)
         super().__init__(

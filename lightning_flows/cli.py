@@ -1,13 +1,16 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+from jsonargparse import Namespace, set_loader
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from yaml import YAMLError
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
@@ -15,14 +18,23 @@ from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.commands import COMMANDS, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
-from lightning_flows.parsing import FlowParser, stop, what_the_user_can_mend
+from lightning_flows.parsing import (
+    FlowParser,
+    building,
+    read_yaml,
+    stop,
+    what_the_user_can_mend,
+)
 
 __all__ = ["FlowCLI", "main", "run"]
 
 # imported so that their classes can be named shortly and show in the help
 PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
+
+RUNS = "runs"  # folder of all runs, below trainer.default_root_dir where that is set
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
@@ -54,10 +66,40 @@ class FlowCLI(LightningCLI):
             listed.add_subcommand(name, command, help=command.description)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Refuse a command that needs no Trainer where options stand before it."""
-        super().parse_arguments(parser, args)
-        if self.config.get("subcommand") in COMMANDS:
-            parser.error(f"{self.config.subcommand} must come first on the command line.")
+        """Refuse what jsonargparse cannot read, or lets pass."""
+        try:
+            super().parse_arguments(parser, args)
+        except UnicodeDecodeError as error:
+            parser.error(f"The config is no text: {error}", error)
+        subcommand = self.config.get("subcommand")
+        if subcommand in COMMANDS:
+            parser.error(f"{subcommand} must come first on the command line.")
+        for group in ("trainer", "checkpoint"):
+            value = self.config[subcommand][group]
+            if not isinstance(value, Namespace):
+                parser.error(f"{group} is {value!r}; accepted are options by their name.")
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ConfigError(f"seed_everything: {error}.") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Put runs below `trainer.default_root_dir` unless the logger says where."""
+        config = self.config[self.subcommand]
+        root, loggers = config.trainer.get("default_root_dir"), config.trainer.get("logger")
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            options = logger.get("init_args") if isinstance(logger, Namespace) else None
+            if root is not None and options is not None and options.get("save_dir") == RUNS:
+                options.save_dir = os.path.join(root, RUNS)
+
+    def instantiate_classes(self) -> None:
+        """Refuse a model or data that the config names no class for."""
+        super().instantiate_classes()
+        for part, base in (("model", FlowModule), ("data", FlowDataModule)):
+            if type(self.datamodule if part == "data" else self.model) is base:
+                raise ConfigError(f"{part} has no class_path; {base.__name__} is only a base.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
@@ -70,7 +112,24 @@ class FlowCLI(LightningCLI):
         if self.subcommand == "predict":
             self.writer = PredictionWriter()
             configured.append(self.writer)
-        return super().instantiate_trainer(callbacks=configured, **kwargs)
+        with building("Trainer"):
+            check_from_zero(gradient_clip_val=config.trainer.get("gradient_clip_val"))
+            return super().instantiate_trainer(callbacks=configured, **kwargs)
+
+    def after_fit(self) -> None:
+        """Refuse to end well where training has left the finite numbers.
+
+        Raises:
+            DivergenceError: the last training loss or a weight is not finite.
+        """
+        loss = self.trainer.callback_metrics.get("train/loss")
+        finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+        if not finite or (loss is not None and not loss.isfinite()):
+            what = f"The last training loss is {loss}" if finite else "Weights are not finite"
+            raise DivergenceError(
+                f"{what} at the end of training: lower the learning rate, clip gradients or "
+                "change the weights of the objective."
+            )
 
     def after_predict(self) -> None:
         """Say where the predictions are."""
@@ -100,9 +159,10 @@ def load_plugins() -> None:
 
 
 def prepare() -> None:
-    """Keep quiet what no user can act on, and load plugins."""
+    """Keep quiet what no user can act on, read YAML with care, and load plugins."""
     for message in UPSTREAM:
         warnings.filterwarnings("ignore", message, FutureWarning)
+    set_loader("yaml", read_yaml, (YAMLError,))
     load_plugins()
 
 
@@ -127,6 +187,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # families and data keep their own arguments
             save_config_kwargs={"overwrite": True},
             parser_class=FlowParser,
             parser_kwargs={
@@ -137,7 +198,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             trainer_defaults={
                 "logger": {
                     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                    "init_args": {"save_dir": "runs", "default_hp_metric": False},
+                    "init_args": {"save_dir": RUNS, "default_hp_metric": False},
                 },
             },
             args=None if args is None else list(args),

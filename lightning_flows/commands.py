@@ -19,9 +19,15 @@ from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.callbacks.points import image_scale, points_of, split_of
 from lightning_flows.callbacks.protocols import context_shape, require
 from lightning_flows.callbacks.writer import save
-from lightning_flows.errors import ConfigError, DataError, check_least
+from lightning_flows.errors import ConfigError, DataError, check_from_zero, check_least
 from lightning_flows.families import FlowModule, load
-from lightning_flows.parsing import FlowParser, stop, what_the_user_can_mend
+from lightning_flows.parsing import (
+    FlowParser,
+    building,
+    read_yaml,
+    stop,
+    what_the_user_can_mend,
+)
 
 __all__ = ["COMMANDS", "components", "main", "parser_of", "sample"]
 
@@ -56,12 +62,12 @@ def sample(
         FlowError: an option is out of range, the file exists, or the checkpoint cannot be read.
     """
     check_least(1, n=n, batch_size=batch_size)
-    if not temperature >= 0:
-        raise ConfigError(f"temperature is {temperature}; accepted are numbers from 0 up.")
+    check_least(0, seed=seed)
+    check_from_zero(temperature=temperature)
     if out.suffix not in (".npz", ".png"):
         raise ConfigError(f"{out} is no file that can be written; accepted are .npz and .png.")
     _refuse_existing([out], overwrite)
-    module = _on(device, load(ckpt_path))
+    module = _on(device, _module_of(ckpt_path))
     context = _one_hot(module, label)
     shape = module.event_shape
     pictured = (len(shape) == 3 and shape[0] in (1, 3)) or (len(shape) == 1 and shape[0] <= 3)
@@ -117,7 +123,7 @@ def components(
     files = {name: out / f"{name or 'components'}.png" for name in extraction.figures}
     arrays = out / "components.npz"
     _refuse_existing([*files.values(), arrays], overwrite)
-    module = _on(device, load(ckpt_path))
+    module = _on(device, _module_of(ckpt_path))
     require(extraction, module, extraction.needs)
     if data is None:
         data = _data_of_config(config) if config else _data_of_run(ckpt_path)
@@ -188,6 +194,13 @@ def _refuse_existing(files: Iterable[Path], overwrite: bool) -> None:
         raise ConfigError(f"{existing[0]} {verb} already; --overwrite replaces {them}.")
 
 
+def _module_of(ckpt_path: Path) -> FlowModule:
+    """The module that a checkpoint holds."""
+    with building(f"The checkpoint {ckpt_path}"):
+        module: FlowModule = load(ckpt_path)
+    return module
+
+
 def _on(device: str | None, module: FlowModule) -> FlowModule:
     """The module where it is to compute."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -249,8 +262,8 @@ def _data_of_run(ckpt_path: Path) -> Any:
 def _data_of_config(path: Path) -> Any:
     """The data module that the section `data` of a config names."""
     try:
-        section = (yaml.safe_load(path.read_text()) or {}).get("data")
-    except (yaml.YAMLError, AttributeError) as error:
+        section = (read_yaml(path.read_text()) or {}).get("data")
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no config in YAML.") from error
     if section is None:
         raise ConfigError(f"{path} has no section `data`.")

@@ -3,6 +3,12 @@
 Every class also inherits the builtin that fits, so `except ValueError` keeps working.
 """
 
+import math
+import re
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TypeGuard
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -10,8 +16,14 @@ __all__ = [
     "DivergenceError",
     "FlowError",
     "ShapeError",
+    "check_finite",
+    "check_from_zero",
     "check_least",
+    "check_name",
+    "check_positive",
 ]
+
+LARGEST = 2**63 - 1  # of PyTorch's whole numbers
 
 
 class FlowError(Exception):
@@ -38,17 +50,73 @@ class CheckpointError(FlowError, RuntimeError):
     """A checkpoint is damaged or belongs to another architecture."""
 
 
-def check_least(least: int, **options: int | None) -> None:
-    """Refuse whole numbers that are too small; None is let through.
+def check_least(least: int, **options: int | Sequence[int] | None) -> None:
+    """Refuse what is no whole number, or a number that is too small or beyond 64 bits.
 
     Args:
         least: smallest number that is accepted.
-        options: numbers by the name of the option.
+        options: numbers, or sequences of them, by the name of the option; None is let through.
 
     Raises:
-        ConfigError: names the first one that is below.
+        ConfigError: names the first one that is refused.
     """
     for name, value in options.items():
-        if value is not None and value < least:
-            accepted = "positive integers" if least == 1 else f"integers from {least} up"
-            raise ConfigError(f"{name} is {value}; accepted are {accepted}.")
+        entries = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        numbers = [entry for entry in entries if entry is not None or entries is value]
+        if all(_is_whole(n) and least <= n <= LARGEST for n in numbers):
+            continue
+        accepted = "positive integers" if least == 1 else f"integers from {least} up"
+        if all(_is_whole(n) and n >= least for n in numbers):
+            accepted = f"integers from {least} to {LARGEST}"
+        raise ConfigError(f"{name} is {value}; accepted are {accepted}.")
+
+
+def check_positive(**options: float | None) -> None:
+    """Refuse numbers that are not positive, infinite or NaN; None is let through.
+
+    Raises:
+        ConfigError: names the first one that is refused.
+    """
+    for name, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value}; accepted are positive numbers.")
+
+
+def check_from_zero(**options: float | None) -> None:
+    """Refuse numbers that are negative, infinite or NaN; None is let through.
+
+    Raises:
+        ConfigError: names the first one that is refused.
+    """
+    for name, value in options.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
+
+
+def check_finite(**options: float) -> None:
+    """Refuse numbers that are infinite or NaN.
+
+    Raises:
+        ConfigError: names the first one that is refused.
+    """
+    for name, value in options.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value}; accepted are finite numbers.")
+
+
+def check_name(**options: str) -> None:
+    """Refuse names that are no single part of a path, so that files stay where they belong.
+
+    Raises:
+        ConfigError: names the first one that is refused.
+    """
+    for name, value in options.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+            raise ConfigError(
+                f"{name} is {value!r}; accepted are letters, digits, '-', '_', and '.' after the "
+                "first of them."
+            )
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -64,16 +64,23 @@ def to_recipe(value: Any) -> Any:
 
 
 def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
-    """Make the class, function or partial that `to_recipe` described."""
-    target = _import(recipe["class_path"])
-    arguments = {key: _nested(item, factory=True) for key, item in _arguments(recipe).items()}
+    """Make the class, function or partial that `to_recipe` described.
+
+    Raises:
+        ConfigError: it is no recipe, or names what is no part, or options that the class has not.
+    """
+    target, arguments = _target_and_arguments(recipe, factory=True)
     return partial(target, **arguments) if arguments else target
 
 
 def build_part(recipe: dict[str, Any]) -> Any:
-    """Make the object that `to_recipe` described."""
-    target = _import(recipe["class_path"])
-    return target(**{key: _nested(item, factory=False) for key, item in _arguments(recipe).items()})
+    """Make the object that `to_recipe` described.
+
+    Raises:
+        ConfigError: as for `build_factory`.
+    """
+    target, arguments = _target_and_arguments(recipe, factory=False)
+    return target(**arguments)
 
 
 def is_recipe(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -148,8 +155,10 @@ def _path(target: Any) -> str:
     return f"{target.__module__}.{name}"
 
 
-def _import(path: str) -> Any:
+def _import(path: object) -> Any:
     """Import a class that a recipe names; a checkpoint must not call just anything."""
+    if not isinstance(path, str):
+        raise ConfigError(f"class_path is {path!r}; accepted are import paths of classes.")
     module, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)
@@ -160,8 +169,23 @@ def _import(path: str) -> Any:
     return target
 
 
-def _arguments(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {**(recipe.get("init_args") or {}), **(recipe.get("dict_kwargs") or {})}
+def _target_and_arguments(recipe: Any, *, factory: bool) -> tuple[Any, dict[str, Any]]:
+    """The class that a recipe names and its arguments, all but those of a later call."""
+    if not is_recipe(recipe):
+        raise ConfigError(f"{recipe!r} is no recipe: it has no class_path.")
+    target = _import(recipe["class_path"])
+    given: dict[str, Any] = {}
+    for key in ("init_args", "dict_kwargs"):
+        options = recipe.get(key) or {}
+        if not isinstance(options, dict):
+            raise ConfigError(f"{key} is {options!r}; accepted are options by their name.")
+        given |= options
+    signature = inspect.signature(target)
+    try:
+        (signature.bind_partial if factory else signature.bind)(**given)
+    except TypeError as error:
+        raise ConfigError(f"class_path {recipe['class_path']!r}: {error}.") from error
+    return target, {key: _nested(item, factory=factory) for key, item in given.items()}
 
 
 def _nested(value: Any, *, factory: bool) -> Any:

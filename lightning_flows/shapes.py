@@ -9,7 +9,16 @@ from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 
-__all__ = ["Shape", "as_shape", "check_batch", "join", "joined_shape", "size", "sum_event"]
+__all__ = [
+    "Shape",
+    "as_features",
+    "as_shape",
+    "check_batch",
+    "join",
+    "joined_shape",
+    "size",
+    "sum_event",
+]
 
 Shape = tuple[int, ...]
 
@@ -27,6 +36,24 @@ def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
     return tuple(int(n) for n in entries)
+
+
+def as_features(shape: Sequence[int] | int, what: str) -> int:
+    """Number of entries of a vector, from `4` or `(4,)`.
+
+    Args:
+        shape: shape of one data point, or its number of entries.
+        what: name of what takes vectors only.
+
+    Raises:
+        ShapeError: events are no vectors.
+    """
+    shape = as_shape(shape)
+    if len(shape) != 1:
+        raise ShapeError(
+            f"event_shape is {shape}; {what} takes vectors, (features,): put Reshape before it."
+        )
+    return shape[0]
 
 
 def _is_length(n: object) -> bool:

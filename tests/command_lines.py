@@ -1,5 +1,8 @@
 """Command lines that the tests of the CLI share."""
 
+import numpy as np
+
+from image_files import write_images
 from lightning_flows import cli
 
 
@@ -35,3 +38,19 @@ def train(folder):
         [*small("fit"), "--data.standardise=true", f"--trainer.logger.save_dir={folder}/runs"]
     )
     return done, run_folder(folder) / "checkpoints" / "last.ckpt"
+
+
+def write_few_data(folder):
+    """Files of MNIST and of tables in their formats, with some images and rows in them."""
+    write_images(folder, "MNIST", train=300, t10k=64)
+    (folder / "FashionMNIST").symlink_to("MNIST")
+    random = np.random.default_rng(0)
+    (folder / "miniboone").mkdir()
+    np.save(folder / "miniboone" / "data.npy", random.normal(size=(400, 43)))
+    np.savez(folder / "power_plant.npz", data=random.normal(size=(400, 5)))
+    (folder / "uci_small").mkdir()
+    energy = random.normal(size=(480, 9))
+    for column, classes in {0: 12, 5: 4, 6: 4, 7: 6}.items():
+        energy[:, column] = random.permutation(480) % classes
+    np.savez(folder / "uci_small" / "energy.npz", data=energy)
+    return folder

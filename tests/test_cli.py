@@ -11,8 +11,7 @@ import torch
 import yaml
 from lightning_flows.datamodules import Toy
 
-from command_lines import run_folder, small, train
-from image_files import write_images
+from command_lines import run_folder, small, train, write_few_data
 from lightning_flows import (
     DensityFlow,
     FreeFormInjectiveFlow,
@@ -37,19 +36,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def few_data(tmp_path_factory):
     """Files of MNIST and of tables in their formats, with some images and rows in them."""
-    folder = tmp_path_factory.mktemp("data")
-    write_images(folder, "MNIST", train=300, t10k=64)
-    (folder / "FashionMNIST").symlink_to("MNIST")
-    random = np.random.default_rng(0)
-    (folder / "miniboone").mkdir()
-    np.save(folder / "miniboone" / "data.npy", random.normal(size=(400, 43)))
-    np.savez(folder / "power_plant.npz", data=random.normal(size=(400, 5)))
-    (folder / "uci_small").mkdir()
-    energy = random.normal(size=(480, 9))
-    for column, classes in {0: 12, 5: 4, 6: 4, 7: 6}.items():
-        energy[:, column] = random.permutation(480) % classes
-    np.savez(folder / "uci_small" / "energy.npz", data=energy)
-    return folder
+    return write_few_data(tmp_path_factory.mktemp("data"))
 
 
 OVERLAYS = ("tables", "trainer")  # they say how, or on what; another config says the rest

@@ -22,8 +22,8 @@ MAY_IMPORT = {
     "metrics": {"jacobians"} | GROUND,
     "plots": {"errors"},
     "families": {"metrics", "flows", "jacobians", "transforms", "bases", "nets"} | GROUND,
-    "callbacks": {"jacobians", "metrics", "plots"} | GROUND,
-    "datamodules": {"transforms"} | GROUND,
+    "callbacks": {"jacobians", "metrics", "plots", "bases"} | GROUND,
+    "datamodules": {"transforms", "bases"} | GROUND,
     "parsing": {"errors"},
     "configs": set(),
 }

@@ -5,7 +5,7 @@ from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal, Parametrised
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.mixture import NormalMixture
-from lightning_flows.bases.noise import Reproducible, Resampled
+from lightning_flows.bases.noise import Placed, Reproducible, Resampled
 from lightning_flows.bases.normal import Normal
 from lightning_flows.bases.positive import HalfNormal, ZeroInflated
 from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
@@ -28,6 +28,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "Parametrised",
+    "Placed",
     "Reproducible",
     "Resampled",
     "Support",

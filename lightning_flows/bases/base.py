@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from lightning_flows.bases.starting import Starting
 from lightning_flows.bases.support import REAL, Support
 from lightning_flows.errors import ShapeError
 from lightning_flows.recipe import Recorded
@@ -43,7 +44,7 @@ class Density(Recorded, nn.Module):
         self.support = support
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density at x.
+        """Log-density at x, -inf outside of `support`.
 
         Args:
             x: points, (batch, *event_shape).
@@ -88,25 +89,45 @@ class Density(Recorded, nn.Module):
         """The density as a `torch.distributions.Distribution`, for one batch of contexts."""
         return DensityDistribution(self, context)
 
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training.
+
+        Every layer is reached that scoring the batch reaches: in bases and priors, in densities of
+        what layers drop or add, in inverses. What has been set before stays.
+
+        Args:
+            x: data, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+        """
+        self.check(x, context)
+        with Starting():
+            self.log_prob(x, context)
+
     def check(self, x: Tensor, context: Tensor | None) -> None:
-        """Refuse points and contexts of the wrong shape.
+        """Refuse points and contexts of the wrong shape, or of different numbers.
 
         Raises:
             ShapeError: says what came and what is expected.
         """
         check_batch(x, self.event_shape, "x")
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=len(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Same as `log_prob`, so that module hooks and wrappers see the call."""
         return self.log_prob(x, context)
 
 
-def check_context(shape: Shape | None, context: Tensor | None) -> None:
+def check_context(shape: Shape | None, context: Tensor | None, *, rows: int | None = None) -> None:
     """Refuse context where none is expected, and the other way round.
 
+    Args:
+        shape: shape of what the density is conditioned on, or None.
+        context: what came.
+        rows: number of points that it comes with; any number unless given.
+
     Raises:
-        ShapeError: says which.
+        ShapeError: says which, or that the numbers differ.
     """
     if shape is None:
         if context is not None:
@@ -115,6 +136,10 @@ def check_context(shape: Shape | None, context: Tensor | None) -> None:
         raise ShapeError(f"context is missing; expected is one of shape (batch, *{shape}).")
     else:
         check_batch(context, shape, "context")
+        if rows is not None and len(context) != rows:
+            raise ShapeError(
+                f"context has {len(context)} rows for {rows} points; expected is one for each."
+            )
 
 
 class DensityDistribution(Distribution):

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob_each
-from lightning_flows.bases.support import REAL, Support
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.bases.support import REAL, Support, log_prob_inside
+from lightning_flows.errors import ShapeError, check_positive
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import as_shape, size, sum_event
 
-__all__ = ["ConditionalNormal", "ConvNormal", "Parametrised"]
+__all__ = ["ConditionalNormal", "ConvNormal", "Parametrised", "Scaled"]
 
 
 class Parametrised(Density):
@@ -48,15 +48,15 @@ class Parametrised(Density):
         self.net = self._network(hidden, activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density of every entry by itself: (batch, *event_shape), nats."""
+        """Log-density of every entry by itself, inside the support: (batch, *event_shape), nats."""
         raise NotImplementedError
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return sum_event(self.log_prob_each(x, context))
+        return log_prob_inside(self.support, x, lambda x: sum_event(self.log_prob_each(x, context)))
 
     def parameters_at(self, n: int, context: Tensor | None) -> tuple[Tensor, ...]:
         """Each parameter, (n, *event_shape), for n rows of context or none."""
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=n)
         like = next(self.net.parameters())
         inputs = like.new_zeros(n, 0) if context is None else context.to(like.dtype)
         if isinstance(self.net, MLP):
@@ -71,7 +71,41 @@ class Parametrised(Density):
         return MLP(inputs, outputs, hidden=hidden, activation=activation, zero_last=True)
 
 
-class ConditionalNormal(Parametrised):
+class Scaled(Parametrised):
+    """A density of independent entries with a bounded scale, whose logarithm comes last.
+
+    Args:
+        event_shape: shape of one point.
+        context_shape: shape of the context, or None for learned constants.
+        hidden: width of each hidden layer of the network.
+        activation: relu, silu, tanh, gelu, elu or softplus.
+        bound: largest absolute log-scale, in nats: without one the density of entries that
+            context determines would grow without end, and far points would have none in single
+            precision.
+
+    Raises:
+        ConfigError: `bound` is not positive.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "relu",
+        bound: float = 20.0,
+    ) -> None:
+        super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
+        check_positive(bound=bound)
+        self.bound = bound
+
+    def parameters_at(self, n: int, context: Tensor | None) -> tuple[Tensor, ...]:
+        *others, raw = super().parameters_at(n, context)
+        return *others, self.bound * torch.tanh(raw / self.bound)
+
+
+class ConditionalNormal(Scaled):
     """Diagonal normal density with mean and log-scale computed from context.
 
     Args:
@@ -97,26 +131,21 @@ class ConditionalNormal(Parametrised):
         activation: str = "relu",
         bound: float = 7.0,
     ) -> None:
-        super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
-        self.bound = bound
+        super().__init__(
+            event_shape, context_shape, hidden=hidden, activation=activation, bound=bound
+        )
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return normal_log_prob_each(x, *self._loc_and_log_scale(len(x), context))
+        return normal_log_prob_each(x, *self.parameters_at(len(x), context))
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        loc, log_scale = self._loc_and_log_scale(n, context)
+        loc, log_scale = self.parameters_at(n, context)
         return loc + temperature * log_scale.exp() * normal_noise(loc.shape, loc)
 
     def draw_and_score(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        loc, log_scale = self._loc_and_log_scale(n, context)
+        loc, log_scale = self.parameters_at(n, context)
         x = loc + log_scale.exp() * normal_noise(loc.shape, loc)
         return x, sum_event(normal_log_prob_each(x, loc, log_scale))
-
-    def _loc_and_log_scale(self, n: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        loc, raw = self.parameters_at(n, context)
-        return loc, self.bound * torch.tanh(raw / self.bound)
 
 
 class ConvNormal(ConditionalNormal):

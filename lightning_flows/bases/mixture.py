@@ -9,7 +9,7 @@ from lightning_flows.bases.base import Density
 from lightning_flows.bases.categorical import draw_categories
 from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob
-from lightning_flows.errors import check_least
+from lightning_flows.errors import check_from_zero, check_least
 
 __all__ = ["NormalMixture"]
 
@@ -26,7 +26,7 @@ class NormalMixture(Density):
         seed: seed of the means, so that all processes start alike.
 
     Raises:
-        ConfigError: fewer than one component.
+        ConfigError: fewer than one component, or a negative spread.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class NormalMixture(Density):
     ) -> None:
         super().__init__(event_shape)
         check_least(1, components=components)
+        check_from_zero(spread=spread)
         generator = torch.Generator().manual_seed(seed)
         means = spread * torch.randn(components, *self.event_shape, generator=generator)
         self.loc = nn.Parameter(means)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import normal_noise
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_finite, check_positive
 from lightning_flows.shapes import sum_event
 
 __all__ = ["Normal", "normal_log_prob", "normal_log_prob_each"]
@@ -47,8 +47,8 @@ class Normal(Density):
         learned: bool = False,
     ) -> None:
         super().__init__(event_shape)
-        if not scale > 0:
-            raise ConfigError(f"scale is {scale}; accepted are positive numbers.")
+        check_finite(loc=loc)
+        check_positive(scale=scale)
         tensors = {
             "loc": torch.full(self.event_shape, float(loc)),
             "log_scale": torch.full(self.event_shape, math.log(scale)),

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.bases.conditional import Parametrised
+from lightning_flows.bases.conditional import Scaled
 from lightning_flows.bases.noise import normal_noise, uniform_noise
 from lightning_flows.bases.support import POSITIVE, RECTIFIED
 
 __all__ = ["HalfNormal", "ZeroInflated"]
 
 
-class HalfNormal(Parametrised):
+class HalfNormal(Scaled):
     """Absolute values of normal numbers with mean zero; their scales are learned.
 
-    Arguments are those of `Parametrised`.
+    Arguments are those of `Scaled`.
     """
 
     parameters_each = 1
@@ -31,13 +31,13 @@ class HalfNormal(Parametrised):
         return temperature * log_scale.exp() * normal_noise(log_scale.shape, log_scale).abs()
 
 
-class ZeroInflated(Parametrised):
+class ZeroInflated(Scaled):
     """Each entry is exactly zero with a learned probability, and half-normal otherwise.
 
     The density is one with respect to length plus a point mass of one at zero. It is what may
     follow a `ReLU`, whose output holds exact zeros.
 
-    Arguments are those of `Parametrised`.
+    Arguments are those of `Scaled`.
     """
 
     parameters_each = 2

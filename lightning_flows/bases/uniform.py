@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import uniform_noise
-from lightning_flows.bases.support import Support
-from lightning_flows.errors import ConfigError
+from lightning_flows.bases.support import Support, log_prob_inside
+from lightning_flows.errors import ConfigError, check_finite
 from lightning_flows.shapes import size
 
 __all__ = ["Uniform"]
@@ -32,6 +32,7 @@ class Uniform(Density):
     def __init__(
         self, event_shape: Sequence[int] | int, *, low: float = 0.0, high: float = 1.0
     ) -> None:
+        check_finite(low=low, high=high)
         if not low < high:
             raise ConfigError(f"low is {low} and high is {high}; low must be smaller.")
         super().__init__(event_shape, support=Support(float(low), float(high)))
@@ -39,10 +40,8 @@ class Uniform(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density, -inf outside of the box: (batch,), nats."""
-        low, high = self.support.low, self.support.high
-        inside = ((x >= low) & (x <= high)).flatten(1).all(1)
-        log_density = x.new_tensor(-size(self.event_shape) * math.log(high - low))
-        return torch.where(inside, log_density, -torch.inf)
+        log_density = -size(self.event_shape) * math.log(self.support.high - self.support.low)
+        return log_prob_inside(self.support, x, lambda x: x.new_full((len(x),), log_density))
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         low, high = self.support.low, self.support.high

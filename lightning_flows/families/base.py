@@ -11,21 +11,24 @@ from typing import Any, Self
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_flows.bases.base import Density
-from lightning_flows.bases.noise import Reproducible
+from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
-from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.families.arguments import check_factories, flow_of
+from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.families.seeding import seed_step
+from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
-from lightning_flows.transforms.base import Kind
+from lightning_flows.transforms.base import Kind, encode_inside
 
 __all__ = ["FlowFactory", "FlowModule"]
 
@@ -50,6 +53,13 @@ class FlowModule(Recorded, L.LightningModule):
     the number of the batch, so a run that is resumed from a checkpoint of its own is the same run.
     The seed of the run is torch's when it starts (`seed_everything`), and is in its checkpoints.
 
+    Where scores draw noise (lower bounds, dequantised data), validation and test log a standard
+    error beside each figure but the loss, as `<stage>/<name>_se`: the standard deviation over
+    rows, by the root of their number. It covers what rows were drawn and what noise was drawn for
+    them, so it is at least as large as the part that noise has in it. Rows are keyed by their
+    content and their place in the split (`bases.noise`), which supposes that loaders do not shuffle
+    and give rank r of w rows r, r + w, and so on, as Lightning's samplers and ours do.
+
     Args:
         flow: makes the flow from the event shape.
         event_shape: shape of one data point.
@@ -58,6 +68,10 @@ class FlowModule(Recorded, L.LightningModule):
             unless given.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+
+    Raises:
+        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else.
+        ShapeError: the flow is one of other shapes.
     """
 
     flow: Any
@@ -74,26 +88,24 @@ class FlowModule(Recorded, L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
+        check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
         self.save_hyperparameters(self._storable_arguments())
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
-        conditioned = {} if self.context_shape is None else {"context_shape": self.context_shape}
-        self.flow = _factory(flow)(self.event_shape, **conditioned)
-        if tuple(self.flow.event_shape) != self.event_shape:
-            raise ShapeError(
-                f"flow made a density of event_shape {tuple(self.flow.event_shape)}; "
-                f"the data has {self.event_shape}."
-            )
+        self.flow = flow_of(flow, self.event_shape, self.context_shape)
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
-        self._optimizer = _factory(optimizer) or partial(torch.optim.Adam, lr=1e-3, fused=True)
-        self._scheduler = _factory(scheduler)
+        self._optimizer = optimizer or partial(torch.optim.Adam, lr=1e-3, fused=True)
+        self._scheduler = scheduler
         self._compile = compile
         self._run_seed: int | None = None  # that of a checkpoint, where a run is resumed
         self._uninitialised = False
+        self._seen = 0  # rows of the present evaluation, on this rank
+        self._errors: dict[str, StandardError] = {}
 
     @property
     def exact(self) -> bool:
@@ -111,6 +123,8 @@ class FlowModule(Recorded, L.LightningModule):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of data in its original units, or a lower bound of it as `exact` says.
 
+        In evaluation mode noise is a hash of each row and of how often it stands in x before.
+
         Args:
             x: data, (batch, *event_shape).
             context: (batch, *context_shape), or None.
@@ -121,7 +135,7 @@ class FlowModule(Recorded, L.LightningModule):
         with self.noise_of(x):
             y, contribution = self.to_model_space(x)
             log_prob: Tensor = self.flow.log_prob(y, context)
-        return log_prob + contribution
+        return torch.where(contribution.isfinite(), log_prob + contribution, contribution)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw data: (n, *event_shape), or with context (batch, n, *event_shape)."""
@@ -143,12 +157,15 @@ class FlowModule(Recorded, L.LightningModule):
         return self.from_model_space(self.flow.decode(z, context))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats."""
+        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
+
+        Rows that the preprocessing is not made for, such as pixels that are no integers in range,
+        have the contribution -inf, and the flow sees another point in their place.
+        """
         check_batch(x, self.event_shape, "x")
         if self.preprocess is None:
             return x, torch.zeros(len(x), device=x.device)
-        y, contribution = self.preprocess.encode(x)
-        return y, contribution
+        return encode_inside(self.preprocess, x)
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
@@ -231,6 +248,7 @@ class FlowModule(Recorded, L.LightningModule):
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
 
     def on_train_start(self) -> None:
+        check_optimizers(self.trainer.optimizers)
         if self._run_seed is None or self.trainer.ckpt_path is None:
             self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
         flags = [flag for name, flag in self.flow.named_buffers() if name.endswith("initialised")]
@@ -261,19 +279,23 @@ class FlowModule(Recorded, L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("val", self.evaluate, batch)
+        self._report("val", self.evaluate, batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("test", self.evaluate_test, batch)
+        self._report("test", self.evaluate_test, batch, batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
-        return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
+        with self._placed(len(x), batch_idx):
+            return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(self.flow.parameters())
+        parameters = [*self.flow.parameters()]
+        if not parameters:
+            raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
+        optimizer = self._optimizer(parameters)
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer)
@@ -354,15 +376,34 @@ class FlowModule(Recorded, L.LightningModule):
             return x, None
         if context is None:
             raise ShapeError("The model needs context, and the batch holds none.")
+        check_context(self.context_shape, context, rows=len(x))
         return x, context
 
-    def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:
+    def _placed(self, rows: int, batch_idx: int) -> Placed:
+        """Where the rows of a batch stand in the split, of which every rank has its share."""
+        if batch_idx == 0:
+            self._seen, self._errors = 0, {}
+        own = torch.arange(self._seen, self._seen + rows, device=self.device)
+        self._seen += rows
+        if dist.is_available() and dist.is_initialized():
+            own = own * dist.get_world_size() + dist.get_rank()
+        return Placed(own)
+
+    def _report(
+        self,
+        stage: str,
+        evaluate: Callable[..., dict[str, Tensor]],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         x, context = self.unpack(batch)
-        values = evaluate(x, context)
+        with self._placed(len(x), batch_idx):
+            values = evaluate(x, context)
         if self._scores_integers and ("nll" in values or "elbo" in values):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
         failed = values.pop("volume/failed", None)
+        noisy = not (self.exact and (self.preprocess is None or self.preprocess.exact))
         for name, value in values.items():
             kept = torch.ones_like(value, dtype=torch.bool)
             if failed is not None:
@@ -371,6 +412,11 @@ class FlowModule(Recorded, L.LightningModule):
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
             self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+            if noisy and name != "loss":
+                key = f"{stage}/{name}_se"
+                error = self._errors.setdefault(key, StandardError().to(self.device))
+                error.update(value[kept])
+                self.log(key, error, batch_size=len(x), metric_attribute=key)
         if failed is not None:
             count = failed.to(torch.float32).sum()
             self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")
@@ -386,7 +432,11 @@ class FlowModule(Recorded, L.LightningModule):
         support = getattr(self.flow, "support", None)
         discrete = support is not None and support.discrete
         return size(on_data) == size(self.event_shape) and (
-            discrete or any(isinstance(module, Dequantise) for module in parts)
+            discrete
+            or any(
+                isinstance(part, Dequantise) and size(part.event_shape) == size(self.event_shape)
+                for part in parts
+            )
         )
 
     def _storable_arguments(self) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """Checkpoints: the family that one holds, and those that cannot be read."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from lightning_flows.errors import CheckpointError
 from lightning_flows.recipe import build_factory
 
-__all__ = ["check_checkpoint", "load"]
+__all__ = ["check_checkpoint", "check_optimizers", "load"]
 
 
 def load(path: str | Path, **options: Any) -> Any:
@@ -64,3 +66,19 @@ def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> A
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} holds no checkpoint of a LightningModule.")
     return content
+
+
+def check_optimizers(optimizers: Iterable[Optimizer]) -> None:
+    """Refuse optimizers whose state was restored from one of another class.
+
+    Raises:
+        CheckpointError: an option of the optimizer is not among those that were restored.
+    """
+    for optimizer in optimizers:
+        missing = [key for key in optimizer.defaults if key not in optimizer.param_groups[0]]
+        if missing:
+            raise CheckpointError(
+                f"The checkpoint holds the state of another optimizer than "
+                f"{type(optimizer).__name__}, without {', '.join(missing)}; resume with the "
+                "optimizer of the run, or train anew."
+            )

@@ -7,7 +7,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_from_zero, check_least
+from lightning_flows.families.arguments import refuse_manifold
 from lightning_flows.families.base import FlowFactory, FlowModule
 from lightning_flows.jacobians import squared_norm
 
@@ -38,7 +39,7 @@ class DensityFlow(FlowModule):
         compile: whether the networks are compiled with `torch.compile`.
 
     Raises:
-        ConfigError: a negative option, or no probe.
+        ConfigError: a negative option, no probe, or a flow on a manifold.
     """
 
     def __init__(
@@ -62,11 +63,9 @@ class DensityFlow(FlowModule):
             scheduler=scheduler,
             compile=compile,
         )
-        for name, value in (("tikhonov", tikhonov), ("noise", noise)):
-            if not value >= 0:
-                raise ConfigError(f"{name} is {value}; accepted are numbers from 0 up.")
-        if probes is not None and probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are None and positive integers.")
+        refuse_manifold(self, self.flow)
+        check_from_zero(tikhonov=tikhonov, noise=noise)
+        check_least(1, probes=probes)
         self.tikhonov = tikhonov
         self.probes = probes
         self.noise = noise

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lightning_flows.errors import ConfigError
 from lightning_flows.families.injective import InjectiveModule
 from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.jacobians import FreeFormVolume, Volume
 from lightning_flows.shapes import Shape
 
@@ -26,7 +28,8 @@ class FreeFormInjectiveFlow(InjectiveModule):
         options: those of `InjectiveModule`.
 
     Raises:
-        ConfigError: an option is out of range, or `residual` and `target` are both given.
+        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
+            is a PaddedFlow or on no manifold.
     """
 
     def __init__(
@@ -38,5 +41,10 @@ class FreeFormInjectiveFlow(InjectiveModule):
         volume: Volume | None = None,
         **options: Any,
     ) -> None:
-        volume = FreeFormVolume() if volume is None else volume
-        super().__init__(flow, event_shape, context_shape, volume=volume, **options)
+        chosen = FreeFormVolume() if volume is None else volume
+        super().__init__(flow, event_shape, context_shape, volume=chosen, **options)
+        if volume is None and isinstance(self.flow, PaddedFlow):
+            raise ConfigError(
+                "The gradient that FreeFormInjectiveFlow takes is biased for a PaddedFlow: use "
+                "RectangularFlow."
+            )

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.bases.noise import Reproducible
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_from_zero, check_positive
+from lightning_flows.families.arguments import check_parts, require_manifold
 from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import (
@@ -87,7 +88,8 @@ class InjectiveModule(FlowModule):
         compile: whether the networks are compiled with `torch.compile`.
 
     Raises:
-        ConfigError: an option is out of range, or `residual` and `target` are both given.
+        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
+            is not one on a manifold.
     """
 
     flow: InjectiveFlow
@@ -117,20 +119,20 @@ class InjectiveModule(FlowModule):
             scheduler=scheduler,
             compile=compile,
         )
-        for name, value in (("beta", beta), ("residual", residual), ("target", target)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value}; accepted are positive numbers.")
+        require_manifold(self, self.flow)
+        check_positive(beta=beta, residual=residual, target=target)
+        check_from_zero(noise=noise)
         if residual is not None and target is not None:
             raise ConfigError("residual and target are both given; each of them decides about β.")
-        if not noise >= 0:
-            raise ConfigError(f"noise is {noise}; accepted are numbers from 0 up.")
         start, end = warmup
         if not 0 <= start <= end:
             raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
-        self.volume: Volume = build_part(volume) if is_recipe(volume) else volume or ExactVolume()
-        self.penalties: list[Penalty] = [
-            build_part(part) if is_recipe(part) else part for part in penalties
-        ]
+        volume = build_part(volume) if is_recipe(volume) else volume
+        self.volume = ExactVolume() if volume is None else volume
+        if isinstance(penalties, list):
+            penalties = [build_part(part) if is_recipe(part) else part for part in penalties]
+        check_parts(self.volume, penalties)
+        self.penalties = [*penalties]
         self._beta = beta if residual is None else 1 / (2 * residual**2)
         self.target = target
         self.log_multiplier: Tensor | None

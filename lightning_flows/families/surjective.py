@@ -25,8 +25,10 @@ class SurjectiveFlow(DensityFlow):
     log-density with k. All noise is drawn anew for each of the k, that of dequantisation
     included.
 
-    In evaluation mode noise is a hash of the data (`bases.noise`), so bounds are the same for any
-    batch size and any number of ranks.
+    In evaluation mode noise is a hash of the data (`bases.noise`). In a Trainer bounds are the same
+    for any batch size and any number of ranks. `elbo_se` and `iwbo_<k>_se` are their standard
+    errors, as `FlowModule` says; that the IWBO of few draws lies below the log-density is no part
+    of its standard error.
 
     Args:
         flow: makes the flow from the event shape: ComposedFlow, or any other.
@@ -78,7 +80,7 @@ class SurjectiveFlow(DensityFlow):
         for draws in torch.arange(n, device=x.device).split(self.chunk_size):
             rows = x.repeat_interleave(len(draws), 0)
             given = None if context is None else context.repeat_interleave(len(draws), 0)
-            with Resampled(draws.repeat(len(x))):
+            with Resampled(draws.repeat(len(x)), copies=len(draws)):
                 pieces.append(self.log_prob(rows, given).unflatten(0, (len(x), len(draws))))
         return torch.cat(pieces, 1)
 

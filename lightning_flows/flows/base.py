@@ -5,7 +5,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import Reproducible
 from lightning_flows.bases.normal import Normal
-from lightning_flows.bases.support import remedy
+from lightning_flows.bases.support import log_prob_inside, remedy
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import Shape, check_batch
 from lightning_flows.transforms.base import Transform
@@ -17,6 +17,8 @@ class Flow(Density):
     """Density of x where z = transform.encode(x) follows a base density.
 
     log p(x) = log p_base(z) + contribution(x, z) in nats, exact or a lower bound as `exact` says.
+    A bound has one draw for each row; in evaluation mode it is a hash of the row and of how often
+    that stands in the tensor before, so that equal rows average over draws (`bases.noise`).
     A flow is a density itself, so it may be the base of another one.
 
     Args:
@@ -74,15 +76,28 @@ class Flow(Density):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
-        check_context(self.context_shape, context)
+        check_context(self.context_shape, context, rows=len(z))
         return self.transform.decode(z, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density at x, or a lower bound of it as `exact` says; -inf outside of `support`.
+
+        Args:
+            x: points, (batch, *event_shape).
+            context: (batch, *context_shape), or None for an unconditional density.
+
+        Returns:
+            (batch,), nats.
+        """
         self.check(x, context)
-        with self._noise_of(x):
-            z, contribution = self.transform(x, context)
-            log_prob: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
-        return log_prob
+
+        def inside(x: Tensor) -> Tensor:
+            with self._noise_of(x):
+                z, contribution = self.transform(x, context)
+                scores: Tensor = self.base.log_prob(z, self._base_context(context))
+            return scores + contribution
+
+        return log_prob_inside(self.support, x, inside)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         z = self.base.draw(n, self._base_context(context), temperature)
@@ -94,11 +109,6 @@ class Flow(Density):
         z, log_prob = self.base.draw_and_score(n, self._base_context(context))
         x, contribution = self.transform.decode(z, context)
         return x, log_prob + contribution
-
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
-        self.check(x, context)
-        self.transform.initialise(x, context)
 
     def _noise_of(self, x: Tensor) -> Reproducible:
         """One key for all layers: data is the same to the last bit wherever it is scored."""

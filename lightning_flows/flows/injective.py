@@ -1,5 +1,6 @@
 """Injective flows: fewer latents than data dimensions."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,13 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.bases.base import Density
+from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.starting import Starting
+from lightning_flows.bases.support import REAL, log_prob_inside
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
 from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.recipe import factory_target
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
 
@@ -36,6 +40,7 @@ class InjectiveFlow(Density):
 
     Raises:
         ConfigError: d is not between 1 and D - 1, or D where `full` dimension is possible.
+        ShapeError: the prior has another shape, or does not live on all reals.
     """
 
     full = False
@@ -58,11 +63,22 @@ class InjectiveFlow(Density):
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
         prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
-        self.prior = (
-            prior((d,))
-            if context_shape is None
-            else prior((d,), context_shape=as_shape(context_shape))  # type: ignore[call-arg]
-        )
+        conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
+        takes = inspect.signature(factory_target(prior)).parameters.values()
+        if conditioned and not any(
+            p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
+        ):
+            raise ConfigError(
+                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                "conditioned, so accepted are densities that take one, such as RealNVP."
+            )
+        self.prior = prior((d,), **conditioned)
+        if self.prior.event_shape != (d,) or self.prior.support != REAL:
+            raise ShapeError(
+                f"prior {type(self.prior).__name__} scores events of shape "
+                f"{self.prior.event_shape} in {self.prior.support}; accepted are densities of the "
+                f"manifold's coordinates, which have shape {(d,)} and lie in {REAL}."
+            )
         self.manifold_shape: Shape = (d,)
         self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
 
@@ -88,6 +104,7 @@ class InjectiveFlow(Density):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
+        check_context(self.context_shape, context, rows=len(z))
         u = self.prior.decode(z, context) if isinstance(self.prior, Flow) else z
         return self.embed(u)
 
@@ -101,8 +118,12 @@ class InjectiveFlow(Density):
             (batch,), nats. It says nothing about how far x lies from the manifold.
         """
         self.check(x, context)
-        u = self.project(x)
-        return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+
+        def inside(x: Tensor) -> Tensor:
+            u = self.project(x)
+            return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+
+        return log_prob_inside(self.support, x, inside)
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None, *, beta: float) -> Tensor:
         """Log-density of x in data space itself, to be compared with flows of full dimension.
@@ -122,25 +143,27 @@ class InjectiveFlow(Density):
         """
         self.check(x, context)
         d, n = self.manifold_shape[0], size(self.event_shape)
-        basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-        u, rows = cotangents(self.project, x, basis)
-        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
-        residual = sum_event((x - self.embed(u)).square())
-        return (
-            self.prior.log_prob(u, context)
-            + volume
-            + 0.5 * (n - d) * math.log(beta / math.pi)
-            - beta * residual
-        )
+
+        def inside(x: Tensor) -> Tensor:
+            basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+            u, rows = cotangents(self.project, x, basis)
+            volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
+            residual = sum_event((x - self.embed(u)).square())
+            scale = 0.5 * (n - d) * math.log(beta / math.pi)
+            return self.prior.log_prob(u, context) + volume + scale - beta * residual
+
+        return log_prob_inside(self.support, x, inside)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.embed(self.prior.draw(n, context, temperature))
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set data-dependent parameters (ActNorm) from a batch; call it once, before training."""
         self.check(x, context)
-        if isinstance(self.prior, Flow):
-            self.prior.initialise(self.project(x), context)
+        with Starting():  # not by log_prob: the volume calls the decoder under torch.func
+            u = self.project(x)
+            self.prior.log_prob(u, context)
+            self.embed(u)
 
 
 class PaddedFlow(InjectiveFlow):
@@ -187,6 +210,12 @@ class PaddedFlow(InjectiveFlow):
         self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
+        if self.ambient.codomain not in (None, REAL):
+            raise ShapeError(
+                f"ambient gives values in {self.ambient.codomain}; accepted are bijections onto "
+                "all reals, as zeros and the coordinates of the manifold take their place."
+            )
+        self.support = self.ambient.domain or REAL
         order = _entries(self.ambient, torch.Generator().manual_seed(seed))
         self.register_buffer("slots", order[:d])
         self.register_buffer("order", order.argsort())
@@ -201,10 +230,6 @@ class PaddedFlow(InjectiveFlow):
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
         x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
         return x
-
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        self.ambient.initialise(x)
-        super().initialise(x, context)
 
 
 def _entries(ambient: Transform, generator: torch.Generator) -> Tensor:

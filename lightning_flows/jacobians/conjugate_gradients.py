@@ -1,6 +1,5 @@
 """Conjugate gradients for batches of positive definite systems."""
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,8 +34,8 @@ def conjugate_gradients(
     """Solve A w = v for every probe of every sample, until each of them has converged.
 
     Systems that have converged are frozen, so that rounding does not spoil them while the others
-    go on. A system that is not converged after `max_iterations` is returned as it is, and one
-    warning says how many there are.
+    go on. A system that is not converged after `max_iterations` is returned as it is: its residual
+    says so.
 
     Args:
         product: multiplies with the matrices, (k, batch, d) -> (k, batch, d).
@@ -66,12 +65,4 @@ def conjugate_gradients(
             break
     gap = product(solution) - rhs
     residuals = (gap.norm(dim=2) / rhs.norm(dim=2)).nan_to_num(torch.inf)
-    unsolved = int((residuals > 10 * tolerance).sum())
-    if unsolved:
-        warnings.warn(
-            f"Conjugate gradients left {unsolved} of {residuals.numel()} systems with a relative "
-            f"residual above {10 * tolerance:g} after {iterations} iterations: the decoder's "
-            "Jacobian is badly conditioned.",
-            stacklevel=2,
-        )
     return Solution(solution, residuals, iterations + 1)

@@ -60,16 +60,14 @@ class LeanForward(TorchFunctionMode):
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         value, direction = forward_ad.unpack_dual(input)
-        with self._grad():
-            derivative = F.linear(direction, weight)
+        derivative = F.linear(self._cut(direction), self._cut(weight))
         dual: Tensor = forward_ad.make_dual(F.linear(value, weight, bias), derivative)
         return dual
 
     @staticmethod
     def _silu(input: Tensor) -> Tensor:
         value, direction = forward_ad.unpack_dual(input)
-        with torch.no_grad():
-            derivative = torch.ops.aten.silu_backward(direction, value)
+        derivative = torch.ops.aten.silu_backward(direction.detach(), value.detach())
         dual: Tensor = forward_ad.make_dual(F.silu(value), derivative)
         return dual
 
@@ -80,20 +78,25 @@ class LeanForward(TorchFunctionMode):
         values = [dual.primal for dual in duals]
         value = func(*values, **constants)
         derivative: Tensor | None = None
-        with self._grad():
-            for slope, (_, direction) in zip(slopes(*values, **constants), duals, strict=True):
-                if direction is None:
-                    continue
-                if derivative is None:
-                    derivative = slope * direction
-                else:
-                    derivative = torch.addcmul(derivative, slope, direction)
+        found = slopes(*map(self._cut, values), **constants)
+        for slope, (_, direction) in zip(found, duals, strict=True):
+            if direction is None:
+                continue
+            direction = self._cut(direction)
+            if derivative is None:
+                derivative = slope * direction
+            else:
+                derivative = torch.addcmul(derivative, slope, direction)
         assert derivative is not None
         dual: Tensor = forward_ad.make_dual(value, derivative)
         return dual
 
-    def _grad(self) -> torch.set_grad_enabled:
-        return torch.set_grad_enabled(self.graph and torch.is_grad_enabled())
+    def _cut(self, tensor: Tensor) -> Tensor:
+        """The tensor, without its graph where derivatives need none.
+
+        Not by switching gradients off: torch.compile does not switch them on again.
+        """
+        return tensor if self.graph else tensor.detach()
 
 
 def _only_first_moves(first: Tensor, *others: Tensor | None) -> bool:

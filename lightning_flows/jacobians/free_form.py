@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_least
 from lightning_flows.jacobians.products import each, pullback, tangents
 from lightning_flows.jacobians.stochastic import probes_like
 from lightning_flows.jacobians.volume import (
@@ -51,8 +51,7 @@ class FreeFormVolume(Volume):
         for name, value, accepted in (("target", target, Target), ("at", at, At)):
             if value not in get_args(accepted):
                 raise ConfigError(f"{name} is {value!r}; accepted are {get_args(accepted)}.")
-        if probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are positive integers.")
+        check_least(1, probes=probes)
         self.target = target
         self.at = at
         self.probes = probes

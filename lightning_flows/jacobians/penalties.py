@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_from_zero
 from lightning_flows.jacobians.products import each, pullback, tangents, value_and_jacobian
 from lightning_flows.jacobians.stochastic import probes_like
 from lightning_flows.jacobians.volume import (
@@ -53,8 +53,7 @@ class Penalty(Recorded):
     same kind as `<name>_2`."""
 
     def __init__(self, weight: float) -> None:
-        if not weight >= 0:
-            raise ConfigError(f"weight is {weight}; accepted are numbers from 0 up.")
+        check_from_zero(weight=weight)
         self.weight = weight
 
     def __call__(self, encode: Map, decode: Map, x: Tensor, embedded: Embedded) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ShapeError, check_least
 from lightning_flows.jacobians.forward import LeanForward
 
 __all__ = ["cotangents", "jacobian", "linearised", "tangents", "value_and_jacobian"]
@@ -79,8 +79,7 @@ def value_and_jacobian(
     Raises:
         ConfigError: `chunk_size` is not positive.
     """
-    if chunk_size is not None and chunk_size < 1:
-        raise ConfigError(f"chunk_size is {chunk_size}; accepted are None and positive integers.")
+    check_least(1, chunk_size=chunk_size)
     basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
     if columns is not None:
         basis = basis[columns]

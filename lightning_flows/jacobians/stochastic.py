@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases.noise import normal_noise
-from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.conjugate_gradients import Solution, conjugate_gradients
+from lightning_flows.errors import check_least, check_positive
+from lightning_flows.jacobians.conjugate_gradients import conjugate_gradients
 from lightning_flows.jacobians.products import cotangents, jacobian, tangents
 from lightning_flows.jacobians.volume import (
     Embedded,
@@ -19,23 +19,31 @@ from lightning_flows.jacobians.volume import (
 
 __all__ = ["StochasticVolume", "probes_like"]
 
-DIRECT = 64  # latents up to which building J beats iterating
+DIRECT = 512  # latents up to which building J beats iterating, also at small condition numbers
+CHUNK = 64  # tangents that go through the decoder at once
+ENTRIES = 2**27  # of J that are held at once
 
 
 class StochasticVolume(Volume):
-    """Probes v with E[v vᵀ] = I give an unbiased gradient from two tangents each.
+    """Probes v with E[v vᵀ] = I give an unbiased gradient from one tangent each.
 
-    ∇ ½ log det JᵀJ = ½ E[vᵀ (JᵀJ)⁻¹ ∇(JᵀJ) v] (RNFs-ML (K), Caterini et al. 2021). Only J v and
-    J (JᵀJ)⁻¹ v carry gradients. Up to 64 latents J is built without a graph and (JᵀJ)⁻¹ v is
-    solved directly from its QR decomposition. Beyond, conjugate gradients run until the residual
-    of *every* sample is below the tolerance; stopping earlier would take the gradient from just
-    the directions that are about to collapse. The value is then zero, and only the gradient
-    counts; that J is not of full rank shows in the residuals alone (`last_solution`).
+    ∇ ½ log det JᵀJ = tr(J⁺ ∇J) = E[cᵀ ∇(J v)] with c = J (JᵀJ)⁻¹ v, and only J v carries a
+    gradient. RNFs-ML (K) (Caterini et al. 2021) take ½ E[vᵀ (JᵀJ)⁻¹ ∇(JᵀJ) v] from the two tangents
+    J v and J (JᵀJ)⁻¹ v: the same on average, with more scatter where J is badly conditioned.
+
+    Up to 512 latents J is built without a graph, and c = Q R⁻ᵀ v from its QR decomposition. Beyond,
+    conjugate gradients solve for (JᵀJ)⁻¹ v until the residual of *every* sample is below the
+    tolerance; stopping earlier would take the gradient from just the directions that are about to
+    collapse. They converge within some fifty products where J is well conditioned. Samples that are
+    not solved by the time at which building J would have been cheaper are solved directly: in
+    single precision all whose J has a condition number beyond some hundred. After conjugate
+    gradients the value is zero, and only the gradient counts.
 
     Args:
         probes: number of probe vectors for each sample.
-        chunk_size: how many tangents of the graph-free J go through the decoder at once.
-        direct: number of latents up to which (JᵀJ)⁻¹ v is solved directly.
+        chunk_size: how many tangents of the graph-free J go through the decoder at once; 64 unless
+            given.
+        direct: number of latents up to which J is built.
         tolerance: relative residual at which conjugate gradients stop.
 
     Raises:
@@ -50,10 +58,8 @@ class StochasticVolume(Volume):
         direct: int = DIRECT,
         tolerance: float = 1e-4,
     ) -> None:
-        if probes < 1:
-            raise ConfigError(f"probes is {probes}; accepted are positive integers.")
-        if not tolerance > 0:
-            raise ConfigError(f"tolerance is {tolerance}; accepted are positive numbers.")
+        check_least(1, probes=probes)
+        check_positive(tolerance=tolerance)
         self.probes = probes
         self.chunk_size = check_chunk_size(chunk_size)
         self.direct = direct
@@ -63,37 +69,56 @@ class StochasticVolume(Volume):
         u = encode(x)
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
-            with torch.no_grad():
-                j = jacobian(decode, u, chunk_size=self.chunk_size)
-                r = torch.linalg.qr(j, mode="r").R
-                value, w = log_diagonal(r, j.shape[1]), _solve_gram(r, v)
-            finite = r.isfinite().flatten(1).all(1)
+            value, c, finite = self._solve(decode, u.detach(), v)
             self.last_solution = None
         else:
-            self.last_solution = self._iterate(decode, u.detach(), v)
-            w = self.last_solution.solution
-            finite = self.last_solution.residuals.isfinite().all(0)
-            value = torch.where(finite, 0.0, torch.nan).to(u.dtype)
-        directions = torch.cat([v, torch.where(value.isnan()[:, None], 0.0, w)])
+            value, c, finite = self._iterate(decode, u.detach(), v)
+        c = torch.where(value.isnan()[:, None], 0.0, c)
 
         def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
-            return tangents(decode, points, directions)
+            return tangents(decode, points, v)
 
         if some_fail(finite):
-            x_hat, products = around_failures(differentiate, decode, u, finite)
+            x_hat, pushed = around_failures(differentiate, decode, u, finite)
         else:
-            x_hat, products = differentiate(u)
-        products = products.flatten(2)
-        surrogate = 0.5 * (products[: self.probes] * products[self.probes :]).sum(2).mean(0)
+            x_hat, pushed = differentiate(u)
+        surrogate = (pushed.flatten(2) * c).sum(2).mean(0)
         return Embedded(u, x_hat, value + (surrogate - surrogate.detach()))
 
     @torch.no_grad()
-    def _iterate(self, decode: Map, u: Tensor, v: Tensor) -> Solution:
+    def _solve(self, decode: Map, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-volumes (batch,), c (K, batch, D), and whether J is finite, (batch,)."""
+        values, solutions, finite = [], [], []
+        pieces = max(1, ENTRIES // (decode(u[:1]).numel() * u.shape[1]))
+        for points, probes in zip(u.split(pieces), v.split(pieces, 1), strict=True):
+            q, r = torch.linalg.qr(jacobian(decode, points, chunk_size=self.chunk_size or CHUNK))
+            half = torch.linalg.solve_triangular(r.mT, probes.permute(1, 2, 0), upper=False)
+            values.append(log_diagonal(r, q.shape[1]))
+            solutions.append((q @ half).permute(2, 0, 1))
+            finite.append(r.isfinite().flatten(1).all(1))
+        return torch.cat(values), torch.cat(solutions, 1), torch.cat(finite)
+
+    @torch.no_grad()
+    def _iterate(self, decode: Map, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same by conjugate gradients, with zero in place of the log-volumes."""
+
         def gram(vectors: Tensor) -> Tensor:
             columns = tangents(decode, u, vectors)[1]
             return cotangents(decode, u, columns)[1]
 
-        return conjugate_gradients(gram, v, tolerance=self.tolerance)
+        solution = conjugate_gradients(
+            gram, v, tolerance=self.tolerance, max_iterations=u.shape[1] // 2 + 20
+        )
+        self.last_solution = solution
+        value, finite = u.new_zeros(len(u)), u.new_ones(len(u)).bool()
+        c = tangents(decode, u, solution.solution)[1].flatten(2)
+        unsolved = (solution.residuals > 10 * self.tolerance).any(0)
+        if unsolved.any():
+            found, exact, sound = self._solve(decode, u[unsolved], v[:, unsolved])
+            value[unsolved] = 0 * found
+            c[:, unsolved] = exact
+            finite[unsolved] = sound
+        return value, c, finite
 
 
 def probes_like(u: Tensor, count: int) -> Tensor:
@@ -109,10 +134,3 @@ def probes_like(u: Tensor, count: int) -> Tensor:
     unit = torch.where(length > 0, v / length, u.shape[1] ** -0.5)
     scaled: Tensor = u.shape[1] ** 0.5 * unit
     return scaled
-
-
-def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
-    """(RᵀR)⁻¹ v for probes (K, batch, d)."""
-    half = torch.linalg.solve_triangular(r.mT, v.permute(1, 2, 0), upper=False)
-    w: Tensor = torch.linalg.solve_triangular(r, half, upper=True)
-    return w.permute(2, 0, 1)

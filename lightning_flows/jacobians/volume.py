@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.jacobians.conjugate_gradients import Solution
 from lightning_flows.jacobians.products import jacobian, value_and_jacobian
 from lightning_flows.recipe import Recorded
@@ -111,8 +111,7 @@ class PrincipalVolume(Volume):
     measures = False
 
     def __init__(self, columns: int | None = None) -> None:
-        if columns is not None and columns < 1:
-            raise ConfigError(f"columns is {columns}; accepted are positive integers.")
+        check_least(1, columns=columns)
         self.columns = columns
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
@@ -297,6 +296,5 @@ def check_chunk_size(chunk_size: int | None) -> int | None:
     Raises:
         ConfigError: says what came.
     """
-    if chunk_size is not None and chunk_size < 1:
-        raise ConfigError(f"chunk_size is {chunk_size}; accepted are positive integers.")
+    check_least(1, chunk_size=chunk_size)
     return chunk_size

@@ -35,6 +35,8 @@ def condition_number(fn: Map, points: Tensor, *, chunk_size: int | None = None) 
 class ConditionNumber(Metric):
     """Median of `condition_number` over all points.
 
+    It has no standard error: the spread of a median needs the density around it.
+
     Args:
         chunk_size: directions to differentiate along at a time; None takes all at once.
         kwargs: options of `torchmetrics.Metric`.

@@ -67,7 +67,9 @@ def frechet_distance(samples: Tensor, data: Tensor, *, standardise: bool = True)
 class FrechetDistance(Metric):
     """`frechet_distance` over batches.
 
-    Its state are sums, so several processes give what one gives.
+    Its state are sums, so several processes give what one gives. There is no standard error:
+    sums alone do not tell one, and sets of few points make the distance larger, not only less
+    certain. Compare models at equal numbers of points, and repeat with other samples.
 
     Args:
         dimension: number of features.

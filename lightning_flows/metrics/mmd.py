@@ -1,5 +1,6 @@
 """The maximum mean discrepancy with Gaussian kernels."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,7 +89,7 @@ class MaximumMeanDiscrepancy(TwoSampleMetric):
 
 def _check(bandwidth: float | None, scales: Sequence[float]) -> None:
     values = [*scales, *([] if bandwidth is None else [bandwidth])]
-    if not scales or not all(value > 0 for value in values):
+    if not scales or not all(0 < value < math.inf for value in values):
         raise ConfigError(
             f"bandwidth is {bandwidth} and scales are {list(scales)}; accepted are positive "
             "numbers, at least one scale."

@@ -7,9 +7,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, check_least
 
-__all__ = ["TwoSampleMetric", "as_features", "as_pair"]
+__all__ = ["TwoSampleMetric", "as_features", "as_pair", "joined"]
 
 
 def as_features(x: Tensor) -> Tensor:
@@ -41,7 +41,8 @@ def as_pair(samples: Tensor, data: Tensor, *, least: int = 1) -> tuple[Tensor, T
 class TwoSampleMetric(Metric):
     """Base of metrics that need all points of both sets at once.
 
-    Subclasses say what `distance` is.
+    Subclasses say what `distance` is. `standard_error` says how far it may be from the distance
+    of other samples and data of the same sizes.
 
     Args:
         kwargs: options of `torchmetrics.Metric`.
@@ -65,13 +66,49 @@ class TwoSampleMetric(Metric):
 
     def compute(self) -> Tensor:
         """The distance between all points so far, a scalar."""
-        return self.distance(_joined(self.samples), _joined(self.data))
+        return self.distance(joined(self.samples), joined(self.data))
+
+    def standard_error(self, groups: int = 10) -> Tensor:
+        """Standard error of the distance so far, a scalar, by a jackknife over groups of points.
+
+        The distance is taken again without one group of samples and of data at a time, so it
+        takes as many times as long. Of distances that are 0 but for chance it gives the order of
+        magnitude only. Under several processes all have to ask for it, and their number has a part
+        in what the groups are.
+
+        Args:
+            groups: number of groups, from 2 up.
+
+        Raises:
+            ConfigError: fewer than two groups.
+            ShapeError: fewer points than groups.
+        """
+        check_least(2, groups=groups)
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            samples, data = joined(self.samples), joined(self.data)
+            if min(len(samples), len(data)) < groups:
+                raise ShapeError(
+                    f"Came {len(samples)} samples and {len(data)} points of data; for a standard "
+                    f"error from {groups} groups at least {groups} of each are needed."
+                )
+            without = torch.stack(
+                [
+                    self.distance(*(_without(points, group, groups) for points in (samples, data)))
+                    for group in range(groups)
+                ]
+            )
+        return (without.var(correction=0) * (groups - 1)).sqrt()
 
     def distance(self, samples: Tensor, data: Tensor) -> Tensor:
         """Distance between (n, features) and (m, features)."""
         raise NotImplementedError
 
 
-def _joined(parts: Any) -> Tensor:
+def _without(points: Tensor, group: int, groups: int) -> Tensor:
+    """Points but for every groups-th, counted from `group` on."""
+    return points[torch.arange(len(points), device=points.device) % groups != group]
+
+
+def joined(parts: Any) -> Tensor:
     """One tensor from the batches; none at all is an empty one."""
     return dim_zero_cat(parts) if len(parts) else torch.empty(0, 0)

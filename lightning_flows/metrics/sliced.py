@@ -1,12 +1,13 @@
 """The sliced Wasserstein distance."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.metrics.samples import TwoSampleMetric, as_pair
+from lightning_flows.metrics.samples import TwoSampleMetric, as_pair, joined
 
 __all__ = ["SlicedWasserstein", "sliced_wasserstein"]
 
@@ -37,16 +38,14 @@ def sliced_wasserstein(
         ConfigError: an option is out of range.
     """
     _check(directions, p)
-    first, second = as_pair(samples, data)
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(directions, first.shape[1], generator=generator, dtype=first.dtype)
-    vectors = torch.nn.functional.normalize(vectors, dim=1).to(first.device)
-    costs = [_transport(first @ part.mT, second @ part.mT, p) for part in vectors.split(CHUNK)]
-    return torch.cat(costs).mean().pow(1 / p)
+    return _costs(samples, data, directions, p, seed).mean().pow(1 / p)
 
 
 class SlicedWasserstein(TwoSampleMetric):
     """`sliced_wasserstein` between all samples and all data.
+
+    `standard_error` covers the choice of points and that of directions; with the same seed the
+    latter is the same for all models, and cancels for the most part from their differences.
 
     Args:
         directions: number of random directions.
@@ -72,13 +71,32 @@ class SlicedWasserstein(TwoSampleMetric):
             samples, data, directions=self.directions, p=self.p, seed=self.seed
         )
 
+    def standard_error(self, groups: int = 10) -> Tensor:
+        points = super().standard_error(groups)
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            pair = joined(self.samples), joined(self.data)
+            costs = _costs(*pair, self.directions, self.p, self.seed)
+        slope = costs.mean().pow(1 / self.p - 1) / self.p
+        return torch.hypot(points, slope * costs.std() / self.directions**0.5)
+
 
 def _check(directions: int, p: float) -> None:
-    if directions < 1 or not p >= 1:
+    if directions < 1 or not 1 <= p < math.inf:
         raise ConfigError(
             f"directions is {directions} and p is {p}; accepted are positive integers, and "
             "numbers from 1 up."
         )
+
+
+def _costs(samples: Tensor, data: Tensor, directions: int, p: float, seed: int) -> Tensor:
+    """W_p^p along every direction, (directions,)."""
+    first, second = as_pair(samples, data)
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(directions, first.shape[1], generator=generator, dtype=first.dtype)
+    vectors = torch.nn.functional.normalize(vectors, dim=1).to(first.device)
+    return torch.cat(
+        [_transport(first @ part.mT, second @ part.mT, p) for part in vectors.split(CHUNK)]
+    )
 
 
 def _transport(first: Tensor, second: Tensor, p: float) -> Tensor:

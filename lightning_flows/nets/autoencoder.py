@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import check_least
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import Shape, size
 
@@ -89,6 +90,9 @@ class ResidualEncoder(nn.Module):
         latent_blocks: number of blocks in latent space.
         hidden: width of each hidden layer of a block.
         activation: silu, tanh, gelu, elu or softplus.
+
+    Raises:
+        ConfigError: a negative number of blocks, or a width that is not positive.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class ResidualEncoder(nn.Module):
         activation: str = "silu",
     ) -> None:
         super().__init__()
+        check_least(0, blocks=blocks, latent_blocks=latent_blocks)
         n = size(event_shape)
         self.layers = nn.Sequential(
             nn.Flatten(),
@@ -125,6 +130,9 @@ class ResidualDecoder(nn.Module):
         latent_blocks: number of blocks in latent space.
         hidden: width of each hidden layer of a block.
         activation: silu, tanh, gelu, elu or softplus.
+
+    Raises:
+        ConfigError: a negative number of blocks, or a width that is not positive.
     """
 
     def __init__(
@@ -138,6 +146,7 @@ class ResidualDecoder(nn.Module):
         activation: str = "silu",
     ) -> None:
         super().__init__()
+        check_least(0, blocks=blocks, latent_blocks=latent_blocks)
         n = size(event_shape)
         self.layers = nn.Sequential(
             *(_Block(features, hidden, activation) for _ in range(latent_blocks)),

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ConfigError, ShapeError, check_least
 from lightning_flows.nets.mlp import Net, activation_named, zero
 from lightning_flows.shapes import Shape
 
@@ -38,6 +38,7 @@ class ConvNet(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         layers: list[nn.Module] = []
         width = in_channels
         for following in hidden:
@@ -76,6 +77,7 @@ class ConvEncoder(nn.Module):
         attention: whether self-attention over pixels follows the last convolution.
 
     Raises:
+        ConfigError: no channels, or a number of them that is not positive.
         ShapeError: the sides cannot be halved as often.
     """
 
@@ -89,7 +91,7 @@ class ConvEncoder(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        smallest = _smallest(event_shape, len(channels))
+        smallest = _smallest(event_shape, channels)
         layers: list[nn.Module] = []
         width = event_shape[0]
         for following in channels:
@@ -120,6 +122,7 @@ class ConvDecoder(nn.Module):
         attention: whether self-attention over pixels precedes the first convolution.
 
     Raises:
+        ConfigError: no channels, or a number of them that is not positive.
         ShapeError: the sides cannot be halved as often.
     """
 
@@ -133,7 +136,7 @@ class ConvDecoder(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        smallest = _smallest(event_shape, len(channels))
+        smallest = _smallest(event_shape, channels)
         width = channels[-1]
         layers: list[nn.Module] = [
             nn.Linear(features, width * smallest[0] * smallest[1]),
@@ -183,12 +186,15 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, channels, max(1, channels // 4)), channels)
 
 
-def _smallest(event_shape: Shape, halvings: int) -> Shape:
+def _smallest(event_shape: Shape, channels: Sequence[int]) -> Shape:
     """Sides after all halvings."""
-    factor = 2**halvings
+    check_least(1, channels=channels)
+    if not channels:
+        raise ConfigError("channels is empty; accepted are one number or more.")
+    factor = 2 ** len(channels)
     if len(event_shape) != 3 or event_shape[1] % factor or event_shape[2] % factor:
         raise ShapeError(
-            f"event_shape is {event_shape}; {halvings} halvings take (channels, height, width) "
-            f"with sides that are multiples of {factor}."
+            f"event_shape is {event_shape}; {len(channels)} halvings take (channels, height, "
+            f"width) with sides that are multiples of {factor}."
         )
     return event_shape[1] // factor, event_shape[2] // factor

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_flows.errors import check_least
 from lightning_flows.nets.mlp import activation_named
 
 __all__ = ["MaskedLinear", "MaskedMLP"]
@@ -49,6 +50,9 @@ class MaskedMLP(nn.Module):
         activation: relu, silu, tanh, gelu, elu or softplus.
         context_features: number of context dimensions, seen by every unit.
         zero_last: start with an output of zero, so that a transform starts as the identity.
+
+    Raises:
+        ConfigError: a width that is not positive.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class MaskedMLP(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         self.features = features
         self.outputs_per_feature = outputs_per_feature
         self.activation = activation_named(activation)

@@ -6,9 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, ShapeError, check_least
+from lightning_flows.shapes import Shape
 
-__all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "make_net", "zero"]
+__all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "check_net", "make_net", "zero"]
 
 Net = Callable[[int, int], nn.Module]
 """Makes a network from its numbers of inputs and outputs, such as `partial(MLP, hidden=(64,))`."""
@@ -43,6 +44,9 @@ class MLP(nn.Module):
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         zero_last: start with an output of zero, so that a transform starts as the identity.
+
+    Raises:
+        ConfigError: a width that is not positive.
     """
 
     constant: nn.Parameter | None
@@ -57,6 +61,7 @@ class MLP(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         self.out_features = out_features
         if in_features == 0:
             self.constant = nn.Parameter(torch.zeros(out_features))
@@ -90,7 +95,7 @@ class ResidualMLP(nn.Module):
         zero_last: start with an output of zero, so that a transform starts as the identity.
 
     Raises:
-        ConfigError: blocks of different width, or none.
+        ConfigError: blocks of different width, none, or a width that is not positive.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class ResidualMLP(nn.Module):
         zero_last: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, hidden=hidden)
         if len(set(hidden)) != 1:
             raise ConfigError(f"hidden is {list(hidden)}; residual blocks need one common width.")
         width = hidden[0]
@@ -141,6 +147,31 @@ def make_net(
         )
 
     return net
+
+
+@torch.no_grad()
+def check_net(net: nn.Module, given: Shape, wanted: Shape) -> None:
+    """Refuse a network that does not lead from one shape to the other.
+
+    Args:
+        net: the network.
+        given: shape of one input.
+        wanted: shape of one output.
+
+    Raises:
+        ShapeError: names the network, and what it does.
+    """
+    name = type(net).__name__
+    like = next(net.parameters(), torch.empty(0))
+    try:
+        made = tuple(net(torch.zeros(2, *given, dtype=like.dtype, device=like.device)).shape[1:])
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ShapeError(f"net {name} refuses inputs of shape {given}: {reason}") from error
+    if made != wanted:
+        raise ShapeError(
+            f"net {name} gives {made} for inputs of shape {given}; wanted is {wanted}."
+        )
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> None:

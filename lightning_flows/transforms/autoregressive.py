@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.nets.masked import MaskedMLP
-from lightning_flows.shapes import size
+from lightning_flows.shapes import as_features, size
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.univariate import Affine, Univariate
@@ -31,17 +31,20 @@ class Autoregressive(Transform):
     the other; every hidden unit is computed once, so it costs about the operations of one pass.
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         univariate: the map u.
         hidden: width of each hidden layer of the masked network.
         activation: relu, silu, tanh, gelu, elu or softplus.
         reverse: go through the dimensions from the last to the first.
         context_shape: shape of what the map is conditioned on.
+
+    Raises:
+        ShapeError: events are no vectors.
     """
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         univariate: Univariate,
         *,
         hidden: Sequence[int] = (128, 128),
@@ -49,6 +52,7 @@ class Autoregressive(Transform):
         reverse: bool = False,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
+        features = as_features(event_shape, type(self).__name__)
         super().__init__(features, context_shape=context_shape)
         self.univariate = univariate
         self.reverse = reverse
@@ -96,22 +100,26 @@ class AffineAutoregressive(Autoregressive):
     """Autoregressive layer with z = x·exp(s) + t (MAF, Papamakarios et al. 2017).
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         bound: largest absolute log-scale.
         options: those of `Autoregressive`.
     """
 
     def __init__(
-        self, features: int, *, bound: float = 3.0, **options: Unpack[AutoregressiveOptions]
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        bound: float = 3.0,
+        **options: Unpack[AutoregressiveOptions],
     ) -> None:
-        super().__init__(features, Affine(bound), **options)
+        super().__init__(event_shape, Affine(bound), **options)
 
 
 class SplineAutoregressive(Autoregressive):
     """Autoregressive layer with a rational-quadratic spline (Durkan et al. 2019).
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         bins: number of bins of each spline.
         bound: the spline lives on [-bound, bound] and is the identity outside.
         options: those of `Autoregressive`.
@@ -119,10 +127,10 @@ class SplineAutoregressive(Autoregressive):
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         *,
         bins: int = 8,
         bound: float = 5.0,
         **options: Unpack[AutoregressiveOptions],
     ) -> None:
-        super().__init__(features, RationalQuadratic(bins, bound), **options)
+        super().__init__(event_shape, RationalQuadratic(bins, bound), **options)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.noise import FromGlobalState, Reproducible
-from lightning_flows.bases.support import POSITIVE, REAL, RECTIFIED, SORTED, UNIT, Support
+from lightning_flows.bases.starting import Starting
+from lightning_flows.bases.support import (
+    POSITIVE,
+    REAL,
+    RECTIFIED,
+    SORTED,
+    UNIT,
+    Support,
+    replace_outside,
+)
 from lightning_flows.errors import ShapeError
 from lightning_flows.recipe import Recorded
 from lightning_flows.shapes import Shape, as_shape, size
@@ -24,6 +34,7 @@ __all__ = [
     "Kind",
     "Support",
     "Transform",
+    "encode_inside",
 ]
 
 Kind = Literal["bijection", "inference surjection", "generative surjection", "stochastic"]
@@ -103,12 +114,32 @@ class Transform(Recorded, nn.Module):
         share = contribution / size(self.latent_shape)
         return z, share.reshape(-1, *[1] * len(self.latent_shape)).expand(z.shape)
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set parameters from a batch of data, where the transform asks for it (ActNorm)."""
+        """Set parameters from a batch of data in every layer that asks for it (ActNorm)."""
+        with Starting():
+            self.encode(x, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Same as `encode`, so that module hooks and wrappers see the call."""
         return self.encode(x, context)
+
+
+def encode_inside(
+    transform: Transform, x: Tensor, context: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Encode data of which some rows may lie outside of the transform's domain.
+
+    Returns:
+        Latents and contributions, as `encode` gives them. A row outside has the contribution -inf
+        (NaN where it holds a NaN) and the latent of some point inside.
+    """
+    domain = transform.domain or REAL
+    if domain == REAL:
+        return transform.encode(x, context)
+    safe, inside, outside = replace_outside(domain, x)
+    z, contribution = transform.encode(safe, context)
+    return z, torch.where(inside, contribution, outside.to(contribution.dtype))
 
 
 _TURNED: dict[Kind, Kind] = {

@@ -61,13 +61,6 @@ class Chain(Transform):
         assert total is not None
         return z, total
 
-    @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        for transform in self.transforms:
-            assert isinstance(transform, Transform)
-            transform.initialise(x, context)
-            x, _ = transform.encode(x, context)
-
 
 class Multiscale(Transform):
     """Levels of transforms; after each but the last, half of the channels become latent.
@@ -121,11 +114,12 @@ class Multiscale(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         latents, total = [], x.new_zeros(len(x))
-        for level, shape in zip(self.levels, self._shapes, strict=True):
-            x, contribution = level(x, context)
-            total = total + contribution
-            latents.append(x[:, : shape[0]].flatten(1))
-            x = x[:, shape[0] :]
+        with Reproducible(x, not (self.training or self.exact)):
+            for level, shape in zip(self.levels, self._shapes, strict=True):
+                x, contribution = level(x, context)
+                total = total + contribution
+                latents.append(x[:, : shape[0]].flatten(1))
+                x = x[:, shape[0] :]
         return torch.cat(latents, 1), total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -142,13 +136,6 @@ class Multiscale(Transform):
             total = total + contribution
         assert x is not None
         return x, total
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        for level, shape in zip(self.levels, self._shapes, strict=True):
-            assert isinstance(level, Transform)
-            level.initialise(x, context)
-            x = level.encode(x, context)[0][:, shape[0] :]
 
 
 def _check_shapes(transforms: Sequence[Transform]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.nets.convolutional import make_conv_net
-from lightning_flows.nets.mlp import Net, make_net
+from lightning_flows.nets.mlp import Net, check_net, make_net
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.spline import RationalQuadratic
@@ -51,7 +51,8 @@ class Coupling(Transform):
         context_shape: shape of what the map is conditioned on; every pixel sees all of it.
 
     Raises:
-        ShapeError: neither a vector nor an image of two channels or more.
+        ShapeError: neither a vector nor an image of two channels or more, or a network that is
+            made for other inputs.
         ConfigError: `kept` leaves nothing to map, or nothing to see.
     """
 
@@ -83,11 +84,15 @@ class Coupling(Transform):
         self.univariate = univariate
         self.swap = swap
         self.halves = [features - kept, kept] if swap else [kept, features - kept]
+        given = net is not None
         if net is None and sides:
             net = make_conv_net(hidden, activation)
         elif net is None:
             net = make_net(hidden, activation, residual=residual, zero_last=True)
-        self.net = net(kept + context_features, univariate.size * (features - kept))
+        inputs, outputs = kept + context_features, univariate.size * (features - kept)
+        self.net = net(inputs, outputs)
+        if given:
+            check_net(self.net, (inputs, *sides), (outputs, *sides))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed, h = self._split(x, context)

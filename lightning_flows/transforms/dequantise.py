@@ -11,9 +11,9 @@ from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.noise import Reproducible, uniform_noise
 from lightning_flows.bases.normal import normal_log_prob
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_least
 from lightning_flows.shapes import as_shape, check_batch, size
-from lightning_flows.transforms.base import UNIT, Support, Transform
+from lightning_flows.transforms.base import REAL, UNIT, Support, Transform
 
 __all__ = ["Dequantise", "VariationalDequantise"]
 
@@ -21,33 +21,38 @@ __all__ = ["Dequantise", "VariationalDequantise"]
 class Dequantise(Transform):
     """Adds uniform noise to integers and scales them to the unit cube: z = (x + u) / levels.
 
+    Where the integers have no known ends, as counts in a table, `levels` is None, nothing is
+    scaled, and z = x + u.
+
     The contribution is -D log(levels) nats, so that a log-density of z becomes a lower bound of
     the log-probability of the integers x (Theis et al. 2016), exact where the density is constant
     over each cell. In training mode u comes from the global random state. In evaluation mode it
-    is a hash of the event itself: a score does not change from call to call, with the batch size,
-    or with the number of ranks, and the global random state stays as it was.
+    is a hash of the event and of what tells it apart from equal ones (`bases.noise`): a score does
+    not change from call to call, and the global random state stays as it was.
 
     `decode` rounds down, which has no useful derivative. Its derivative is that of the map before
     rounding (`levels` times the identity), so Jacobians speak of the dequantised density.
 
     Args:
         event_shape: shape of one data point.
-        levels: number of values that an entry may take, 0 to levels - 1.
+        levels: number of values that an entry may take, 0 to levels - 1; None for any integers.
 
     Raises:
         ConfigError: fewer than two levels.
     """
 
-    def __init__(self, event_shape: Sequence[int] | int, levels: int) -> None:
-        if levels < 2:
-            raise ConfigError(f"Dequantise needs at least 2 levels; levels is {levels}.")
+    def __init__(self, event_shape: Sequence[int] | int, levels: int | None) -> None:
+        check_least(2, levels=levels)
         super().__init__(
             event_shape,
             kind="generative surjection",
-            domain=Support(0.0, levels, discrete=True),
-            codomain=UNIT,
+            domain=Support(discrete=True)
+            if levels is None
+            else Support(0.0, levels, discrete=True),
+            codomain=REAL if levels is None else UNIT,
         )
-        self.levels = levels
+        self.bounded = levels is not None
+        self.levels = 1 if levels is None else levels  # what z is scaled by
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_batch(x, self.event_shape, "x")
@@ -61,16 +66,19 @@ class Dequantise(Transform):
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_batch(z, self.event_shape, "z")
         scaled = z * self.levels
-        floored = scaled.detach().floor().clamp(0, self.levels - 1)
+        floored = scaled.detach().floor()
+        if self.bounded:
+            floored = floored.clamp(0, self.levels - 1)
         log_q = self._score(scaled - floored, floored, context)
         return scaled - scaled.detach() + floored, self._contribution(z) - log_q
 
     def _contribution(self, x: Tensor) -> Tensor:
         return x.new_full((len(x),), -size(self.event_shape) * math.log(self.levels))
 
-    def _margin(self, x: Tensor) -> float:
+    def _margin(self, x: Tensor) -> Tensor:
         """How far noise stays from 0 and 1, so that rounding never leaves a cell."""
-        return 2 * self.levels * torch.finfo(x.dtype).eps
+        largest = x.new_full((), self.levels) if self.bounded else x.abs() + 1
+        return (2 * largest * torch.finfo(x.dtype).eps).clamp(max=0.5)
 
     def _draw(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Noise in (0, 1) and its log-density (batch,)."""

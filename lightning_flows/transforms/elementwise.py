@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_positive
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.shapes import size, sum_event
 from lightning_flows.transforms.base import POSITIVE, UNIT, Support, Transform
@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 
+ROUNDING = 1e-6  # of numbers around 1 in single precision, with room
+
+
 class ElementwiseAffine(Transform):
     """z = x·exp(s) + t with learned s and t for every entry, or functions of context.
 
@@ -30,6 +33,11 @@ class ElementwiseAffine(Transform):
         event_shape: shape of one data point.
         context_shape: shape of what s and t depend on.
         hidden: width of each hidden layer of the network from context to s and t.
+        bound: largest absolute log-scale, in nats: what a network computes has no bound of its
+            own, and from exp(88) on single precision has no numbers.
+
+    Raises:
+        ConfigError: `bound` is not positive.
     """
 
     def __init__(
@@ -38,8 +46,11 @@ class ElementwiseAffine(Transform):
         *,
         context_shape: Sequence[int] | int | None = None,
         hidden: Sequence[int] = (64,),
+        bound: float = 20.0,
     ) -> None:
         super().__init__(event_shape, context_shape=context_shape)
+        check_positive(bound=bound)
+        self.bound = bound
         inputs = 0 if self.context_shape is None else size(self.context_shape)
         self.net = MLP(inputs, 2 * size(self.event_shape), hidden=hidden, zero_last=True)
 
@@ -59,8 +70,8 @@ class ElementwiseAffine(Transform):
         inputs = x.new_zeros(len(x), 0)
         if self.context_shape is not None and context is not None:
             inputs = context.flatten(1).to(x.dtype)
-        t, s = self.net(inputs).to(x.dtype).unflatten(1, (2, *self.event_shape)).unbind(1)
-        return t, s
+        t, raw = self.net(inputs).to(x.dtype).unflatten(1, (2, *self.event_shape)).unbind(1)
+        return t, self.bound * torch.tanh(raw / self.bound)
 
 
 class LeakyReLU(Transform):
@@ -76,8 +87,7 @@ class LeakyReLU(Transform):
 
     def __init__(self, event_shape: Sequence[int] | int, slope: float = 0.1) -> None:
         super().__init__(event_shape)
-        if not slope > 0:
-            raise ConfigError(f"slope is {slope}; accepted are positive numbers.")
+        check_positive(slope=slope)
         self.slope = slope
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -93,6 +103,8 @@ class LeakyReLU(Transform):
 class Sigmoid(Transform):
     """z = 1 / (1 + exp(-x)): the real line onto (0, 1).
 
+    A latent of exactly 0 or 1, by rounding or from a base, counts as the nearest number inside.
+
     Args:
         event_shape: shape of one data point.
     """
@@ -101,18 +113,20 @@ class Sigmoid(Transform):
         super().__init__(event_shape, codomain=UNIT)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(x), _sigmoid_log_slope(x)
+        return _open(torch.sigmoid(x), 0.0, 1.0), _sigmoid_log_slope(x)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = torch.logit(z)
+        x = torch.logit(_open(z, 0.0, 1.0))
         return x, _sigmoid_log_slope(x)
 
 
 class Logit(Transform):
     """z = logit(α + (1 - 2α)·x): [0, 1] to the real line (Dinh et al. 2017, section 4.1).
 
-    With α > 0 both ends are finite, and a latent beyond them decodes to slightly less than 0 or
-    more than 1; with α = 0 the map is onto, and data must lie strictly inside.
+    With α > 0 the ends of [0, 1] have latents, and a latent beyond those decodes to slightly less
+    than 0 or more than 1, down to -α / (1 - 2α), and up to as much beyond 1. At the ends of what it
+    decodes to (0 and 1 where α = 0) a number counts as the nearest one inside; beyond them its
+    latent is NaN, and a `Flow` gives it the log-density -inf.
 
     Args:
         event_shape: shape of one data point.
@@ -123,17 +137,21 @@ class Logit(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int, alpha: float = 0.0) -> None:
-        super().__init__(event_shape, domain=UNIT)
         if not 0 <= alpha < 0.5:
             raise ConfigError(f"alpha is {alpha}; accepted are numbers from 0 up to 0.5.")
+        # a little more, as what is decoded is rounded
+        slack = alpha / (1 - 2 * alpha) * (1 + ROUNDING) + ROUNDING if alpha else 0.0
+        super().__init__(event_shape, domain=Support(0.0, 1.0, slack=slack))
         self.alpha = alpha
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = torch.logit(self.alpha + (1 - 2 * self.alpha) * x)
+        u = self.alpha + (1 - 2 * self.alpha) * x
+        z = torch.logit(_open(u, 0.0, 1.0, self.alpha))
         return z, self._contribution(z)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha), self._contribution(z)
+        x = (_open(torch.sigmoid(z), 0.0, 1.0) - self.alpha) / (1 - 2 * self.alpha)
+        return x, self._contribution(z)
 
     def _contribution(self, z: Tensor) -> Tensor:
         scale = size(self.event_shape) * math.log(1 - 2 * self.alpha)
@@ -143,6 +161,8 @@ class Logit(Transform):
 class Tanh(Transform):
     """z = tanh(x): the real line onto (-1, 1).
 
+    A latent of exactly -1 or 1, by rounding or from a base, counts as the nearest number inside.
+
     Args:
         event_shape: shape of one data point.
     """
@@ -151,10 +171,10 @@ class Tanh(Transform):
         super().__init__(event_shape, codomain=Support(-1.0, 1.0))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.tanh(x), self._contribution(x)
+        return _open(torch.tanh(x), -1.0, 1.0), self._contribution(x)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = torch.atanh(z)
+        x = torch.atanh(_open(z, -1.0, 1.0))
         return x, self._contribution(x)
 
     @staticmethod
@@ -165,6 +185,8 @@ class Tanh(Transform):
 class Softplus(Transform):
     """z = log(1 + exp(x)): the real line onto the positive numbers.
 
+    A latent of exactly 0, by rounding or from a base, counts as the smallest normal number.
+
     Args:
         event_shape: shape of one data point.
     """
@@ -173,7 +195,8 @@ class Softplus(Transform):
         super().__init__(event_shape, codomain=POSITIVE)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.softplus(x), sum_event(F.logsigmoid(x))
+        z = F.softplus(x).clamp(min=torch.finfo(x.dtype).tiny)
+        return z, sum_event(F.logsigmoid(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = inverse_softplus(z)
@@ -181,9 +204,35 @@ class Softplus(Transform):
 
 
 def inverse_softplus(z: Tensor) -> Tensor:
-    """The x with log(1 + exp(x)) = z, for every entry; an exact zero counts as a tiny number."""
-    z = z.clamp(min=torch.finfo(z.dtype).tiny)
+    """The x with log(1 + exp(x)) = z, for every entry, NaN below zero.
+
+    An exact zero counts as the smallest normal number.
+    """
+    tiny = torch.finfo(z.dtype).tiny
+    z = torch.where((z >= 0) & (z < tiny), tiny, z)
     return z + torch.log(-torch.expm1(-z))
+
+
+def _open(values: Tensor, low: float, high: float, shift: float = 0.0) -> Tensor:
+    """Numbers at an end of an interval become the nearest ones inside; others stay as they are.
+
+    Sigmoid and tanh round to the closed end of an open interval, from which no way leads back.
+    Slopes stay those of the values: a slope of exactly zero would have no logarithm.
+
+    Args:
+        values: any numbers.
+        low: lower end, 0 or -1.
+        high: upper end, 1.
+        shift: a number that has been added to what had the ends -shift and 1 + shift before, so
+            that values have its rounding error; they may lie beyond the ends by as much.
+    """
+    info = torch.finfo(values.dtype)
+    least = max(info.tiny, shift * info.eps / 2)
+    lowest = least if low == 0 else low * (1 - info.eps / 2)
+    moved = values.detach().clamp(lowest, high * (1 - info.eps / 2))
+    slack = ROUNDING if shift else 0.0
+    near = (values >= low - slack) & (values <= high + slack)
+    return torch.where(near, moved + (values - values.detach()), values)
 
 
 def _sigmoid_log_slope(x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class FlowLinear(Transform):
     surjection with contribution -log q(u | x), a bound. Else it is a bijection.
 
     Args:
-        in_features: number n of entries of x.
+        in_features: number n of entries of x, or the shape of x, (n,) or (n, *positions).
         out_features: number m of entries of z.
         positions: event dimensions after the first, such as (height, width); the map is the same
             at all of them.
@@ -43,20 +43,28 @@ class FlowLinear(Transform):
             one; a `ConditionalNormal` unless given, a `ConvNormal` for images.
 
     Raises:
-        ShapeError: a number is not positive, or the density has other shapes.
+        ShapeError: a number is not positive, positions are named twice, or the density has other
+            shapes.
     """
 
     signs: Tensor
 
     def __init__(
         self,
-        in_features: int,
+        in_features: Sequence[int] | int,
         out_features: int,
         *,
         positions: Sequence[int] = (),
         density: Density | DensityFactory | None = None,
     ) -> None:
-        n, m = in_features, out_features
+        n, *others = as_shape(in_features, "in_features")
+        if others and positions and others != list(positions):
+            raise ShapeError(
+                f"in_features is {in_features} and positions is {tuple(positions)}; name the "
+                "positions once."
+            )
+        positions = others or positions
+        m = out_features
         kind: Kind = "bijection"
         if n != m:
             kind = "inference surjection" if m < n else "generative surjection"

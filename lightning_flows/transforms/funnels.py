@@ -11,7 +11,7 @@ from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.support import REAL
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.shapes import Shape, join, joined_shape
+from lightning_flows.shapes import Shape, as_features, join, joined_shape
 from lightning_flows.transforms.autoregressive import Autoregressive
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.chain import Chain
@@ -89,11 +89,6 @@ class Funnel(Transform):
         x_a, contribution = self.bijection.decode(z, self._seen(x_b, context))
         return torch.cat([x_a, x_b], 1), contribution + log_p
 
-    @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        x_a, x_b = x.split(self.sizes, 1)
-        self.bijection.initialise(x_a, self._seen(x_b, context))
-
     def _seen(self, x_b: Tensor, context: Tensor | None) -> Tensor | None:
         if self.bijection.context_shape is None:
             return None
@@ -115,7 +110,7 @@ class _UnivariateFunnel(Funnel):
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         latent_features: int,
         univariate: Univariate,
         *,
@@ -125,7 +120,7 @@ class _UnivariateFunnel(Funnel):
         density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        dropped = _dropped(features, latent_features)
+        dropped = _dropped(as_features(event_shape, type(self).__name__), latent_features)
         seen = joined_shape((dropped,), context_shape)
         bijection: Transform
         if autoregressive:
@@ -152,7 +147,7 @@ class AffineFunnel(_UnivariateFunnel):
     """Funnel with z = x_a·exp(s) + t, where s and t depend on x_b.
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         latent_features: number of dimensions of z.
         bound: largest absolute log-scale.
         autoregressive: whether s_j and t_j depend on the dimensions of x_a before j as well;
@@ -164,24 +159,25 @@ class AffineFunnel(_UnivariateFunnel):
 
     Raises:
         ConfigError: `latent_features` is not between 1 and D - 1.
+        ShapeError: events are no vectors.
     """
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         latent_features: int,
         *,
         bound: float = 3.0,
         **options: Unpack[FunnelOptions],
     ) -> None:
-        super().__init__(features, latent_features, Affine(bound), **options)
+        super().__init__(event_shape, latent_features, Affine(bound), **options)
 
 
 class SplineFunnel(_UnivariateFunnel):
     """Funnel with a rational-quadratic spline of x_a whose knots depend on x_b.
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         latent_features: number of dimensions of z.
         bins: number of bins of each spline.
         bound: the spline lives on [-bound, bound] and is the identity outside.
@@ -194,25 +190,26 @@ class SplineFunnel(_UnivariateFunnel):
 
     Raises:
         ConfigError: `latent_features` is not between 1 and D - 1.
+        ShapeError: events are no vectors.
     """
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         latent_features: int,
         *,
         bins: int = 8,
         bound: float = 5.0,
         **options: Unpack[FunnelOptions],
     ) -> None:
-        super().__init__(features, latent_features, RationalQuadratic(bins, bound), **options)
+        super().__init__(event_shape, latent_features, RationalQuadratic(bins, bound), **options)
 
 
 class MLPFunnel(Funnel):
     """Funnel with z = A·x_a + net(x_b), where A is an LU product.
 
     Args:
-        features: number of dimensions D.
+        event_shape: shape of one data point: the number of dimensions D, or (D,).
         latent_features: number of dimensions of z.
         hidden: width of each hidden layer of the network; none makes it linear.
         activation: relu, silu, tanh, gelu, elu or softplus.
@@ -221,11 +218,12 @@ class MLPFunnel(Funnel):
 
     Raises:
         ConfigError: `latent_features` is not between 1 and D - 1.
+        ShapeError: events are no vectors.
     """
 
     def __init__(
         self,
-        features: int,
+        event_shape: Sequence[int] | int,
         latent_features: int,
         *,
         hidden: Sequence[int] = (),
@@ -233,7 +231,7 @@ class MLPFunnel(Funnel):
         density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        dropped = _dropped(features, latent_features)
+        dropped = _dropped(as_features(event_shape, type(self).__name__), latent_features)
         seen = joined_shape((dropped,), context_shape)
         bijection = _matrix_and_shift(latent_features, seen, hidden, activation)
         super().__init__(bijection, dropped, density=density, context_shape=context_shape)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from lightning_flows.bases.noise import Divided, Reproducible
 from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import as_shape, size
 from lightning_flows.transforms.base import Transform
@@ -108,7 +109,9 @@ class PerPosition(Transform):
         self.transform = transform
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows, contribution = self.transform(self._rows(x), self._rows(context))
+        drawn = Reproducible(x, not (self.training or self.exact))
+        with drawn, Divided(size(self.event_shape[1:])):
+            rows, contribution = self.transform(self._rows(x), self._rows(context))
         return self._spread(rows, contribution, len(x))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -121,6 +124,7 @@ class PerPosition(Transform):
 
     def _spread(self, rows: Tensor, contribution: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Rows back to images of this batch size; contributions summed over positions."""
-        channels = rows.unflatten(0, (batch, -1)).transpose(1, 2)
-        image = channels.unflatten(2, self.event_shape[1:])
-        return image, contribution.unflatten(0, (batch, -1)).sum(1)
+        positions = self.event_shape[1:]
+        channels = rows.unflatten(0, (batch, size(positions))).transpose(1, 2)
+        image = channels.unflatten(2, positions)
+        return image, contribution.unflatten(0, (batch, size(positions))).sum(1)

@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_least
 from lightning_flows.shapes import as_shape
 from lightning_flows.transforms.base import Inverse, Transform
 
@@ -101,8 +101,7 @@ class Augment(Inverse):
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         shape = as_shape(event_shape)
-        if add < 1:
-            raise ConfigError(f"add is {add}; accepted are positive integers.")
+        check_least(1, add=add)
         if not 0 <= dim < len(shape):
             raise ConfigError(f"dim is {dim}; events of shape {shape} have 0 to {len(shape) - 1}.")
         wide = (*shape[:dim], shape[dim] + add, *shape[dim + 1 :])

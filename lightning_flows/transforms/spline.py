@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, check_positive
 
 __all__ = ["RationalQuadratic"]
 
@@ -32,8 +32,7 @@ class RationalQuadratic:
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         if not 2 <= bins <= int(0.5 / MIN_BIN):
             raise ConfigError(f"bins is {bins}; accepted are 2 to {int(0.5 / MIN_BIN)}.")
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bins = bins
         self.bound = bound
         self.size = 3 * bins - 1  # widths, heights, inner slopes
@@ -44,10 +43,11 @@ class RationalQuadratic:
         (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, h, axis=0)
         s = v / w
         theta = (u - x_k) / w
-        spread = theta * (1 - theta)
+        rest = 1 - theta
+        spread = theta * rest
         denominator = s + (d_0 + d_1 - 2 * s) * spread
         y = y_k + v * (s * theta.square() + d_0 * spread) / denominator
-        log_slope = _log_slope(s, d_0, d_1, theta, spread, denominator)
+        log_slope = _log_slope(s, d_0, d_1, theta, rest, spread, denominator)
         return self._from_unit(inside, y, x), torch.where(inside, log_slope, 0.0)
 
     def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,14 +55,11 @@ class RationalQuadratic:
         (x_k, w), (y_k, v), d_0, d_1 = self._bin(u, h, axis=1)
         s = v / w
         y = u - y_k
-        curvature = d_0 + d_1 - 2 * s
-        b = v * d_0 - y * curvature
-        discriminant = b.square() + 4 * s * y * (v * (s - d_0) + y * curvature)
-        # rounding can push the discriminant below zero where the slope is almost flat
-        theta = 2 * s * y / (b + discriminant.clamp(min=0).sqrt())
-        spread = theta * (1 - theta)
-        denominator = s + curvature * spread
-        log_slope = _log_slope(s, d_0, d_1, theta, spread, denominator)
+        y = y + (torch.minimum(y.clamp(min=0), v) - y).detach()  # rounding can leave the bin
+        theta, rest = _place(s, d_0, d_1, y, v - y)
+        spread = theta * rest
+        denominator = s + (d_0 + d_1 - 2 * s) * spread
+        log_slope = _log_slope(s, d_0, d_1, theta, rest, spread, denominator)
         return self._from_unit(inside, x_k + theta * w, z), torch.where(inside, log_slope, 0.0)
 
     def _to_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,9 +100,35 @@ class RationalQuadratic:
         return (x_k, w), (y_k, v), d_0, d_1
 
 
+def _place(s: Tensor, d_0: Tensor, d_1: Tensor, y: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """How far along its bin the point is that lies y above the start and `rest` below the end.
+
+    Of the two forms of the root of the quadratic equation (eq. 6 to 8), each bin end has one that
+    only adds positive numbers: θ where the point lies nearer to the start, in the sense of the
+    slopes there, and 1 - θ where it lies nearer to the end.
+
+    Returns:
+        θ and 1 - θ, both to full relative precision.
+    """
+    lead = d_0 * rest - d_1 * y
+    first = lead >= 0
+    root = torch.sqrt(lead.square() + 4 * s.square() * y * rest)
+    large = torch.where(first, lead, -lead) + root  # abs has no slope at 0
+    small = 2 * s * torch.where(first, y, rest)
+    total = small + large
+    small, large = small / total, large / total
+    return torch.where(first, small, large), torch.where(first, large, small)
+
+
 def _log_slope(
-    s: Tensor, d_0: Tensor, d_1: Tensor, theta: Tensor, spread: Tensor, denominator: Tensor
+    s: Tensor,
+    d_0: Tensor,
+    d_1: Tensor,
+    theta: Tensor,
+    rest: Tensor,
+    spread: Tensor,
+    denominator: Tensor,
 ) -> Tensor:
-    """Log ∂y/∂x inside a bin (eq. 5)."""
-    rise = d_1 * theta.square() + 2 * s * spread + d_0 * (1 - theta).square()
+    """Log ∂y/∂x inside a bin (eq. 5); `rest` is 1 - θ, and `spread` their product."""
+    rise = d_1 * theta.square() + 2 * s * spread + d_0 * rest.square()
     return torch.log(rise * (s / denominator).square())

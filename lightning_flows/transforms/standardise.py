@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.errors import ConfigError, DataError, check_from_zero
 from lightning_flows.shapes import check_batch
 from lightning_flows.transforms.base import Transform
 
@@ -48,8 +48,7 @@ class Standardise(Transform):
         minimum_scale: float = 0.0,
         untouched: Sequence[int] = (),
     ) -> None:
-        if minimum_scale < 0:
-            raise ConfigError(f"minimum_scale is {minimum_scale}; accepted are numbers from 0 up.")
+        check_from_zero(minimum_scale=minimum_scale)
         super().__init__(event_shape)
         features = self.event_shape[0] if len(self.event_shape) == 1 else 0
         if not {*untouched} <= {*range(features)}:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.conditional import Parametrised
 from lightning_flows.bases.given import DensityFactory, DensityGiven
-from lightning_flows.bases.noise import uniform_noise
+from lightning_flows.bases.noise import Reproducible, uniform_noise
 from lightning_flows.bases.positive import HalfNormal
 from lightning_flows.bases.support import by_columns
 from lightning_flows.errors import ConfigError, ShapeError
@@ -217,7 +217,8 @@ class OnEntries(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         others, chosen = x.index_select(1, self.order).split(self.sizes, 1)
-        chosen, contribution = self.transform(chosen, self._seen(others, context))
+        with Reproducible(x, not (self.training or self.exact)):
+            chosen, contribution = self.transform(chosen, self._seen(others, context))
         z = torch.cat([others, chosen], 1)
         return z.index_select(1, self.back) if self._in_place else z, contribution
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_flows.bases.noise import Reproducible, normal_noise
 from lightning_flows.bases.normal import Normal
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.errors import ConfigError, ShapeError, check_positive
 from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.chain import Chain
@@ -108,8 +108,7 @@ class Tiles(Transform):
                 f"Windows of {rows} × {columns} pixels with stride {steps[0]} × {steps[1]} "
                 f"do not reach every pixel of an image of {height} × {width}."
             )
-        if not noise > 0:
-            raise ConfigError(f"noise is {noise}; accepted are positive numbers.")
+        check_positive(noise=noise)
         self.added = rows * columns * h * w - height * width  # for each channel
         super().__init__(
             (channels, height, width),

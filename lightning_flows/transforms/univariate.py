@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import check_positive
 from lightning_flows.transforms.pointwise import pointwise
 
 __all__ = ["Additive", "Affine", "Univariate"]
@@ -64,8 +64,7 @@ class Affine:
     size = 2
 
     def __init__(self, bound: float = 3.0) -> None:
-        if not bound > 0:
-            raise ConfigError(f"bound is {bound}; accepted are positive numbers.")
+        check_positive(bound=bound)
         self.bound = bound
 
     def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from benchmarks.training import fit_density
 from lightning_flows.bases import Normal
 from lightning_flows.flows import PaddedFlow
 
+pytestmark = pytest.mark.filterwarnings("ignore:The training data has no density")
 needs_data = pytest.mark.skipif(
     "LIGHTNING_FLOWS_DATA" not in os.environ, reason="LIGHTNING_FLOWS_DATA is not set"
 )

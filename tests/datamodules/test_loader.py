@@ -107,6 +107,78 @@ def test_state_continues_an_epoch_with_other_ranks_and_batch_size(as_rank, shuff
     assert sorted(seen) == list(range(24))
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize(
+    ("total", "world", "batch_size"), [(7, 2, 1), (7, 2, 2), (7, 3, 2), (9, 2, 4), (23, 3, 4)]
+)
+def test_every_rank_sees_the_batches_that_remained(
+    as_rank, total, world, batch_size, drop_last, shuffle
+):
+    def loader():
+        made = InMemoryLoader(
+            (torch.arange(total),), batch_size, shuffle=shuffle, drop_last=drop_last, seed=4
+        )
+        made.set_epoch(5)
+        return made
+
+    for stop in range(6):
+        states = []
+        for rank in range(world):
+            as_rank(rank, world)
+            whole, cut = rows(loader()), loader()
+            for _ in zip(range(stop), iter(cut), strict=False):
+                pass
+            states.append(cut.state_dict())
+            resumed = loader()
+            resumed.load_state_dict(states[0])  # rank 0 writes the checkpoint
+            resumed.set_epoch(5)  # as Lightning does: the same epoch is no new one
+            assert rows(resumed) == whole[stop:]
+        assert len({state["consumed"] for state in states}) == 1 or batch_size == 1
+        again = loader()
+        again.load_state_dict(states[0])
+        again.set_epoch(5)
+        assert again.state_dict() == states[0]
+        again.set_epoch(6)
+        assert again.state_dict() == {"epoch": 6, "consumed": 0}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 2)])
+def test_another_number_of_ranks_sees_all_that_remained(as_rank, before, after):
+    def loader(rank, world):
+        as_rank(rank, world)
+        return InMemoryLoader((torch.arange(23),), 3, shuffle=True, seed=1)
+
+    for stop in range(3):
+        seen, iterators = [], []
+        for rank in range(before):
+            cut = loader(rank, before)
+            iterators.append(iter(cut))
+            for _ in range(stop):
+                seen += next(iterators[-1]).tolist()
+        state = cut.state_dict()
+        assert len(seen) == len({*seen}) == state["consumed"]
+        shares = []
+        for rank in range(after):
+            resumed = loader(rank, after)
+            resumed.load_state_dict(state)
+            shares.append(rows(resumed))
+        assert len({tuple(map(len, share)) for share in shares}) == 1
+        rest = [value for share in shares for batch in share for value in batch]
+        assert {*seen, *rest} == {*range(23)}
+        assert len(seen) + len(rest) < 23 + after
+
+
+def test_what_is_repeated_to_even_out_shares_begins_the_order(as_rank):
+    loader = InMemoryLoader((torch.arange(7),), 2, shuffle=True, seed=2**62)
+    order = samples(loader)
+    shares = []
+    for rank in range(3):
+        as_rank(rank, 3)
+        shares.append(samples(loader))
+    assert [x for step in zip(*shares, strict=True) for x in step] == order + order[:2]
+
+
 def test_state_of_a_finished_epoch_does_not_shorten_the_next():
     loader = InMemoryLoader((torch.arange(10),), 3, shuffle=True)
     samples(loader)

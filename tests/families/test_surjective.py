@@ -3,20 +3,33 @@
 import math
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 import pytest
 import torch
 from lightning_flows.callbacks import ComponentExtraction, ReconstructionGrid, SampleGrid
 from lightning_flows.datamodules import Digits, Toy
+from torch.utils.data import DataLoader
 
-from lightning_flows import ComposedFlow, DensityFlow, RealNVP, Resampled, SurjectiveFlow
-from lightning_flows.bases import ConditionalNormal
+from lightning_flows import (
+    ComposedFlow,
+    DensityFlow,
+    MixedFlow,
+    RealNVP,
+    Resampled,
+    SurjectiveFlow,
+)
+from lightning_flows.bases import ConditionalNormal, Placed
 from lightning_flows.errors import ConfigError
 from lightning_flows.transforms import (
     Abs,
     Augment,
+    Chain,
+    Dequantise,
+    ElementwiseAffine,
     InverseOf,
+    Logit,
     Slice,
     Softplus,
     StochasticPermutation,
@@ -78,14 +91,19 @@ def test_the_bound_of_many_draws_rises_from_the_elbo_to_the_density():
 def test_bounds_depend_on_the_data_alone(chunk_size):
     model, x = bound(), points()
     whole = model.evaluate_test(x, None)
-    assert list(whole) == ["elbo", "iwbo_7", "loss"]
+    assert sorted(whole) == ["elbo", "iwbo_7", "loss"]
     state = torch.get_rng_state()
     model.chunk_size = chunk_size
     pieces = [model.evaluate_test(piece, None) for piece in x.split(7)]
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in whole.items():
         torch.testing.assert_close(torch.cat([piece[name] for piece in pieces]), value)
-    assert len(model.log_weights(x, n=7)[0].unique()) == 7
+    twice = torch.cat([x, x])  # of equal rows each has its own draws, in any chunks
+    weights = model.log_weights(twice, n=7)
+    model.chunk_size = 3
+    torch.testing.assert_close(model.log_weights(twice, n=7), weights)
+    torch.testing.assert_close(weights[:50], model.log_weights(x, n=7))
+    assert all(len(row.unique()) == 14 for row in torch.cat(weights.chunk(2), 1))
     torch.testing.assert_close(model.log_weights(x, n=3)[:, 0], model.log_prob(x))
 
 
@@ -119,7 +137,7 @@ def test_draws_of_conditional_data_see_their_context():
 @torch.no_grad()
 def test_validation_draws_by_option():
     model, x = bound(iw_samples_val=4, iw_samples=0), points()
-    assert list(model.evaluate(x, None)) == ["elbo", "iwbo_4", "loss"]
+    assert sorted(model.evaluate(x, None)) == ["elbo", "iwbo_4", "loss"]
     assert list(model.evaluate_test(x, None)) == ["elbo", "loss"]
 
 
@@ -134,16 +152,51 @@ def test_options_out_of_range_are_refused():
             SurjectiveFlow(AUGMENTED, 2, **{name: value})
 
 
-def test_logged_bounds_do_not_depend_on_the_batch_size(make_trainer):
-    logged = []
-    for batch_size in (7, 50):
-        data = Toy("moons", n_train=8, n_val=8, n_test=60, batch_size=batch_size, standardise=True)
-        model = bound()
-        model.preprocess = data.preprocess
-        logged += make_trainer().test(model, data, verbose=False)
-    assert sorted(logged[0]) == ["test/elbo", "test/iwbo_7", "test/loss"]
-    for name, value in logged[0].items():
-        assert logged[1][name] == pytest.approx(value, abs=1e-5)
+def test_logged_bounds_and_their_errors_do_not_depend_on_the_batch_size(make_trainer):
+    model, x = bound(), points(60).round()  # some rows more than once
+    assert len(x.unique(dim=0)) < 30
+    with torch.no_grad(), Placed(torch.arange(60)):
+        values = model.evaluate_test(x, None)
+    expected = {f"test/{name}": value.mean() for name, value in values.items()}
+    for name in ("elbo", "iwbo_7"):
+        expected[f"test/{name}_se"] = values[name].std() / 60**0.5
+    for batch_size in (7, 50, 60):
+        data = DataLoader(x, batch_size)
+        logged = make_trainer().test(model, data, verbose=False)[0]
+        assert logged == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-5)
+        predicted = make_trainer().predict(model, data)
+        with torch.no_grad(), Placed(torch.arange(60)):
+            alone = model.log_prob(x)
+        torch.testing.assert_close(torch.cat([batch["elbo"] for batch in predicted]), alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["categories", "integers"])
+def test_standard_errors_are_the_spread_over_other_noise(kind, make_trainer):
+    """1000 equal rows, where noise is all that varies: the spread of the mean over 40 draws."""
+    if kind == "categories":
+        inner = partial(RealNVP, layers=1, hidden=(4,))
+        model, name = bound(partial(MixedFlow, classes=[3], flow=inner), 1, iw_samples=0), "elbo"
+    else:
+        torch.manual_seed(0)
+        model, name = DensityFlow(partial(ComposedFlow, layers=[ElementwiseAffine]), 1), "nll"
+        model.preprocess = Chain([Dequantise(1, 3), Logit(1)])
+    x = torch.ones(1000, 1)
+    means, errors = [], []
+    for draw in range(40):
+        with Resampled(draw):
+            loader = DataLoader(x, 300, num_workers=0)
+            logged = make_trainer().test(model, loader, verbose=False)[0]
+        means.append(logged[f"test/{name}"])
+        errors.append(logged[f"test/{name}_se"])
+    assert logged["test/bits_per_dim_se"] == pytest.approx(errors[-1] / math.log(2), rel=1e-5)
+    assert len({*means}) == 40
+    assert stdev(means) == pytest.approx(mean(errors), rel=0.45)  # 4 standard errors
+
+
+def test_nothing_that_is_exact_has_a_standard_error(make_trainer):
+    logged = make_trainer().test(DensityFlow(SMALL, 2), DataLoader(points(), 7), verbose=False)[0]
+    assert sorted(logged) == ["test/loss", "test/nll"]
 
 
 SIGNS = [Abs, partial(InverseOf, layer=Softplus)]

@@ -18,7 +18,7 @@ from lightning_flows import (
     RectangularFlow,
 )
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms import Softplus
+from lightning_flows.transforms import Dequantise, Logit, Softplus
 from lightning_flows.transforms.standardise import Standardise
 
 SMALL = partial(RealNVP, layers=4, hidden=(16,), activation="tanh")
@@ -141,3 +141,23 @@ def test_a_flow_of_another_shape_is_refused():
         pytest.raises(ShapeError, match="made a density of event_shape"),
     ):
         DensityFlow(lambda shape: RealNVP(3, layers=1), 2)
+
+
+def test_pixels_that_are_none_have_no_density():
+    """Neither they nor their gradients reach the rows beside them."""
+    model = DensityFlow(SMALL, 2)
+    model.preprocess = Chain([Dequantise(2, 8), Logit(2, alpha=0.05)])
+    model.eval()
+    x = torch.tensor([[3.0, 7.0], [-1.0, 2.0], [2.5, 1.0], [8.0, 0.0], [torch.nan, 0.0]])
+    log_p = model.log_prob(x)
+    expected = model.log_prob(x[:1])
+    torch.testing.assert_close(log_p[:1], expected)
+    assert log_p[1:4].tolist() == [-torch.inf] * 3
+    assert log_p[4].isnan()
+    parameters = list(model.parameters())
+    grads = torch.autograd.grad(log_p[log_p.isfinite()].sum(), parameters)
+    alone = torch.autograd.grad(expected.sum(), parameters)
+    torch.testing.assert_close(grads, alone)
+    pixels = torch.tensor([[3, 7], [255, 2]], dtype=torch.uint8)
+    assert model.log_prob(pixels)[1] == -torch.inf
+    assert model.training_loss(pixels, None)[0][1] == torch.inf

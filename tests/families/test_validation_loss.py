@@ -128,7 +128,7 @@ def test_the_logged_losses_of_a_density_are_its_nll(kind, make_trainer):
     logged = trainer.callback_metrics
     assert logged["val/loss"] == logged["val/nll"]
     # images: dequantised by another draw, of 64 pixels of 20 to 30 nats in all
-    tolerance = 1e-5 if kind == "table" else 2e-3
+    tolerance = 1e-5 if kind == "table" else 5e-3
     assert logged["train/loss"] == pytest.approx(float(logged["val/nll"]), rel=tolerance)
     assert abs(logged["val/nll"]) > 2
 

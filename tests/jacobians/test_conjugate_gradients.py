@@ -1,7 +1,5 @@
 """Every system of a batch is solved, however different they are."""
 
-import warnings
-
 import pytest
 import torch
 
@@ -69,10 +67,9 @@ def test_what_has_converged_stays_as_it_is():
     assert not (directions[1:, :, 1] == directions[:-1, :, 1]).any()
 
 
-def test_giving_up_is_said_with_the_number_of_systems():
+def test_giving_up_shows_in_the_residuals():
     matrices, rhs = systems([1.0, 1.0, 1e4])
-    with pytest.warns(UserWarning, match=r"left 2 of 6 systems .* above 1e-07 after 3 iter"):
-        found = conjugate_gradients(Product(matrices), rhs, tolerance=1e-8, max_iterations=3)
+    found = conjugate_gradients(Product(matrices), rhs, tolerance=1e-8, max_iterations=3)
     assert found.residuals[:, :2].max() < 1e-8
     assert found.residuals[:, 2].min() > 1e-7
 
@@ -81,8 +78,8 @@ def test_a_singular_or_poisoned_system_does_not_spoil_the_others():
     matrices, rhs = systems([1e2] * 3)
     matrices[0] = 0
     matrices[1, 0, 0] = torch.nan
-    with pytest.warns(UserWarning, match="left 4 of 6 systems"):
-        found = conjugate_gradients(Product(matrices), rhs, tolerance=1e-8)
+    found = conjugate_gradients(Product(matrices), rhs, tolerance=1e-8)
+    assert (found.residuals[:, :2] > 1e-7).all()
     torch.testing.assert_close(
         found.solution[:, 2:], solve(matrices[2:], rhs[:, 2:]), rtol=1e-5, atol=1e-5
     )
@@ -91,7 +88,5 @@ def test_a_singular_or_poisoned_system_does_not_spoil_the_others():
 def test_the_limit_grows_with_the_number_of_unknowns():
     matrices, rhs = systems([1e14] * 3)
     product = Product(matrices)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = conjugate_gradients(product, rhs, tolerance=1e-15)
+    found = conjugate_gradients(product, rhs, tolerance=1e-15)
     assert found.iterations == len(product.seen) == 4 * D + 20 + 1  # one for the true residual

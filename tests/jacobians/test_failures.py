@@ -113,7 +113,6 @@ def fails(wound, volume, penalty):
     return penalty == "principal" or not (free or volume in ("none", "columns"))
 
 
-@pytest.mark.filterwarnings("ignore:Conjugate gradients left")
 @pytest.mark.parametrize("wound", ["dead column", "cusp of the decoder", "cusp of the encoder"])
 @pytest.mark.parametrize("volume", VOLUMES)
 def test_the_others_are_as_without_it(volume, wound, probes_belong_to_rows):
@@ -137,7 +136,6 @@ def test_the_others_are_as_without_it(volume, wound, probes_belong_to_rows):
             assert way.x_hat[position].isfinite().all()
 
 
-@pytest.mark.filterwarnings("ignore:Conjugate gradients left")
 @pytest.mark.parametrize("volume", VOLUMES.values(), ids=VOLUMES)
 def test_where_all_fail_a_dead_column_poisons_nothing(volume):
     pair = Pair("dead column")

@@ -30,6 +30,8 @@ def results(rank: int, world: int) -> dict[str, Tensor]:
         metric.update(x, real=False)
         metric.update(y, real=True)
         found[type(metric).__name__] = metric.compute()
+        if not isinstance(metric, metrics.FrechetDistance):
+            found[f"{type(metric).__name__}_se"] = metric.standard_error(groups=5)
     auroc, stump = metrics.OutOfDistributionAUROC(), metrics.StumpAccuracy()
     for points, foreign in ((x, False), (y, True)):
         auroc.update(points[:, 0], foreign=foreign)
@@ -48,6 +50,7 @@ def results(rank: int, world: int) -> dict[str, Tensor]:
     span.update(x.abs()[:, None] / x.norm(dim=1)[:, None, None], x[:, :1].abs())
     for metric in (auroc, stump, gap, condition, entropy, correlation, ratio, dimension, span):
         found[type(metric).__name__] = metric.compute()
+    found["gap_se"] = gap.standard_error()
     return found
 
 

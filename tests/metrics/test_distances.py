@@ -20,6 +20,7 @@ from lightning_flows.metrics import (
     mmd,
     sliced_wasserstein,
 )
+from lightning_flows.metrics.mean import StandardError
 
 
 def points(seed: int, n: int, d: int) -> Tensor:
@@ -166,3 +167,35 @@ def test_distances_over_batches(name: str) -> None:
     assert float(metric.compute()) == pytest.approx(float(function(x, y)), rel=1e-9)
     metric.reset()
     assert metric.samples == metric.data == []
+
+
+@pytest.mark.parametrize("name", ["SlicedWasserstein", "MaximumMeanDiscrepancy"])
+def test_standard_errors_are_the_spread_over_other_points_and_directions(name: str) -> None:
+    generator = torch.Generator().manual_seed(17)
+    values, errors = [], []
+    for seed in range(150):
+        few = {"directions": 8, "seed": seed} if name == "SlicedWasserstein" else {"bandwidth": 1.0}
+        metric = getattr(metrics, name)(**few)
+        metric.update(torch.randn(60, 2, generator=generator), real=False)
+        stretched = torch.tensor([3.0, 1.0]) * torch.randn(90, 2, generator=generator) + 1
+        metric.update(stretched, real=True)
+        values.append(float(metric.compute()))
+        errors.append(float(metric.standard_error()))
+    spread = np.std(values, ddof=1)
+    assert np.mean(errors) == pytest.approx(spread, rel=4 / (2 * 149) ** 0.5)
+    with pytest.raises(ConfigError, match="groups is 1"):
+        metric.standard_error(groups=1)
+    with pytest.raises(ShapeError, match=r"Came 60 samples .* from 61 groups"):
+        metric.standard_error(groups=61)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 30.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_standard_errors_keep_their_digits_far_from_zero(scale: float, dtype: torch.dtype) -> None:
+    x = 1000 * scale + torch.randn(1000, generator=torch.Generator().manual_seed(18)).to(dtype)
+    metric = StandardError()
+    for part in x.split(7):
+        metric.update(part)
+    expected = float(x.double().std() / 1000**0.5)
+    assert float(metric.compute()) == pytest.approx(expected, rel=2e-3)
+    assert StandardError()(x[:1]).isnan()

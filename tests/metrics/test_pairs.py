@@ -38,6 +38,7 @@ def test_the_gap_is_that_of_the_product_of_the_jacobians(chunk_size: int | None)
         for part in X.split(3):
             metric.update(encode, decode, part)
         assert float(metric.compute()) == pytest.approx(float(expected.mean()))
+        assert float(metric.standard_error()) == pytest.approx(float(expected.std() / 5**0.5))
 
 
 def test_the_gap_of_a_padded_flow_is_zero_on_its_manifold_alone() -> None:

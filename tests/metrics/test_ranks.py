@@ -16,7 +16,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     spec.loader.exec_module(ranks)
     run_script(SCRIPT, tmp_path)
     expected = ranks.results(0, 1)
-    assert len(expected) == 12
+    assert len(expected) == 15
     for rank in (0, 1):
         found = torch.load(tmp_path / f"rank{rank}.pt")
         for name, value in expected.items():

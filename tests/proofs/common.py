@@ -53,15 +53,20 @@ def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
 def make(
     build: Build, dtype: torch.dtype = torch.float64, seed: int = 0, strength: float = 0.4
 ) -> Any:
-    """Build a module with random parameters: an identity initialisation would hide mistakes."""
+    """Build a module with random parameters: an identity initialisation would hide mistakes.
+
+    Log-scales that are parameters themselves get noise of at most 5: single precision has numbers
+    from exp(-87) to exp(88), and three standard deviations of 30 go beyond.
+    """
     torch.manual_seed(seed)
     module = build().to(dtype)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += (strength / math.sqrt(fan_in) * noise).to(dtype)
+            most = 5.0 if name.rpartition(".")[2].startswith("log_") else math.inf
+            parameter += (min(strength, most) / math.sqrt(fan_in) * noise).to(dtype)
     return module
 
 
@@ -70,23 +75,31 @@ def draw(
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    *,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Random values of a support: normal, uniform, exponential or integer, zeros at an atom."""
+    """Random values of a support: normal, uniform, exponential or integer, zeros at an atom.
+
+    A larger `scale` draws larger numbers, and in an interval more numbers close to its ends.
+    """
     support = support or REAL
     if support.columns:
         one = (shape[0], 1, *shape[2:])
-        return torch.cat([draw(s, one, dtype, seed + i) for i, s in enumerate(support.columns)], 1)
+        columns = enumerate(support.columns)
+        return torch.cat([draw(s, one, dtype, seed + i, scale=scale) for i, s in columns], 1)
     generator = torch.Generator().manual_seed(seed + 100)
     if support.discrete:
-        low, high = int(support.low), int(support.high)
+        low, high = int(max(support.low, -50)), int(min(support.high, 1000))
         return torch.randint(low, high, shape, generator=generator).to(dtype)
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     if math.isfinite(support.low) and math.isfinite(support.high):
-        values = support.low + (support.high - support.low) * (0.02 + 0.96 * unit)
+        far = torch.sigmoid(scale * torch.logit(unit)) if scale > 1 else 0.02 + 0.96 * unit
+        far = far.clamp(min=torch.finfo(torch.float32).tiny)
+        values = support.low + (support.high - support.low) * far
     elif math.isfinite(support.low):
-        values = support.low - torch.log(unit)
+        values = support.low - scale * torch.log(unit)
     else:
-        values = 1.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
+        values = 1.5 * scale * torch.randn(shape, generator=generator, dtype=torch.float64)
     if support.atom:
         values = values.where(torch.rand(shape, generator=generator) < 0.5, support.low)
     if support.sorted:

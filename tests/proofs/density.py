@@ -25,10 +25,11 @@ from proofs.common import (
     same,
     tensors,
 )
-from proofs.supports import REAL, Around, proposal_on
+from proofs.supports import REAL, Around, proposal_on, rows_outside
 
 PROOFS = Proofs()
 SAMPLES = 40_000
+FAR = 1e4  # what networks with large weights make beyond it has squares that overflow
 
 
 def points(p: Density, n: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -238,6 +239,45 @@ def torch_func_goes_through(build: Build) -> None:
     pushed = torch.func.vmap(lambda v: torch.func.jvp(log_prob, (x,), (v,))[1])(tangents)
     (score,) = torch.func.vjp(log_prob, x)[1](torch.ones(3, dtype=x.dtype))
     near(pushed, (score * tangents).flatten(2).sum(2), 1e-9)
+
+
+@PROOFS.add(when=lambda p: p.support != REAL)
+def outside_there_is_nothing(build: Build) -> None:
+    """-inf outside of the support, NaN for NaN; the other rows and their gradients stay."""
+    p = make(build).eval()
+    inside = points(p, 3)
+    outside = rows_outside(p.support, inside)
+    context = draw_context(p, 4 + len(outside))
+    missing = inside[:1].clone()
+    missing.flatten()[-1] = torch.nan
+    x = torch.cat([inside, outside, missing])
+    rows = None if context is None else context[:3]
+    expected = p.log_prob(inside, rows)
+    log_p = p.log_prob(x, context)
+    assert expected.isfinite().all()
+    near(log_p[:3], expected, 1e-12)
+    assert (log_p[3:-1] == -torch.inf).all(), log_p
+    assert log_p[-1].isnan() or (p.support.discrete and log_p[-1] == -torch.inf)
+    parameters = [q for q in p.parameters() if q.requires_grad]
+    if parameters and expected.requires_grad:
+        finite = log_p[log_p.isfinite()].sum()
+        grads = torch.autograd.grad(finite, parameters, allow_unused=True)
+        alone = torch.autograd.grad(expected.sum(), parameters, allow_unused=True)
+        near(grads, alone, 1e-10)
+
+
+@PROOFS.add()
+def own_samples_have_a_density(build: Build) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for scale in (1.0, 5.0, 30.0):
+            p = make(build, dtype, strength=scale).eval()
+            context = draw_context(p, 1, dtype)
+            with torch.no_grad():
+                x = p.sample(64, context).reshape(64, *p.event_shape)
+                wide = None if context is None else context.expand(64, *context.shape[1:])
+                log_p = p.log_prob(x, wide)
+                rows = x.flatten(1).abs().amax(1) < FAR
+                assert log_p[rows].isfinite().all(), f"{dtype}, scale {scale}: {log_p}"
 
 
 def no_convolution(p: Density) -> bool:

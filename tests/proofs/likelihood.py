@@ -6,10 +6,11 @@ from lightning_flows.bases.noise import Resampled
 from lightning_flows.flows.base import Flow
 from lightning_flows.shapes import size
 from lightning_flows.transforms.base import REAL, Transform
+from proofs import density
 from proofs.common import Build, Proofs, draw_context, make, near, same
 from proofs.contract import bijective, codomain, encodes, inputs
 from proofs.density import matches_its_samples, plane, weights_match_samples
-from proofs.supports import base_on
+from proofs.supports import base_on, scaled_base
 
 PROOFS = Proofs()
 
@@ -56,6 +57,26 @@ def makes_a_density_on_average(build: Build) -> None:
     weights_match_samples(with_base(make(build, strength=0.2)))
 
 
+@PROOFS.add()
+def own_samples_have_a_density(build: Build) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for scale in (1.0, 5.0, 30.0):
+            t = make(build, dtype, strength=scale).eval()
+            p = Flow(t, scaled_base(codomain(t), t.latent_shape, scale)).to(dtype)
+            context = draw_context(t, 1, dtype)
+            with torch.no_grad():
+                x = p.sample(64, context).reshape(64, *p.event_shape)
+                wide = None if context is None else context.expand(64, *context.shape[1:])
+                log_p = p.log_prob(x, wide)
+                rows = x.flatten(1).abs().amax(1) < density.FAR
+                assert log_p[rows].isfinite().all(), f"{dtype}, scale {scale}: {log_p}"
+
+
+@PROOFS.add(when=lambda t: with_base(t).support != REAL)
+def outside_there_is_nothing(build: Build) -> None:
+    density.outside_there_is_nothing(lambda: with_base(build()))
+
+
 @PROOFS.add(when=lambda t: not encodes(t))
 def evaluation_noise_belongs_to_the_row(build: Build) -> None:
     t = make(build).eval()
@@ -63,16 +84,22 @@ def evaluation_noise_belongs_to_the_row(build: Build) -> None:
     state = torch.get_rng_state()
     z, contribution = t.encode(x, context)
     same(t.encode(x, context), (z, contribution))
-    for i in range(16):
-        row = None if context is None else context[i : i + 1]
-        near(t.encode(x[i : i + 1], row), (z[i : i + 1], contribution[i : i + 1]), 1e-11)
     with Resampled(torch.arange(16)):
         others = t.encode(x, context)[0]
         same(t.encode(x, context)[0], others)
     same(others[0], z[0])
     assert not torch.equal(others[1:], z[1:])
-    with Resampled(3):
-        near(t.encode(x, context)[0][3], others[3], 1e-11)
+    for i in range(16):
+        row, given = x[i : i + 1], None if context is None else context[i : i + 1]
+        with Resampled(i):
+            near(t.encode(row, given)[0][0], others[i], 1e-11)
+        if not (x[:i] == row).flatten(1).all(1).any():  # the first of its kind
+            near(t.encode(row, given), (z[i : i + 1], contribution[i : i + 1]), 1e-11)
+    equal = x[:1].expand(x.shape)
+    given = None if context is None else context[:1].expand(context.shape)
+    drawn = t.encode(equal, given)[0]
+    same(drawn[0], z[0])
+    assert len(drawn.flatten(1).unique(dim=0)) > 1
     assert torch.equal(torch.get_rng_state(), state)
     t.train()
     assert not torch.equal(t.encode(x, context)[0], t.encode(x, context)[0])

@@ -102,3 +102,38 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
         with torch.no_grad():
             density.net.constant[-math.prod(shape) :] = math.log(2)  # the scales come last
     return density
+
+
+def scaled_base(support: Support | None, shape: tuple[int, ...], scale: float) -> Density:
+    """A density with this support, which draws numbers of this size where the support has them."""
+    if (support or REAL) == REAL:
+        return Normal(shape, scale=scale)
+    density = base_on(support, shape)
+    if isinstance(density, HalfNormal | ZeroInflated):
+        with torch.no_grad():
+            density.net.constant[-math.prod(shape) :] = math.log(scale)  # the scales come last
+    return density
+
+
+def rows_outside(support: Support, x: Tensor) -> Tensor:
+    """Rows of which one entry lies outside, or the order; x are rows inside, two or more."""
+    if support.columns:
+        rows = []
+        for i, column in enumerate(support.columns):
+            for row in rows_outside(column, x[:2, i : i + 1]) if column != REAL else ():
+                rows.append(torch.cat([x[0, :i], row, x[0, i + 1 :]]))
+        return torch.stack(rows)
+    if support.sorted:
+        infinite = x[:1].clone()
+        infinite.flatten()[0] = -math.inf
+        return torch.cat([x.flip(1)[: len(x) * (x.shape[1] > 1)], infinite])
+    low, high = support.low - support.slack, support.high + support.slack
+    numbers = [math.inf, -math.inf, low - 1e-3, low - 1.0, low - 1e6]
+    if support.discrete:
+        numbers += [low + 0.5, high, high + 0.5, high + 1e6]
+    elif math.isfinite(high):
+        numbers += [high + 1e-3, high + 1.0]
+    rows = x[:1].repeat(2 * len(numbers), *[1] * (x.ndim - 1)).flatten(1)
+    rows[: len(numbers), 0] = torch.tensor(numbers).to(x)
+    rows[len(numbers) :, -1] = torch.tensor(numbers).to(x)
+    return rows.reshape(-1, *x.shape[1:])

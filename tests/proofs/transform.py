@@ -1,6 +1,6 @@
 """What every transform is held to."""
 
-from proofs import contract, likelihood, torch_calls
+from proofs import contract, likelihood, precision, torch_calls
 from proofs.common import Proofs
 
-PROOFS = Proofs([*contract.PROOFS, *likelihood.PROOFS, *torch_calls.PROOFS])
+PROOFS = Proofs([*contract.PROOFS, *precision.PROOFS, *likelihood.PROOFS, *torch_calls.PROOFS])

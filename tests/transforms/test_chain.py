@@ -78,11 +78,11 @@ def test_shapes_context_and_supports_come_from_the_parts():
         ),
         (
             lambda: Chain([Sigmoid(2), Permutation(2), Softplus(2)]),
-            r"gives values in \[0, 1\); Softplus, which follows it, is defined on \(-inf, inf\)",
+            r"gives values in \[0, 1\]; Softplus, which follows it, is defined on \(-inf, inf\)",
         ),
         (
             lambda: Chain([ElementwiseAffine(2), Logit(2)]),
-            r"ElementwiseAffine gives values in \(-inf, inf\); Logit, .* \[0, 1\)",
+            r"ElementwiseAffine gives values in \(-inf, inf\); Logit, .* \[0, 1\]",
         ),
         (
             lambda: Chain([ElementwiseAffine(2, context_shape=c) for c in (3, 4)]),
@@ -104,13 +104,13 @@ def test_shapes_context_and_supports_come_from_the_parts():
         ),
         (
             lambda: Multiscale([ElementwiseAffine(4), Logit(2)]),
-            r"gives values in \(-inf, inf\); Logit, .* is defined on \[0, 1\)",
+            r"gives values in \(-inf, inf\); Logit, .* is defined on \[0, 1\]",
         ),
         (lambda: Reshape(4, (2, 3)), "hold different numbers of entries"),
         (lambda: Squeeze((1, 3, 4)), "multiples of 2"),
         (
             lambda: Flow(Sigmoid(2)),
-            r"base lives on \(-inf, inf\); the transform gives values in \[0, 1\)",
+            r"base lives on \(-inf, inf\); the transform gives values in \[0, 1\]",
         ),
         (lambda: Flow(Sigmoid(2), Uniform(3)), r"base has event_shape \(3,\)"),
         (

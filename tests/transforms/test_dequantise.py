@@ -5,7 +5,10 @@ import torch
 from torch.func import jacrev, jvp, vmap
 
 from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.recipe import build_part, to_recipe
+from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.dequantise import Dequantise
+from lightning_flows.transforms.standardise import Standardise
 
 
 def integers(*shape, levels=17, dtype=torch.uint8):
@@ -78,3 +81,19 @@ def test_refusals():
         Dequantise(2, 1)
     with pytest.raises(ShapeError, match=r"expected is \(batch, 2\)"):
         Dequantise(2, 4).encode(torch.zeros(3, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_levels_any_integers_get_noise_and_keep_their_size(dtype):
+    transform = Dequantise(2, None)
+    x = torch.tensor([[-70_000, 3], [0, -1], [5, 4_000_000]], dtype=dtype).repeat(200, 1)
+    for transform.training in (True, False):
+        z, contribution = transform.encode(x)
+        assert ((z > x) & (z < x + 1)).all()
+        assert torch.equal(contribution, torch.zeros(600, dtype=dtype))
+        again, other = transform.decode(z)
+        assert torch.equal(again, x)
+        assert torch.equal(other, contribution)
+    assert transform.decode(torch.tensor([[-2.5, 1e6 + 0.5]]))[0].tolist() == [[-3, 1e6]]
+    copy = build_part(to_recipe(Chain([transform, Standardise(2)])))
+    assert torch.equal(copy.transforms[0].eval().encode(x)[0], transform.eval().encode(x)[0])

@@ -29,6 +29,7 @@ from lightning_flows.transforms import (
     MaxPool2d,
     OnEntries,
     Orthogonal,
+    PerPosition,
     ReLU,
     Reshape,
     Slice,
@@ -87,6 +88,7 @@ CASES: dict[str, Build] = {
     ),
     "OnEntries (image)": lambda: OnEntries(image, [1], LULinear((1, 2, 4))),
     "OnEntries (image, integers)": lambda: OnEntries(image, [1], Dequantise((1, 2, 4), 4)),
+    "Augment (per position)": lambda: PerPosition(Chain([Augment(1, 1), affine(2)]), 2),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
     "OnEntries (categories)": lambda: OnEntries(
         2, [0], Argmax([3], density=gentle, context_shape=1)

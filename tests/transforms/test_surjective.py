@@ -60,7 +60,7 @@ affine = partial(AffineCoupling, hidden=(8,))
         (lambda: Flow(ReLU(2), HalfNormal(2)), "with an atom at 0"),
         (lambda: Flow(Inverse(Dequantise(2, 3))), "integers in .* score it with Categorical"),
         (lambda: Chain([affine(2), Dequantise(2, 3)]), r"put Inverse\(Dequantise\(\.\.\.\)\)"),
-        (lambda: Flow(Augment(2, 1, density=Uniform)), r"\[0, 1\): .* Logit"),
+        (lambda: Flow(Augment(2, 1, density=Uniform)), r"\[0, 1\]: .* Logit"),
         (lambda: Slice(4, 2, density=Normal(3)), r"Normal scores events of shape \(3,\); the lay"),
         (lambda: Slice(4, 1, density=ConditionalNormal(3, 2)), r"conditions it on \(1,\)"),
         (lambda: Max(3, gap=Normal), r"Normal lives on \(-inf, inf\); the layer .* \[0, inf\)"),

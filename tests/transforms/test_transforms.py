@@ -122,6 +122,7 @@ CASES: dict[str, Build] = {
     "Multiscale (vector)": lambda: Multiscale([affine(4), affine(2, swap=True), maf(1)]),
     "Dequantise (1,)": lambda: Dequantise(1, 4),
     "Dequantise (2,)": lambda: Dequantise(2, 3),
+    "Dequantise (without levels)": lambda: Dequantise(2, None),
     "Dequantise (image)": lambda: Dequantise((1, 2, 2), 256),
     "Multiscale (conditional)": lambda: Multiscale([affine(4, **C), affine(2)]),
 }
