@@ -145,6 +145,24 @@ class LastCheckpoint(Checkpoint):
         if self._loops is not None:
             checkpoint["loops"]["fit_loop"] = self._loops
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let `ModelCheckpoint` know its folder again, by whatever path it is reached now."""
+        if self.path is None or trainer.ckpt_path is None:
+            return
+        folder = self.path.parent
+        if Path(trainer.ckpt_path).resolve().parent != folder.resolve():
+            return
+        for state in checkpoint["callbacks"].values():
+            if "best_k_models" in state:
+                best = {
+                    _moved(path, folder): score for path, score in state["best_k_models"].items()
+                }
+                names = ("best_model_path", "kth_best_model_path", "last_model_path")
+                state |= {name: _moved(state[name], folder) for name in names}
+                state |= {"dirpath": str(folder), "best_k_models": best}
+
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -177,7 +195,7 @@ class LastCheckpoint(Checkpoint):
         assert self.path is not None
         if trainer.is_global_zero:
             _keep(self.path)
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._loops = None
         self._saved_at = time.monotonic()
         self._due = False
@@ -200,6 +218,10 @@ def _say(line: str) -> None:
 
 def _resume(path: Path) -> str:
     return f"Saved {path}; to go on, add: --ckpt_path {path}"
+
+
+def _moved(path: str, folder: Path) -> str:
+    return str(folder / Path(path).name) if path else path
 
 
 def _keep(path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -10,6 +11,7 @@ __all__ = ["StopSignals"]
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 SAVING = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
+PATIENCE = 1.0  # seconds in which a signal that comes twice counts once
 
 
 class StopSignals:
@@ -17,7 +19,8 @@ class StopSignals:
 
     A handler that saves, or that talks to other ranks, would do so in the middle of anything. This
     one keeps the number of the signal; who trains looks at it between two steps. A second signal
-    of an ending kind acts at once, as if nothing had been installed.
+    of an ending kind, a second or more after the first, acts at once, as if nothing had been
+    installed; launchers pass on what a terminal has sent already.
 
     Attributes:
         ending: the signal that asked to end, or None.
@@ -27,6 +30,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.ending: int | None = None
         self.saving = False
+        self._ended_at = 0.0
         self._before: dict[int, Any] = {}
         self._process: int | None = None
 
@@ -51,7 +55,7 @@ class StopSignals:
         if number in SAVING:
             self.saving = True
         elif self.ending is None:
-            self.ending = number
-        else:
+            self.ending, self._ended_at = number, time.monotonic()
+        elif time.monotonic() - self._ended_at >= PATIENCE:
             self.remove()
             signal.raise_signal(number)

@@ -1,23 +1,29 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
+import argparse
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace, set_loader
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
 from yaml import YAMLError
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
-from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.callbacks import LastCheckpoint, PredictionWriter
+from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.commands import COMMANDS, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.ending import exit_status, forwarding
 from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
@@ -28,11 +34,14 @@ from lightning_flows.parsing import (
     stop,
     what_the_user_can_mend,
 )
+from lightning_flows.runs import config_beside, newest_checkpoint, next_run, run_of
 
 __all__ = ["FlowCLI", "main", "run"]
 
 # imported so that their classes can be named shortly and show in the help
 PARTS = (bases, callbacks, datamodules, families, flows, jacobians)
+
+TRAINED = ("fit", "validate", "test", "predict")
 
 RUNS = "runs"  # folder of all runs, below trainer.default_root_dir where that is set
 
@@ -44,7 +53,7 @@ class FlowCLI(LightningCLI):
     """LightningCLI in which the data decides the shapes of the model."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link shapes, and add the checkpoint callback that every run has."""
+        """Link shapes, and add the callbacks for checkpoints that every run has."""
         for name in ("event_shape", "context_shape"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -53,9 +62,9 @@ class FlowCLI(LightningCLI):
                 "checkpoint.monitor": "val/loss",
                 "checkpoint.filename": "best-{epoch:03d}",
                 "checkpoint.auto_insert_metric_name": False,
-                "checkpoint.save_last": True,
             }
         )
+        parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """List the commands that need no Trainer beside those that do."""
@@ -68,7 +77,7 @@ class FlowCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Refuse what jsonargparse cannot read, or lets pass."""
         try:
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args(args)
         except UnicodeDecodeError as error:
             parser.error(f"The config is no text: {error}", error)
         subcommand = self.config.get("subcommand")
@@ -86,13 +95,24 @@ class FlowCLI(LightningCLI):
             raise ConfigError(f"seed_everything: {error}.") from error
 
     def before_instantiate_classes(self) -> None:
-        """Put runs below `trainer.default_root_dir` unless the logger says where."""
-        config = self.config[self.subcommand]
-        root, loggers = config.trainer.get("default_root_dir"), config.trainer.get("logger")
+        """Choose the run's folder: that of the checkpoint, or one of its own."""
+        trainer = self.config[self.subcommand].trainer
+        root, loggers = trainer.get("default_root_dir"), trainer.get("logger")
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             options = logger.get("init_args") if isinstance(logger, Namespace) else None
             if root is not None and options is not None and options.get("save_dir") == RUNS:
                 options.save_dir = os.path.join(root, RUNS)
+        path = self.config[self.subcommand].get("ckpt_path")
+        if path == "last":
+            path = self.config[self.subcommand].ckpt_path = str(newest_checkpoint(_home(trainer)))
+        content = check_checkpoint(path) if path and path not in ("best", "hpc") else None
+        if content is not None and config_beside(path):
+            fits = self.subcommand == "fit"
+            _go_on_in(run_of(path), trainer, content["global_step"] if fits else None)
+            if not fits:  # the folder keeps the config that it was trained with
+                self.save_config_callback = None
+        elif loggers is False:
+            trainer.default_root_dir = str(next_run(os.path.join(root or "", RUNS)))
 
     def instantiate_classes(self) -> None:
         """Refuse a model or data that the config names no class for."""
@@ -114,7 +134,11 @@ class FlowCLI(LightningCLI):
             configured.append(self.writer)
         with building("Trainer"):
             check_from_zero(gradient_clip_val=config.trainer.get("gradient_clip_val"))
-            return super().instantiate_trainer(callbacks=configured, **kwargs)
+            plugins = config.trainer.get("plugins") or []
+            plugins = plugins if isinstance(plugins, list) else [plugins]
+            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+                plugins = [*plugins, AtomicCheckpointIO()]
+            return super().instantiate_trainer(callbacks=configured, plugins=plugins, **kwargs)
 
     def after_fit(self) -> None:
         """Refuse to end well where training has left the finite numbers.
@@ -130,6 +154,15 @@ class FlowCLI(LightningCLI):
                 f"{what} at the end of training: lower the learning rate, clip gradients or "
                 "change the weights of the objective."
             )
+        self._say_where()
+
+    def after_validate(self) -> None:
+        """Say where the pictures are."""
+        self._say_where()
+
+    def after_test(self) -> None:
+        """Say where the pictures are."""
+        self._say_where()
 
     def after_predict(self) -> None:
         """Say where the predictions are."""
@@ -137,11 +170,84 @@ class FlowCLI(LightningCLI):
             sys.stdout.write(f"Latents and log-densities: {self.writer.path}\n")
 
     def _parse_ckpt_path(self) -> None:
-        """Check the checkpoint early; unlike Lightning, let no checkpoint change the config."""
-        subcommand = self.config.get("subcommand")
-        path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path and path not in ("best", "last", "hpc"):
-            check_checkpoint(path)
+        """Let no checkpoint change the config, unlike Lightning."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it, and end with a status that tells a signal."""
+        try:
+            with forwarding(self.trainer):
+                super()._run_subcommand(subcommand)
+        except BaseException as error:
+            status = exit_status(error)
+            if status is None:
+                raise
+            self._say_where()
+            raise SystemExit(status) from error
+
+    def _say_where(self) -> None:
+        """Say where the run has left what."""
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        saved = [c.path for c in self.trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)]
+        found = {
+            "run": folder,
+            "best checkpoint": best and Path(best),
+            "last checkpoint": next(iter(saved), None),
+            "pictures": folder / "images",
+        }
+        if self.trainer.is_global_zero:
+            for name, path in found.items():
+                if path and path.exists():
+                    sys.stdout.write(f"{name}: {_shown(path)}\n")
+
+
+def _home(trainer: Namespace) -> str:
+    """The folder in which runs of a config lie beside each other."""
+    logger = trainer.get("logger")
+    logger = logger[0] if isinstance(logger, list) and logger else logger
+    options = logger.get("init_args") if isinstance(logger, Namespace) else None
+    if options is None:
+        return os.path.join(trainer.get("default_root_dir") or "", RUNS)
+    return os.path.join(options.get("save_dir") or "", options.get("name") or "")
+
+
+def _go_on_in(run: Path, trainer: Namespace, step: int | None) -> None:
+    """Let what is logged and drawn follow in the folder of a run, from a step on."""
+    logger = trainer.get("logger")
+    options = logger.get("init_args") if isinstance(logger, Namespace) else None
+    if options is None:
+        trainer.default_root_dir = str(run)
+    elif options.get("version") is None and logger.class_path.endswith("TensorBoardLogger"):
+        options.save_dir, options.name = str(run.parent.parent), run.parent.name
+        options.version, options.purge_step = run.name, step
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+
+
+def _shown(path: Path) -> Path:
+    """A path as short as it can be."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def completed(args: Sequence[str]) -> list[str]:
+    """Arguments with the config of a checkpoint's run, where they name that checkpoint alone.
+
+    Args:
+        args: a command line that may have neither `--config` nor `--model`.
+    """
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--ckpt_path", "--config", "--model"):
+        known.add_argument(name)
+    options, rest = known.parse_known_args(args)
+    own = options.config or options.model or any(arg.startswith("--model.") for arg in rest)
+    if own or not options.ckpt_path or not args or args[0] not in TRAINED:
+        return [*args]
+    config = config_beside(options.ckpt_path)
+    if config is None:
+        return [*args]
+    content = yaml.safe_load(config.read_text())
+    sections = ("seed_everything", "trainer", "model", "data", "checkpoint", "last")
+    kept = {name: content[name] for name in sections if name in content}
+    return [args[0], "--config", yaml.safe_dump(kept), *args[1:]]
 
 
 def load_plugins() -> None:
@@ -201,7 +307,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
                     "init_args": {"save_dir": RUNS, "default_hp_metric": False},
                 },
             },
-            args=None if args is None else list(args),
+            args=completed(sys.argv[1:] if args is None else args),
         )
     except Exception as error:
         sentence = what_the_user_can_mend(error)

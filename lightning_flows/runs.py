@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from lightning_flows.errors import CheckpointError
 from lightning_flows.families.checkpoints import check_checkpoint
 
-__all__ = ["config_beside", "newest_checkpoint", "run_of"]
+__all__ = ["config_beside", "newest_checkpoint", "next_run", "run_of"]
 
 LAST = "last.ckpt"
 
@@ -54,6 +55,11 @@ def newest_checkpoint(folder: str | Path) -> Path:
         else:
             return path
     raise CheckpointError(f"No checkpoint in {last.parent} can be read.")
+
+
+def next_run(folder: str | Path) -> Path:
+    """The first of `folder/run_0`, `folder/run_1` and so on that does not exist."""
+    return next(path for i in count() if not (path := Path(folder, f"run_{i}")).exists())
 
 
 def _newest_first(paths: Iterable[Path]) -> list[Path]:
