@@ -13,6 +13,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -50,8 +51,8 @@ class FlowModule(Recorded, L.LightningModule):
         flow: makes the flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density is conditioned on.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
 
@@ -85,7 +86,7 @@ class FlowModule(Recorded, L.LightningModule):
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
-        self._optimizer = optimizer or partial(torch.optim.Adam, lr=1e-3, fused=True)
+        self._optimizer = optimizer
         self._scheduler = scheduler
         self._compile = compile
         self._initialised = False
@@ -138,12 +139,23 @@ class FlowModule(Recorded, L.LightningModule):
         return self.from_model_space(self.flow.decode(z, context))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats."""
+        """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
+
+        Data may be integers or of another precision than the model: it is preprocessed as it is,
+        so that no digits are lost, and what comes out has the dtype of the flow.
+        """
         check_batch(x, self.event_shape, "x")
+        dtype = self._dtype_of_flow
+        at_least_single = torch.promote_types(dtype, torch.float32)
         if self.preprocess is None:
-            return x, torch.zeros(len(x), device=x.device)
+            return x.to(dtype), torch.zeros(len(x), dtype=at_least_single, device=x.device)
         y, contribution = self.preprocess.encode(x)
-        return y, contribution
+        return y.to(dtype), contribution.to(at_least_single)
+
+    @property
+    def _dtype_of_flow(self) -> torch.dtype:
+        kinds = (p.dtype for p in self.flow.parameters() if p.is_floating_point())
+        return next(kinds, self.dtype)  # type: ignore[arg-type] # Lightning's may be a string
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
@@ -260,7 +272,8 @@ class FlowModule(Recorded, L.LightningModule):
         return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(self.flow.parameters())
+        make = self._optimizer or partial(torch.optim.Adam, lr=1e-3, fused=self._may_fuse())
+        optimizer = make(self.flow.parameters())
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer)
@@ -268,6 +281,13 @@ class FlowModule(Recorded, L.LightningModule):
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             config["monitor"] = getattr(scheduler, "monitor", "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _may_fuse(self) -> bool:
+        """Whether the default optimizer is fused; with AMP Lightning clips no gradients of one."""
+        if self._trainer is None:
+            return True
+        scaled = isinstance(self.trainer.precision_plugin, MixedPrecision)
+        return not (scaled and self.trainer.gradient_clip_val)
 
     def on_fit_end(self) -> None:
         """Give TensorBoard's HPARAMS tab the last validation metrics of the run."""

@@ -33,8 +33,8 @@ class DensityFlow(FlowModule):
         probes: random directions in the penalty's estimate for each sample; None is exact.
         noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
             equivalent to tikhonov = noise²/2.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
 

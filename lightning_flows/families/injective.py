@@ -16,7 +16,7 @@ from lightning_flows.families.base import FlowModule
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import ExactVolume, NoVolume, Penalty, Volume
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
-from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal
+from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal, triangle
 from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, size, sum_event
@@ -74,8 +74,8 @@ class InjectiveModule(FlowModule):
             Tikhonov penalty of weight noise²/2.
         warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
             volume and the penalties are not computed. Twice the same epoch is a step there.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
 
@@ -249,7 +249,7 @@ class InjectiveModule(FlowModule):
         """
         u = self.flow.project(self.to_model_space(x)[0])
         x_hat, j = value_and_jacobian(self.flow.embed, u)
-        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(torch.linalg.qr(j).R), j))
+        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j)), j))
         return self.flow.prior.log_prob(u, context) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -347,5 +347,5 @@ class InjectiveModule(FlowModule):
         moved = tangents(self.from_model_space, embedded.x_hat, columns)[1].flatten(2)
         # columns of data may be of very different size, and the rank is known already
         r = torch.linalg.qr(moved.permute(1, 2, 0).double()).R
-        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(moved.dtype)
+        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(embedded.log_volume.dtype)
         return torch.where(embedded.log_volume.isnan(), torch.nan, volume)

@@ -39,8 +39,8 @@ class TwoStepFlow(InjectiveModule):
         manifold_epochs: epochs of the first step; the rest of the training is the second.
         beta: weight β of residuals in the first step and in `ambient_nll`.
         noise: standard deviation of Gaussian noise on preprocessed training data.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
 

@@ -14,7 +14,7 @@ from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
-from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.jacobians.volume import log_diagonal, log_volume, triangle
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
 
@@ -125,7 +125,7 @@ class InjectiveFlow(Density):
         d, n = self.manifold_shape[0], size(self.event_shape)
         basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
         u, rows = cotangents(self.project, x, basis)
-        volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R)
+        volume = log_diagonal(triangle(rows.flatten(2).permute(1, 2, 0)))
         residual = sum_event((x - self.embed(u)).square())
         return (
             self.prior.log_prob(u, context)

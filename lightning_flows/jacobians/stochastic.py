@@ -16,6 +16,7 @@ from lightning_flows.jacobians.volume import (
     log_diagonal,
     some_fail,
 )
+from lightning_flows.transforms.linear import solve_triangular, widened
 
 __all__ = ["StochasticVolume", "probes_like"]
 
@@ -64,7 +65,8 @@ class StochasticVolume(Volume):
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
             with torch.no_grad():
-                r = torch.linalg.qr(jacobian(decode, u, chunk_size=self.chunk_size), mode="r").R
+                j = widened(jacobian(decode, u, chunk_size=self.chunk_size))
+                r = torch.linalg.qr(j, mode="r").R
                 value, w = log_diagonal(r), _solve_gram(r, v)
             finite = r.isfinite().flatten(1).all(1)
             self.last_solution = None
@@ -112,6 +114,5 @@ def probes_like(u: Tensor, count: int) -> Tensor:
 
 def _solve_gram(r: Tensor, v: Tensor) -> Tensor:
     """(RᵀR)⁻¹ v for probes (K, batch, d)."""
-    half = torch.linalg.solve_triangular(r.mT, v.permute(1, 2, 0), upper=False)
-    w: Tensor = torch.linalg.solve_triangular(r, half, upper=True)
-    return w.permute(2, 0, 1)
+    half = solve_triangular(r.mT, widened(v).permute(1, 2, 0), upper=False)
+    return solve_triangular(r, half, upper=True).permute(2, 0, 1).to(v.dtype)
