@@ -45,7 +45,8 @@ class FlowModule(Recorded, L.LightningModule):
 
     A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
-    ignored otherwise.
+    ignored otherwise. Of several validation or test loaders, the first one is logged under the
+    plain names, such as `val/loss`, and the second under `val/loss/dataloader_idx_1`.
 
     Args:
         flow: makes the flow from the event shape.
@@ -253,19 +254,19 @@ class FlowModule(Recorded, L.LightningModule):
         losses, parts = self.training_loss(x, context)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by a connector
-        if parts and (self.trainer.global_step + 1) % every == 0:
-            logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
-            self.log_dict(logged, batch_size=len(x))
+        logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
+        self.log_dict(logged, batch_size=len(x))
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("val", self.evaluate, batch)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._report("val", self.evaluate, batch, dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("test", self.evaluate_test, batch)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._report("test", self.evaluate_test, batch, dataloader_idx)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
@@ -362,7 +363,15 @@ class FlowModule(Recorded, L.LightningModule):
         check_context(self.context_shape, context, rows=len(x))
         return x, context
 
-    def _report(self, stage: str, evaluate: Callable[..., dict[str, Tensor]], batch: Any) -> None:
+    def _report(
+        self,
+        stage: str,
+        evaluate: Callable[..., dict[str, Tensor]],
+        batch: Any,
+        dataloader_idx: int,
+    ) -> None:
+        """Log the means; of the first loader under the plain names, which others may monitor."""
+        suffix = f"/dataloader_idx_{dataloader_idx}" if dataloader_idx else ""
         x, context = self.unpack(batch)
         values = evaluate(x, context)
         if self._scores_integers and ("nll" in values or "elbo" in values):
@@ -376,13 +385,14 @@ class FlowModule(Recorded, L.LightningModule):
             # a float: Lightning averages whole numbers over ranks with whole-number division
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
-            self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+            self._log_of_epoch(f"{stage}/{name}{suffix}", mean, batch_size=rows)
         if failed is not None:
             count = failed.to(torch.float32).sum()
-            self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")
+            self._log_of_epoch(f"{stage}/volume/failed{suffix}", count, reduce_fx="sum")
 
     def _log_of_epoch(self, name: str, value: Tensor, **options: Any) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, sync_dist=True, **options)
+        options |= {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log(name, value, add_dataloader_idx=False, **options)
 
     @property
     def _scores_integers(self) -> bool:
