@@ -12,12 +12,12 @@ same kind as the one around it, unless it says otherwise: `"factory": True` or `
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, Self, TypeGuard
 
-import torch
+import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -52,14 +52,15 @@ def to_recipe(value: Any) -> Any:
 
     Args:
         value: plain data, a class (a factory), a `functools.partial` of one, a `Recorded` part,
-            or a list, tuple or dict of those.
+            or a sequence or mapping of those; numbers and arrays of NumPy count as plain.
 
     Raises:
         ConfigError: a function, or an object that is not plain.
     """
+    value = _plain(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple | torch.Size):
+    if isinstance(value, list):
         return [to_recipe(item) for item in value]
     if isinstance(value, dict):
         return {key: to_recipe(item) for key, item in value.items()}
@@ -73,6 +74,17 @@ def to_recipe(value: Any) -> Any:
         f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
         "functools.partial(Class, ...), and the parts of lightning_flows."
     )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, text, sequences and mappings of any kind as Python's own; else what came."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biuf":
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
@@ -115,7 +127,8 @@ def _entry(
 
 def _marked(value: Any, *, factory: bool) -> Any:
     """The recipe of an argument of a factory or a part; says so where it is of the other kind."""
-    if isinstance(value, list | tuple):
+    value = _plain(value)
+    if isinstance(value, list):
         return [_marked(item, factory=factory) for item in value]
     if isinstance(value, dict):
         return {key: _marked(item, factory=factory) for key, item in value.items()}

@@ -1,7 +1,8 @@
 """Shapes as a contract: what is checked at every public door, and how it is said."""
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,17 +15,21 @@ Shape = tuple[int, ...]
 
 
 def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
-    """Turn `2`, `[1, 28, 28]` or a `torch.Size` into a tuple of positive integers.
+    """Turn `2`, `[1, 28, 28]`, a `torch.Size` or integers of NumPy into a tuple of integers.
 
     Raises:
         ShapeError: an entry is not a positive integer.
     """
-    entries = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not entries or any(not isinstance(n, int) or n < 1 for n in entries):
+    try:
+        given = [*shape] if isinstance(shape, Iterable) else [shape]
+        entries = tuple(operator.index(n) for n in given)
+    except TypeError:
+        entries = ()
+    if not entries or min(entries) < 1:
         raise ShapeError(
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
-    return tuple(int(n) for n in entries)
+    return entries
 
 
 def size(shape: Shape) -> int:

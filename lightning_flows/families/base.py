@@ -3,13 +3,14 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -43,10 +44,11 @@ class FlowModule(Recorded, L.LightningModule):
     preprocessing stays what it is, or is none, whatever other data brings; where that differs, a
     warning says so. A model that is only validated or tested takes over nothing.
 
-    A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
+    A batch is a tensor, a tuple whose first element is the data, or a mapping with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
-    ignored otherwise. Of several validation or test loaders, the first one is logged under the
-    plain names, such as `val/loss`, and the second under `val/loss/dataloader_idx_1`.
+    ignored otherwise. Data and context may be of any real dtype. Of several validation or test
+    loaders, the first one is logged under the plain names, such as `val/loss`, and the second under
+    `val/loss/dataloader_idx_1`.
 
     Args:
         flow: makes the flow from the event shape.
@@ -56,6 +58,8 @@ class FlowModule(Recorded, L.LightningModule):
             given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else.
@@ -74,11 +78,14 @@ class FlowModule(Recorded, L.LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__()
         flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
         check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
-        self.save_hyperparameters(self._storable_arguments())
+        # logged in `_begin`: Lightning refuses a data module whose options have the same names
+        self.save_hyperparameters(self._storable_arguments(), logger=False)
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
@@ -90,6 +97,8 @@ class FlowModule(Recorded, L.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._compile = compile
+        self.data_key = data_key
+        self.context_key = context_key
         self._initialised = False
 
     @property
@@ -117,12 +126,12 @@ class FlowModule(Recorded, L.LightningModule):
         """
         with self.noise_of(x):
             y, contribution = self.to_model_space(x)
-            log_prob: Tensor = self.flow.log_prob(y, context)
+            log_prob: Tensor = self.flow.log_prob(y, self._given(context))
         return log_prob + contribution
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw data: (n, *event_shape), or with context (batch, n, *event_shape)."""
-        y: Tensor = self.flow.sample(n, context, temperature)
+        y: Tensor = self.flow.sample(n, self._given(context), temperature)
         if self.preprocess is None:
             return y
         flat = y.reshape(-1, *self.preprocess.latent_shape)
@@ -132,12 +141,13 @@ class FlowModule(Recorded, L.LightningModule):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         with self.noise_of(x):
-            z: Tensor = self.flow.encode(self.to_model_space(x)[0], context)
+            z: Tensor = self.flow.encode(self.to_model_space(x)[0], self._given(context))
         return z
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
-        return self.from_model_space(self.flow.decode(z, context))
+        z = z.to(self._dtype_of_flow)
+        return self.from_model_space(self.flow.decode(z, self._given(context)))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
@@ -152,6 +162,10 @@ class FlowModule(Recorded, L.LightningModule):
             return x.to(dtype), torch.zeros(len(x), dtype=at_least_single, device=x.device)
         y, contribution = self.preprocess.encode(x)
         return y.to(dtype), contribution.to(at_least_single)
+
+    def _given(self, context: Tensor | None) -> Tensor | None:
+        """Context in the dtype of the flow."""
+        return None if context is None else context.to(self._dtype_of_flow)
 
     @property
     def _dtype_of_flow(self) -> torch.dtype:
@@ -237,6 +251,17 @@ class FlowModule(Recorded, L.LightningModule):
         """What a run starts with, after a checkpoint has been restored."""
         data = getattr(self.trainer, "datamodule", None)
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
+        if self.trainer.enable_autolog_hparams:
+            for logger in self.loggers:
+                logger.log_hyperparams(self._logged_options())
+
+    def _logged_options(self) -> dict[str, Any]:
+        """Options by name; `model/<name>` where the data module logs one of the same name."""
+        data = getattr(self.trainer, "datamodule", None)
+        taken = data.hparams if getattr(data, "_log_hyperparams", False) else {}
+        hidden = "_class_path"  # of the command line, for Lightning alone
+        options = {name: value for name, value in self.hparams.items() if name != hidden}
+        return {f"model/{n}" if n in taken else n: value for n, value in options.items()}
 
     def on_train_start(self) -> None:
         if self.global_rank > 0:  # one seed for all ranks would give all of them the same noise
@@ -299,7 +324,7 @@ class FlowModule(Recorded, L.LightningModule):
         }
         for logger in self.loggers if metrics else ():
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(dict(self.hparams), metrics)
+                logger.log_hyperparams(self._logged_options(), metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
@@ -349,8 +374,13 @@ class FlowModule(Recorded, L.LightningModule):
         Raises:
             ShapeError: the data has another shape than the model, or context is missing.
         """
-        if isinstance(batch, dict):
-            x, context = batch["x"], batch.get("context")
+        if isinstance(batch, Mapping):
+            if self.data_key not in batch:
+                raise ShapeError(
+                    f"The batch is a mapping with {', '.join(map(repr, batch)) or 'no entry'}, and "
+                    f"not {self.data_key!r}: name the entry of the data with data_key."
+                )
+            x, context = batch[self.data_key], batch.get(self.context_key)
         elif isinstance(batch, Tensor):
             x, context = batch, None
         else:
@@ -359,9 +389,12 @@ class FlowModule(Recorded, L.LightningModule):
         if self.context_shape is None:
             return x, None
         if context is None:
-            raise ShapeError("The model needs context, and the batch holds none.")
+            raise ShapeError(
+                "The model needs context, and the batch holds none: give (x, context), or a "
+                f"mapping with the entry {self.context_key!r}."
+            )
         check_context(self.context_shape, context, rows=len(x))
-        return x, context
+        return x, self._given(context)
 
     def _report(
         self,
@@ -408,6 +441,8 @@ class FlowModule(Recorded, L.LightningModule):
     def _storable_arguments(self) -> dict[str, Any]:
         stored: dict[str, Any] = {}
         for name, value in self._arguments.items():
+            if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
+                raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
             try:
                 stored[name] = to_recipe(value)
             except ConfigError as error:

@@ -37,6 +37,8 @@ class DensityFlow(FlowModule):
             given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: a negative option, no probe, or a flow on a manifold.
@@ -54,6 +56,8 @@ class DensityFlow(FlowModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -62,6 +66,8 @@ class DensityFlow(FlowModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         refuse_manifold(self, self.flow)
         for name, value in (("tikhonov", tikhonov), ("noise", noise)):

@@ -78,6 +78,8 @@ class InjectiveModule(FlowModule):
             given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
@@ -102,6 +104,8 @@ class InjectiveModule(FlowModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -110,6 +114,8 @@ class InjectiveModule(FlowModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         require_manifold(self, self.flow)
         for name, value in (("beta", beta), ("residual", residual), ("target", target)):
@@ -250,7 +256,7 @@ class InjectiveModule(FlowModule):
         u = self.flow.project(self.to_model_space(x)[0])
         x_hat, j = value_and_jacobian(self.flow.embed, u)
         volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j)), j))
-        return self.flow.prior.log_prob(u, context) - volume
+        return self.flow.prior.log_prob(u, self._given(context)) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
@@ -263,6 +269,7 @@ class InjectiveModule(FlowModule):
             (batch,), nats.
         """
         y, contribution = self.to_model_space(x)
+        context = self._given(context)
         return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:

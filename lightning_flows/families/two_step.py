@@ -43,6 +43,8 @@ class TwoStepFlow(InjectiveModule):
             given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: an option is out of range.
@@ -60,6 +62,8 @@ class TwoStepFlow(InjectiveModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -71,6 +75,8 @@ class TwoStepFlow(InjectiveModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         check_least(1, manifold_epochs=manifold_epochs)
         self.manifold_epochs = manifold_epochs

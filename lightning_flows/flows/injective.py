@@ -200,7 +200,7 @@ class PaddedFlow(InjectiveFlow):
     def embed(self, u: Tensor) -> Tensor:
         check_batch(u, self.manifold_shape, "u")
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
-        x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
+        x: Tensor = self.ambient.decode(padded.reshape(len(u), *self.ambient.latent_shape))[0]
         return x
 
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:

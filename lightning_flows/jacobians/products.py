@@ -81,7 +81,7 @@ def value_and_jacobian(
     """
     if chunk_size is not None and chunk_size < 1:
         raise ConfigError(f"chunk_size is {chunk_size}; accepted are None and positive integers.")
-    basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
+    basis = torch.eye(z.shape[1:].numel(), dtype=z.dtype, device=z.device)
     if columns is not None:
         basis = basis[columns]
 
