@@ -60,6 +60,11 @@ def require(callback: object, module: LightningModule, methods: tuple[str, ...])
         )
 
 
+def batch_keys(module: Any) -> tuple[str, str]:
+    """Names of data and context in batches that are mappings: `data_key` and `context_key`."""
+    return getattr(module, "data_key", "x"), getattr(module, "context_key", "context")
+
+
 def context_shape(module: Any) -> Any:
     """Shape of what the module is conditioned on; None where it is unconditional."""
     return getattr(module, "context_shape", None)

@@ -131,6 +131,12 @@ class FlowCLI(LightningCLI):
                 "change the weights of the objective."
             )
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
+        """Leave the checkpoint callback out where checkpoints are switched off."""
+        if config.get("enable_checkpointing") is False:
+            callbacks = [each for each in callbacks if not isinstance(each, ModelCheckpoint)]
+        return super()._instantiate_trainer(config, callbacks)
+
     def after_predict(self) -> None:
         """Say where the predictions are."""
         if self.writer.path is not None:

@@ -17,7 +17,7 @@ from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.base import Scene
 from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.callbacks.points import image_scale, points_of, split_of
-from lightning_flows.callbacks.protocols import context_shape, require
+from lightning_flows.callbacks.protocols import batch_keys, context_shape, require
 from lightning_flows.callbacks.writer import save
 from lightning_flows.errors import ConfigError, DataError, check_from_zero, check_least
 from lightning_flows.families import FlowModule, load
@@ -234,7 +234,7 @@ def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) ->
     dataset = split_of(data, split)
     if dataset is None:
         raise DataError(f"{type(data).__name__} has no {split} split that can be indexed.")
-    conditional = context_shape(module) is not None
+    conditional, keys = context_shape(module) is not None, batch_keys(module)
 
     def move(x: Tensor) -> Tensor:
         dtype = torch.get_default_dtype() if x.is_floating_point() else x.dtype
@@ -246,7 +246,7 @@ def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) ->
         points,
         image_scale(data, points.x),
         move,
-        lambda more: points_of(dataset, more, conditional=conditional),
+        lambda more: points_of(dataset, more, conditional=conditional, keys=keys),
         lambda _: None,
     )
 

@@ -279,3 +279,12 @@ def test_a_plugin_that_fails_is_a_warning(monkeypatch):
     plugins(monkeypatch, "no_such_plugin")
     with pytest.warns(UserWarning, match="The plugin no_such_plugin .* is left out: No module"):
         cli.main(small("fit"))
+
+
+def test_checkpoints_can_be_switched_off(here):
+    options = ["--model=DensityFlow", "--model.flow=RealNVP", "--model.flow.layers=1"]
+    options += ["--data=Toy", "--data.n_train=64", "--data.n_val=32"]
+    done = cli.main(["fit", *options, *DEBUG, "--trainer.enable_checkpointing=false"])
+    assert done.trainer.checkpoint_callbacks == []
+    assert done.trainer.callback_metrics["val/loss"].isfinite()
+    assert not [*here.rglob("*.ckpt")]

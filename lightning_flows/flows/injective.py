@@ -17,7 +17,7 @@ from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
-from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.jacobians.volume import log_diagonal, log_volume, triangle
 from lightning_flows.recipe import factory_target
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
@@ -147,7 +147,7 @@ class InjectiveFlow(Density):
         def inside(x: Tensor) -> Tensor:
             basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
             u, rows = cotangents(self.project, x, basis)
-            volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
+            volume = log_diagonal(triangle(rows.flatten(2).permute(1, 2, 0)), n)
             residual = sum_event((x - self.embed(u)).square())
             scale = 0.5 * (n - d) * math.log(beta / math.pi)
             return self.prior.log_prob(u, context) + volume + scale - beta * residual
@@ -228,7 +228,7 @@ class PaddedFlow(InjectiveFlow):
     def embed(self, u: Tensor) -> Tensor:
         check_batch(u, self.manifold_shape, "u")
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
-        x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
+        x: Tensor = self.ambient.decode(padded.reshape(len(u), *self.ambient.latent_shape))[0]
         return x
 
 
