@@ -6,8 +6,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians import ModelMaps
 
-__all__ = ["CanDecode", "CanEncode", "CanSample", "CanScore", "require"]
+__all__ = ["CanDecode", "CanEncode", "CanPreprocess", "CanSample", "CanScore", "require"]
 
 
 class CanSample(Protocol):
@@ -29,6 +30,13 @@ class CanDecode(Protocol):
 
     def decode(self, z: Tensor, /) -> Tensor:
         """(batch, *latent) -> (batch, *event). Conditional: (z, context)."""
+
+
+class CanPreprocess(Protocol):
+    """Has a preprocessing apart from its flow; asked only if the method is there."""
+
+    def model_maps(self) -> ModelMaps:
+        """Maps between data, preprocessed data and latents. Conditional: (context)."""
 
 
 class CanScore(Protocol):

@@ -1,19 +1,23 @@
 """The commands that need a checkpoint and no Trainer, in process."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.datamodules import Toy
+from torch.utils.data import DataLoader
 
 import lightning_flows
 from command_lines import small, train
-from lightning_flows import DensityFlow, cli, commands
+from lightning_flows import DensityFlow, RealNVP, cli, commands
 from lightning_flows.errors import CheckpointError
+from lightning_flows.transforms import Standardise
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
@@ -121,6 +125,41 @@ def test_data_comes_from_the_option_or_a_config_or_the_run(run, checkpoint, alon
     }.items():  # fmt: skip
         found = np.load(f"{folder}/components.npz")["points"]
         np.testing.assert_array_equal(found, points[0][:3], err_msg=folder)
+
+
+class Staged(LightningDataModule):
+    """Three standardised columns in units of their own; has the split of the stage alone."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.tensor([100.0, 1.0, 0.01]) * torch.randn(400, 3, generator=generator)
+        self.preprocess = Standardise(3)
+        self.preprocess.fit(self.x)
+
+    def setup(self, stage):
+        self.rows = {"fit": self.x[:200], "test": self.x[200:]}[stage]
+
+    def train_dataloader(self):
+        return DataLoader(self.rows, batch_size=100)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def test_noise_is_that_of_preprocessed_data_and_splits_have_their_stage(here):
+    data = Staged()
+    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3)  # starts as the identity
+    trainer = Trainer(max_epochs=0, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(module, data)
+    trainer.save_checkpoint("three.ckpt")
+    args = ["components", "--ckpt_path=three.ckpt", "--points=3", "--tikhonov=1e-3", "--walks=0"]
+    args += [f"--data={__name__}.Staged"]
+    for split, first in (("val", 0), ("test", 200)):
+        commands.main([*args, f"--out={split}", f"--split={split}"])
+        found = np.load(f"{split}/components.npz")
+        np.testing.assert_array_equal(found["points"], data.x[first : first + 3])
+        assert found["dimension"].tolist() == [3, 3, 3]
+        np.testing.assert_allclose(found["variances"], 1 - 2e-3, rtol=1e-4)
 
 
 def test_nothing_is_overwritten_silently(checkpoint, capsys):

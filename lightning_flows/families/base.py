@@ -25,6 +25,7 @@ from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.arguments import check_factories, flow_of
 from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
+from lightning_flows.jacobians import ModelMaps
 from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
@@ -191,6 +192,33 @@ class FlowModule(Recorded, L.LightningModule):
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
         return y if self.preprocess is None else self.preprocess.decode(y)[0]
+
+    def model_maps(self, context: Tensor | None = None) -> ModelMaps:
+        """The flow and its preprocessing as `jacobians.components` and `traverse` take them.
+
+        α of a Tikhonov term and noise of the training are numbers of preprocessed data:
+
+            found = components(x=x, noise=0.02, **module.model_maps())
+
+        Args:
+            context: that of the points, (batch, *context_shape), or None.
+        """
+
+        def encode(y: Tensor) -> Tensor:
+            with self.noise_of(y):
+                z: Tensor = self.flow.encode(y, context)
+            return z
+
+        def to_model(x: Tensor) -> Tensor:
+            with self.noise_of(x):
+                return self.to_model_space(x)[0]
+
+        return ModelMaps(
+            encode=encode,
+            decode=lambda z: self.flow.decode(z, context),
+            to_model=to_model,
+            from_model=None if self.preprocess is None else self.from_model_space,
+        )
 
     def noise_of(self, x: Tensor) -> Reproducible:
         """One key, the raw data, for all noise of preprocessing and flow in evaluation mode.
