@@ -83,4 +83,4 @@ def _joined(parts: Tensor) -> Tensor:
 
 def _standard_error(moments: Tensor) -> Tensor:
     number, _, squares = moments
-    return (squares / (number - 1) / number).sqrt()
+    return torch.sqrt(squares / (number - 1) / number)
