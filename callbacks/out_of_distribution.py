@@ -215,12 +215,12 @@ def _score(scene: Scene, name: str, start: int, stop: int) -> Result:
     module = scene.module
     with Placed(occurrences(scene.points.x)[start:stop]):
         found = {f"log_prob/{name}": module.log_prob(x, *context)}
-        maps = [getattr(module, method, None) for method in ("encode", "decode")]
-        decoded = maps[1](maps[0](x, *context), *context) if all(map(callable, maps)) else None
-    if decoded is not None:
-        x = x.to(torch.promote_types(decoded.dtype, torch.float32))
-        found[f"reconstruction/{name}"] = (x - decoded).flatten(1).square().sum(1)
-        found[f"norm/{name}"] = x.flatten(1).square().sum(1)
+        if not all(callable(getattr(module, method, None)) for method in ("encode", "decode")):
+            return found
+        decoded = module.decode(module.encode(x, *context), *context)
+    x = x.to(torch.promote_types(decoded.dtype, torch.float32))
+    found[f"reconstruction/{name}"] = (x - decoded).flatten(1).square().sum(1)
+    found[f"norm/{name}"] = x.flatten(1).square().sum(1)
     return found
 
 

@@ -45,12 +45,13 @@ class InjectiveModule(FlowModule):
     safest from there up.
 
     Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
-    space, comparable with flows of full dimension), `reconstruction` (squared error summed over
-    the entries of y), `log_volume` (of y in training, of the data in validation and test),
-    `penalty/<name>`, `beta` where it is learned, and the loss. The training loss leaves the volume
-    out where the strategy supplies its gradient only. Where that takes conjugate gradients,
-    `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest relative one of the batch)
-    say how they fared.
+    space; comparable with flows of full dimension where its density has mass 1, see
+    `InjectiveFlow.ambient_log_prob`), `reconstruction` (squared error summed over the entries of
+    y), `log_volume` (of y in training, of the data in validation and test), `penalty/<name>`,
+    `beta` where it is learned, and the loss. The training loss leaves the volume out where the
+    strategy supplies its gradient only. Where that takes conjugate gradients, `cg/iterations`
+    (products with JᵀJ) and `cg/residual` (the largest relative one of the batch) say how they
+    fared.
 
     In validation and test the loss is the objective above with w = 1, of preprocessed data as in
     training: the order of two models by `val/loss` is that of their objectives. Random probes of

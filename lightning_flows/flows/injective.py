@@ -126,12 +126,14 @@ class InjectiveFlow(Density):
         return log_prob_inside(self.support, x, inside)
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None, *, beta: float) -> Tensor:
-        """Log-density of x in data space itself, to be compared with flows of full dimension.
+        """Log-density of x in data space itself, as far as its mass is 1.
 
         log p_prior(u) + ½ log det P Pᵀ + (D - d)/2 log(β/π) - β‖x - embed(u)‖², with P the
-        Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where the fibres
-        of `project` are flat and orthogonal to the manifold, it integrates to at most 1; curved
-        fibres can exceed that.
+        Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where every
+        fibre of `project` is flat and passes through its embed(u), it integrates to 1; fibres that
+        miss that point lose mass, and curved ones have more or less. `metrics.density_mass` finds
+        how much in a few dimensions. Only with mass 1 may it be compared with flows of full
+        dimension.
 
         Args:
             x: data, (batch, *event_shape).
