@@ -179,7 +179,10 @@ class PaddedFlow(InjectiveFlow):
     Args:
         event_shape: shape of one data point; D is its number of entries.
         latent_features: dimension d of the manifold; half of D unless given.
-        ambient: makes the flow whose transform is the bijection g; RealNVP unless given.
+        ambient: makes the flow whose transform is the bijection g; RealNVP with `mixing="lu"`
+            unless given. Without mixing the entries that are set to zero are the same columns of
+            the data for good, up to what the couplings add to them: data of few columns may then
+            have no place on the manifold, whatever is learned.
         prior: makes the density of the coordinates u; a small RealNVP unless given.
         seed: seed of the choice of the d entries, so that all processes choose alike.
         context_shape: shape of what the density on the manifold is conditioned on.
@@ -206,7 +209,8 @@ class PaddedFlow(InjectiveFlow):
             event_shape, latent_features=latent_features, prior=prior, context_shape=context_shape
         )
         n, d = size(self.event_shape), self.manifold_shape[0]
-        self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
+        ambient = partial(RealNVP, mixing="lu") if ambient is None else ambient
+        self.ambient = ambient(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
         if self.ambient.codomain not in (None, REAL):
