@@ -62,17 +62,18 @@ class InjectiveFlow(Density):
             raise ConfigError(
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
-        prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
+        make: Callable[..., Density] = partial(RealNVP, layers=4, hidden=(64, 64))
+        make = make if prior is None else prior
         conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
-        takes = inspect.signature(factory_target(prior)).parameters.values()
+        takes = inspect.signature(factory_target(make)).parameters.values()
         if conditioned and not any(
             p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
         ):
             raise ConfigError(
-                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                f"prior {factory_target(make).__name__} takes no context_shape; the flow is "
                 "conditioned, so accepted are densities that take one, such as RealNVP."
             )
-        self.prior = prior((d,), **conditioned)
+        self.prior = make((d,), **conditioned)
         if self.prior.event_shape != (d,) or self.prior.support != REAL:
             raise ShapeError(
                 f"prior {type(self.prior).__name__} scores events of shape "
