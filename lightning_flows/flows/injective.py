@@ -62,17 +62,18 @@ class InjectiveFlow(Density):
             raise ConfigError(
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
-        prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
+        make: Callable[..., Density] = partial(RealNVP, layers=4, hidden=(64, 64))
+        make = make if prior is None else prior
         conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
-        takes = inspect.signature(factory_target(prior)).parameters.values()
+        takes = inspect.signature(factory_target(make)).parameters.values()
         if conditioned and not any(
             p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
         ):
             raise ConfigError(
-                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                f"prior {factory_target(make).__name__} takes no context_shape; the flow is "
                 "conditioned, so accepted are densities that take one, such as RealNVP."
             )
-        self.prior = prior((d,), **conditioned)
+        self.prior = make((d,), **conditioned)
         if self.prior.event_shape != (d,) or self.prior.support != REAL:
             raise ShapeError(
                 f"prior {type(self.prior).__name__} scores events of shape "
@@ -182,7 +183,10 @@ class PaddedFlow(InjectiveFlow):
     Args:
         event_shape: shape of one data point; D is its number of entries.
         latent_features: dimension d of the manifold; half of D unless given.
-        ambient: makes the flow whose transform is the bijection g; RealNVP unless given.
+        ambient: makes the flow whose transform is the bijection g; RealNVP with `mixing="lu"`
+            unless given. Without mixing the entries that are set to zero are the same columns of
+            the data for good, up to what the couplings add to them: data of few columns may then
+            have no place on the manifold, whatever is learned.
         prior: makes the density of the coordinates u; a small RealNVP unless given.
         seed: seed of the choice of the d entries, so that all processes choose alike.
         context_shape: shape of what the density on the manifold is conditioned on.
@@ -209,7 +213,8 @@ class PaddedFlow(InjectiveFlow):
             event_shape, latent_features=latent_features, prior=prior, context_shape=context_shape
         )
         n, d = size(self.event_shape), self.manifold_shape[0]
-        self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
+        ambient = partial(RealNVP, mixing="lu") if ambient is None else ambient
+        self.ambient = ambient(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
         if self.ambient.codomain not in (None, REAL):
