@@ -22,6 +22,7 @@ from .columns import (
     without_redundant,
 )
 from .files import Table, as_table, read_tables
+from .options import plain
 
 __all__ = ["Arrays"]
 
@@ -99,8 +100,11 @@ class Arrays(FlowDataModule):
                 raise ConfigError(f"{name} is {share}; accepted are shares from 0 up to 1.")
         if redundant not in ("refuse", "drop", "keep"):
             raise ConfigError(f"redundant is {redundant!r}; accepted are refuse, drop and keep.")
-        options: dict[str, Any] = {"columns": columns, "categorical": categorical or ()}
-        options["dequantise"] = dequantise
+        options: dict[str, Any] = {
+            "columns": plain(columns),
+            "categorical": () if categorical is None else plain(categorical),
+            "dequantise": plain(dequantise),
+        }
         if path is not None:
             tables = read_tables(path, key=key, **options)
         else:

@@ -90,7 +90,7 @@ def _refuse_merged(array: Any, values: Tensor, owner: str, names: Sequence[str])
     """Refuse 64-bit whole numbers of which float64 makes different ones equal."""
     columns = array.reshape(len(array), -1)
     rounded = values.flatten(1).numpy(force=True)
-    for place in np.flatnonzero((np.abs(rounded) > _EXACT).any(0)):
+    for place in np.flatnonzero((np.abs(rounded) > _EXACT).any(0)).tolist():
         if len(np.unique(columns[:, place])) > len(np.unique(rounded[:, place])):
             column = names[place] if len(names) == columns.shape[1] else place
             raise DataError(

@@ -13,6 +13,7 @@ from lightning_flows.transforms.standardise import Standardise
 from .base import FlowDataModule, Splits
 from .exchangeable import EXCHANGEABLE
 from .manifolds import MANIFOLDS
+from .options import whole
 from .plane import PLANE
 from .toy_set import ToySet
 
@@ -82,6 +83,10 @@ class Toy(FlowDataModule):
             raise ConfigError(f"Toy has no {name!r}; accepted are {', '.join(get_args(ToyName))}.")
         if noise is not None and not 0 <= noise < math.inf:
             raise ConfigError(f"noise is {noise}; accepted are numbers from 0 up.")
+        n_train, n_val, n_test = (
+            whole(n, name)
+            for n, name in ((n_train, "n_train"), (n_val, "n_val"), (n_test, "n_test"))
+        )
         if n_train < 1 or n_val < 0 or n_test < 0:
             raise ConfigError(
                 f"n_train, n_val and n_test are {n_train}, {n_val} and {n_test}; accepted are "

@@ -4,7 +4,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
-from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules import Arrays, split_indices
 
 from lightning_flows.errors import ConfigError, DataError
 
@@ -62,6 +62,18 @@ def test_every_format_gives_the_same_rows(tmp_path, name, content):
 @pytest.mark.parametrize("content", [torch.tensor(TABLE), TABLE, FRAME, TABLE.tolist()])
 def test_data_in_memory(content):
     assert torch.allclose(tensors(Arrays(data=content))[0], tensors(Arrays(data=TABLE))[0])
+
+
+def test_shares_are_cut_by_the_seed_with_their_own_rows():
+    x = np.arange(43.0)[:, None] + np.array([0, 0.5])
+    data = Arrays(data=x[:, ::-1] ** 2, validation=0.26, test=0.1, seed=3, redundant="keep")
+    pieces = split_indices(43, (11, 4), 3)  # 11.18 and 4.3 rows
+    for values, piece in zip(tensors(data), pieces, strict=True):
+        assert torch.equal(values, torch.tensor(x[piece][:, ::-1] ** 2).float())
+    only_test = Arrays(data=x**2, validation=0.0, test=0.4, redundant="keep")
+    only_test.setup()
+    assert len(only_test.test_dataloader().dataset) == 17
+    assert only_test.val_dataloader() == []
 
 
 def test_given_splits_stay_as_they_are(tmp_path):
