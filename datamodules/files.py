@@ -121,6 +121,8 @@ def as_table(
     names: tuple[str, ...] = ()
     whole_names: tuple[str, ...] = ()
     labels: dict[str, Labels] = {}
+    if hasattr(data, "to_pandas"):  # tables of pyarrow and polars
+        data = data.to_pandas()
     if categorical:
         data, labels = number_categories(data, owner, categorical)
     if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
