@@ -151,7 +151,8 @@ def _build(kind: type[T], *args: Any, **options: Any) -> T:
 def _parameter(kind: type, name: str) -> inspect.Parameter | None:
     """An argument of a class, or of the base class that its **options are passed on to."""
     for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)
+        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc] # only read
+        parameter = parameters.get(name)
         if parameter is not None:
             return parameter
     return None

@@ -30,7 +30,7 @@ def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
 
 
 def _is_length(n: object) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n > 0)
 
 
 def size(shape: Shape) -> int:
