@@ -84,6 +84,9 @@ def sample(
                 drawn = module.sample(min(batch_size, n - start), context, temperature)
             batches.append((drawn if context is None else drawn[0]).cpu())
     samples = torch.cat(batches)
+    wrong = int((~samples.flatten(1).isfinite().all(1)).sum())
+    if wrong:
+        sys.stderr.write(f"warning: {wrong} of {n} samples are not finite.\n")
     if out.suffix == ".npz":
         save({out: {"samples": samples}})
     elif len(shape) == 3:

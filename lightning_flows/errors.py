@@ -55,7 +55,7 @@ def check_least(least: int, **options: Any) -> None:
 
     Args:
         least: smallest number that is accepted.
-        options: numbers, or lists or arrays of them, by the name of the option; None is let through.
+        options: numbers, lists or arrays of them, by the name of the option; None is let through.
 
     Raises:
         ConfigError: names the first one that is refused.

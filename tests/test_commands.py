@@ -279,7 +279,7 @@ def test_checkpoints_that_cannot_be_read(alone, capsys):
     alone.write_bytes(alone.read_bytes()[:500])
     assert "alone.ckpt is damaged or no checkpoint" in said(args, capsys)
     alone.unlink()
-    assert "The checkpoint alone.ckpt does not exist." in said(args, capsys)
+    assert said(args, capsys) == "error: The checkpoint alone.ckpt does not exist."
     assert "required: ckpt_path" in said(args[:2], capsys, 2)
 
 
@@ -337,6 +337,14 @@ def test_the_console_script_runs_the_commands(checkpoint, here, monkeypatch):
         expected = module.sample(3, None, 0.5)
     with np.load("x.npz") as arrays:
         np.testing.assert_array_equal(arrays["samples"], expected)
+
+
+def test_samples_that_are_not_finite_are_no_secret(checkpoint, here, capsys):
+    args = ["sample", f"--ckpt_path={checkpoint}", "-n=3"]
+    commands.main([*args, "--out=x.npz"])
+    assert "finite" not in capsys.readouterr().err
+    commands.main([*args, "--out=y.npz", "--temperature=1e39"])
+    assert "warning: 3 of 3 samples are not finite.\n" in capsys.readouterr().err
 
 
 def test_options_before_the_command_are_refused(checkpoint, capsys, run):
