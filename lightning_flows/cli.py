@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import PurePath
 from typing import Any
 
 from jsonargparse import Namespace, set_loader
@@ -18,7 +19,7 @@ from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.commands import COMMANDS, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero
+from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero, check_least
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.parsing import (
@@ -86,8 +87,18 @@ class FlowCLI(LightningCLI):
             raise ConfigError(f"seed_everything: {error}.") from error
 
     def before_instantiate_classes(self) -> None:
-        """Put runs below `trainer.default_root_dir` unless the logger says where."""
+        """Put runs below `trainer.default_root_dir` unless the logger says where.
+
+        Raises:
+            ConfigError: the name of the checkpoints leads out of their folder.
+        """
         config = self.config[self.subcommand]
+        filename = PurePath(config.checkpoint.get("filename") or "")
+        if filename.is_absolute() or ".." in filename.parts:
+            raise ConfigError(
+                f"checkpoint.filename is {str(filename)!r}; accepted are names within the folder "
+                "of the checkpoints, which checkpoint.dirpath changes."
+            )
         root, loggers = config.trainer.get("default_root_dir"), config.trainer.get("logger")
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             options = logger.get("init_args") if isinstance(logger, Namespace) else None
@@ -114,6 +125,7 @@ class FlowCLI(LightningCLI):
             configured.append(self.writer)
         with building("Trainer"):
             check_from_zero(gradient_clip_val=config.trainer.get("gradient_clip_val"))
+            check_least(1, accumulate_grad_batches=config.trainer.get("accumulate_grad_batches"))
             return super().instantiate_trainer(callbacks=configured, **kwargs)
 
     def after_fit(self) -> None:

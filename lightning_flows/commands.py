@@ -54,7 +54,8 @@ def sample(
         temperature: factor on the standard deviation of the base; 1 is the density itself.
         label: class to draw, where the model is conditioned on one-hot labels.
         seed: starting point of the samples.
-        batch_size: samples at a time.
+        batch_size: samples at a time; each batch has random numbers of its own, so that the same
+            samples come again with the same seed and size.
         device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
         overwrite: whether a file that exists may be replaced.
 
@@ -83,6 +84,9 @@ def sample(
                 drawn = module.sample(min(batch_size, n - start), context, temperature)
             batches.append((drawn if context is None else drawn[0]).cpu())
     samples = torch.cat(batches)
+    wrong = int((~samples.flatten(1).isfinite().all(1)).sum())
+    if wrong:
+        sys.stderr.write(f"warning: {wrong} of {n} samples are not finite.\n")
     if out.suffix == ".npz":
         save({out: {"samples": samples}})
     elif len(shape) == 3:

@@ -57,7 +57,7 @@ def as_features(shape: Sequence[int] | int, what: str) -> int:
 
 
 def _is_length(n: object) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n > 0)
 
 
 def size(shape: Shape) -> int:
