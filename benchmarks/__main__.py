@@ -86,8 +86,8 @@ def _facts(quick: bool) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version(name)}" for name in names),
         "machine": f"{platform.machine()}, {platform.system()}, one thread, process CPU time",
         "speed": "compared is ours / peer: median and quartiles over rounds; below 1 is faster",
-        "quality": "test nats, mean ± standard error over seeds; compared is ours - peer; "
-        "above 0 is better; the goal stands beside the better peer",
+        "quality": "test nats, mean ± standard error over seeds; compared is ours - peer, in "
+        "brackets a t-interval over seeds that holds for all rows at once at 95 %",
     }
     if quick:
         facts["quick"] = "tiny sizes, so that these figures mean nothing"

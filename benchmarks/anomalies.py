@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from benchmarks.experiment import begin, command_line
 from benchmarks.foreign import AMBIENT, BATCH, EPOCHS, FOREIGN, TEST, Outcome, load, own_copy, run
+from benchmarks.intervals import spread, spread_name
 from benchmarks.report import write_section
-from benchmarks.training import mean_and_error
 from lightning_flows.bases import ConditionalNormal
 from lightning_flows.families import FlowModule, SurjectiveFlow
 from lightning_flows.flows import ComposedFlow, NeuralSplineFlow, SurjectiveSplineFlow
@@ -70,7 +70,7 @@ def table(outcomes: Mapping[str, Sequence[Outcome]], steps: int) -> str:
         "## Foreign images and few latents",
         "",
         f"Trained on {OWN}, {steps} steps of {BATCH} images with Adam at {RATE:g} and a cosine, "
-        f"{seeds} seeds, mean ± standard error; conditioners 256x256. AUROC of the log-density of "
+        f"{spread_name(seeds)}; conditioners 256x256. AUROC of the log-density of "
         f"all pixels (of its lower bound for the VAE, one draw), {TEST} test images of each set; "
         "preprocessing is counted. Funnels take 784 pixels to 196, 64, 16 "
         "and then to the latents. Each pixel is standardised by itself, which makes both pairs "
@@ -83,11 +83,11 @@ def table(outcomes: Mapping[str, Sequence[Outcome]], steps: int) -> str:
     for name, runs in outcomes.items():
         sound = [each for each in runs if each.sound]
         cells = [
-            mean_and_error([each.auroc[other, AMBIENT] for each in sound], digits=4)
+            spread([each.auroc[other, AMBIENT] for each in sound], digits=4)
             for other in FOREIGN[OWN]
         ]
-        cells.append(mean_and_error([each.fit[AMBIENT] for each in sound], digits=4))
-        cells.append(mean_and_error([each.seconds for each in sound]))
+        cells.append(spread([each.fit[AMBIENT] for each in sound], digits=4))
+        cells.append(spread([each.seconds for each in sound]))
         lines.append(f"| {name} | {' | '.join(cells)} | {len(runs) - len(sound)} |")
     return "\n".join(lines) + "\n"
 

@@ -20,8 +20,9 @@ from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
+from benchmarks.intervals import spread, spread_name
 from benchmarks.report import write_section
-from benchmarks.training import BATCH, WARMUP, fit_density, mean_and_error, train_joint
+from benchmarks.training import BATCH, WARMUP, fit_density, train_joint
 from lightning_flows.bases import Normal
 from lightning_flows.bases.base import Density
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
@@ -147,14 +148,14 @@ def measure(flow: InjectiveFlow, prior: Density, data: Toy, sound: bool = True) 
 
 
 def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
-    """Markdown with mean ± standard error over the runs that did not break."""
+    """Markdown with means over the runs that did not break."""
     seeds = len(next(iter(outcomes.values())))
     lines = [
         "## A von Mises distribution on a circle",
         "",
         f"Concentration κ = 2, no noise, one latent; β = {BETA:g}, {steps} steps of {BATCH} "
-        f"points, Adam with learning rate {RATE:g} and a cosine, {seeds} seeds, mean ± standard "
-        "error. Joint methods have a fixed standard normal prior: exact and stochastic with 8 "
+        f"points, Adam with learning rate {RATE:g} and a cosine, {spread_name(seeds)}. "
+        "Joint methods have a fixed standard normal prior: exact and stochastic with 8 "
         f"affine couplings, free-form with residual networks; their first {WARMUP:.0%} of steps "
         "learn the reconstruction alone. With one latent every normalised probe is ±1, so the "
         "stochastic gradient is the exact one, and only the batches differ. Two-step trains the "
@@ -168,7 +169,7 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
     for name, runs in outcomes.items():
         sound = [run for run in runs if math.isfinite(run.kl)]
         columns = [[r.kl for r in sound], [r.mass for r in sound], [r.error for r in sound]]
-        cells = " | ".join(mean_and_error(values) for values in columns)
+        cells = " | ".join(spread(values) for values in columns)
         lines.append(f"| {name} | {cells} | {len(runs) - len(sound)} |")
     return "\n".join(lines) + "\n"
 

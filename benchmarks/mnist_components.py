@@ -17,9 +17,9 @@ from torch import Tensor
 from benchmarks.components import accuracy
 from benchmarks.deformations import deformations, share
 from benchmarks.experiment import begin, command_line
+from benchmarks.intervals import spread
 from benchmarks.report import write_section
 from benchmarks.timing import Timing, interleave, stopwatch
-from benchmarks.training import mean_and_error
 from lightning_flows.families import FlowModule, FreeFormInjectiveFlow
 from lightning_flows.jacobians import Components, components, jacobian, traverse
 from lightning_flows.metrics import participation_ratio
@@ -70,7 +70,7 @@ def table(module: FlowModule, digits: dict[int, Tensor], timing: Timing) -> str:
             share(widest.roll(1, 0), seven).mean(1),
             share(narrowest, seven).mean(1),
         )
-        cells = " | ".join(mean_and_error(values.tolist()) for values in measures)
+        cells = " | ".join(spread(values.tolist()) for values in measures)
         lines.append(f"| {digit} | {cells} |")
     ratios = {digit: participation_ratio(found[digit].scales) for digit in (1, 8)}
     lower = (ratios[1][:, None] < ratios[8]).float().mean().item()

@@ -37,8 +37,8 @@ from benchmarks.foreign import (
     own_copy,
     run,
 )
+from benchmarks.intervals import spread, spread_name
 from benchmarks.report import write_section
-from benchmarks.training import mean_and_error
 from lightning_flows.families import (
     DensityFlow,
     FlowModule,
@@ -102,7 +102,7 @@ def table(outcomes: Outcomes, steps: int) -> str:
         "## Foreign images",
         "",
         f"Small models of MNIST and Fashion-MNIST, {steps} steps of {BATCH} images with Adam on "
-        f"one thread, {seeds} seeds, mean ± standard error over the runs that did not break. "
+        f"one thread, {spread_name(seeds)} over the runs that did not break. "
         f"{LATENTS} latents, but for the bijective flow; two-step trains the autoencoder for half "
         "of the steps and the prior for the other half. All densities count the contribution of "
         "the preprocessing (dequantisation, logit, standardisation). Each pixel is standardised by "
@@ -145,7 +145,7 @@ def table(outcomes: Outcomes, steps: int) -> str:
             [r.fit[ERROR] / PIXELS for r in sound if ERROR in r.fit],
             [r.seconds for r in runs],
         ]
-        cells = " | ".join(mean_and_error(values, digits=4) for values in columns)
+        cells = " | ".join(spread(values, digits=4) for values in columns)
         lines.append(f"| {own} | {name} | {cells} | {len(runs) - len(sound)} |")
     return "\n".join(lines) + "\n"
 
@@ -155,9 +155,7 @@ def _by_pair(outcomes: Outcomes, measure: str) -> Iterator[str]:
     yield f"| method | score | {' | '.join(f'{own} → {other}' for own, other in PAIRS)} |"
     yield "|---|---|" + "---:|" * len(PAIRS)
     for name, kind in rows_of(outcomes):
-        cells = (
-            mean_and_error(_values(outcomes, measure, pair, name, kind), digits=3) for pair in PAIRS
-        )
+        cells = (spread(_values(outcomes, measure, pair, name, kind), digits=3) for pair in PAIRS)
         yield f"| {name} | {kind} | {' | '.join(cells)} |"
 
 

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from statistics import mean, stdev
+from statistics import mean
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.data import DATASETS, Split
+from benchmarks.intervals import shown, spread, unpaired
 from benchmarks.peers import Candidate, Sizes, candidates
 from benchmarks.report import Row
 
-__all__ = ["SETTINGS", "Setting", "fit", "quality_rows", "verdict"]
+__all__ = ["SETTINGS", "Setting", "fit", "quality_rows"]
 
 Say = Callable[[str], None]
 
@@ -59,15 +60,15 @@ def quality_rows(settings: tuple[Setting, ...], seeds: int, say: Say) -> Iterato
         seeds: number of repetitions: initialisation and order of batches.
         say: told of every result as it comes.
     """
+    pairs = {"spline coupling": 2, "spline autoregressive": 1}  # and their numbers of peers
+    looks = len(settings) * sum(pairs.values())
     for setting in settings:
         split = DATASETS[setting.data]().first(setting.limit)
-        for architecture, is_goal in (("spline coupling", True), ("spline autoregressive", False)):
+        for architecture in pairs:
             nats = _nats(setting, split, architecture, seeds, say)
             ours = nats.pop("ours")
-            best = max(nats, key=lambda library: mean(nats[library]))
             for library, theirs in nats.items():
-                aim = is_goal and library == best
-                yield _row(setting, split, architecture, ours, library, theirs, aim)
+                yield _row(setting, split, architecture, ours, library, theirs, looks)
 
 
 def fit(candidate: Candidate, split: Split, setting: Setting, seed: int) -> tuple[float, int]:
@@ -101,21 +102,6 @@ def fit(candidate: Candidate, split: Split, setting: Setting, seed: int) -> tupl
         return log_prob(split.test).mean().item() + split.offset, best_step
 
 
-def verdict(ours: list[float], theirs: list[float]) -> tuple[float, float, bool]:
-    """Whether we are not below a peer by more than one standard error.
-
-    Args:
-        ours: test nats of each seed.
-        theirs: those of the peer.
-
-    Returns:
-        Difference of the means, its standard error √(SE² + SE²), and the verdict.
-    """
-    difference = mean(ours) - mean(theirs)
-    error = math.hypot(_standard_error(ours), _standard_error(theirs))
-    return difference, error, difference >= -error
-
-
 def _nats(
     setting: Setting, split: Split, architecture: str, seeds: int, say: Say
 ) -> dict[str, list[float]]:
@@ -142,26 +128,20 @@ def _row(
     ours: list[float],
     library: str,
     theirs: list[float],
-    is_goal: bool,
+    looks: int,
 ) -> Row:
-    difference, error, met = verdict(ours, theirs)
+    found = unpaired(ours, theirs)
     return Row(
         f"{setting.data}, {architecture}",
         _figure(ours, split),
         library,
         _figure(theirs, split),
-        f"{difference:+.3f} ± {error:.3f}",
-        "≥ -1 SE" if is_goal else "",
-        met if is_goal and len(ours) > 1 else None,  # one seed has no standard error
-        {"ours": ours, "peer": theirs, "difference": difference, "standard_error": error},
+        shown(found, looks),
+        numbers={"ours": ours, "peer": theirs, "difference": found[0], "standard_error": found[1]},
     )
 
 
 def _figure(nats: list[float], split: Split) -> str:
     bits = split.bits_per_dim(mean(nats))
     suffix = "" if bits is None else f" ({bits:.3f} bits/dim)"
-    return f"{mean(nats):.3f} ± {_standard_error(nats):.3f}{suffix}"
-
-
-def _standard_error(values: list[float]) -> float:
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return f"{spread(nats, digits=4)}{suffix}"

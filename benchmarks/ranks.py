@@ -21,7 +21,8 @@ from benchmarks.tables import Table
 from benchmarks.training import descend
 from lightning_flows.families import DensityFlow
 from lightning_flows.flows import Flow, RealNVP
-from lightning_flows.jacobians.components import components, count_dimension
+from lightning_flows.jacobians.components import components
+from lightning_flows.jacobians.dimension import count_dimension
 from lightning_flows.metrics import spanned_variances
 from lightning_flows.shapes import Shape
 from lightning_flows.transforms import LULinear

@@ -26,7 +26,7 @@ from benchmarks.training import descend
 from lightning_flows.families import DensityFlow
 from lightning_flows.flows import RealNVP
 from lightning_flows.jacobians import components
-from lightning_flows.jacobians.components import count_dimension, shrinkage
+from lightning_flows.jacobians.dimension import count_dimension, shrinkage
 from lightning_flows.plots.canvas import DATA, SERIES, point_panels, save_png, title
 
 __all__ = ["REGULARISERS", "Outcome", "Stage", "main", "train"]

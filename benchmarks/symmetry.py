@@ -18,8 +18,9 @@ from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
+from benchmarks.intervals import explain, paired, shown, spread, spread_name
 from benchmarks.report import write_section
-from benchmarks.training import BATCH, fit_density, mean_and_error
+from benchmarks.training import BATCH, fit_density
 from lightning_flows.bases import ConditionalNormal
 from lightning_flows.families import FlowFactory, SurjectiveFlow
 from lightning_flows.flows import NICE, ComposedFlow, NeuralSplineFlow, RealNVP
@@ -181,6 +182,7 @@ def table(outcomes: Outcomes, steps: int, draws: int) -> str:
         draws: draws of the importance-weighted bound.
     """
     seeds = max(map(len, outcomes.values()))
+    found = _found(CASES, outcomes)
     lines = [
         "## Symmetry: surjective flows beside bijective ones",
         "",
@@ -189,18 +191,23 @@ def table(outcomes: Outcomes, steps: int, draws: int) -> str:
         "--out docs/results.md",
         "```",
         "",
-        f"Test log-likelihood in nats, mean ± standard error over {seeds} seeds; higher is better. "
+        f"Test log-likelihood in nats, {spread_name(seeds)}; higher is better. "
         "Neural spline flows of the same size, with and without surjections before them: absolute "
         f"values or sorting, both exact. {ROWS['n_train']:,} training and {ROWS['n_test']:,} test "
         f"points, {steps} steps of {BATCH}, Adam whose rate rises to {RATE:g} and falls along a "
-        "cosine. The best possible is the mean log-density of the data itself.",
+        "cosine. The last column is the mean log-density that the data itself has at these points. "
+        f"Difference: surjective minus bijective, seed by seed. {explain(len(found))}",
         "",
-        "| data | taken out | parameters | bijective | surjective | difference | best possible |",
+        "| data | taken out | parameters | bijective | surjective | difference | of the data |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for case, plain, ours in _found(CASES, outcomes):
+    for case, plain, ours in found:
         cells = [case.data, case.name, f"{sizes(case)[0]:,}", figure(plain, "log_prob")]
-        cells += [figure(ours, "log_prob"), difference(plain, ours), f"{ours[0].best:.4g}"]
+        cells += [
+            figure(ours, "log_prob"),
+            difference(plain, ours, len(found)),
+            f"{ours[0].best:.4g}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -220,7 +227,7 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
         "",
         "The checkerboard with learned noise added, and without: two dimensions of it beside "
         "additive and affine couplings, one beside splines. Log-likelihood "
-        f"in nats, mean ± standard error over {seeds} seeds; higher is better. Data and training "
+        f"in nats, {spread_name(seeds)}; higher is better. Data and training "
         f"are those of the table before, except for the flows. Additive couplings: "
         f"{additive['layers']} layers of {additive['hidden'][0]} x {additive['hidden'][1]} with LU "
         f"maps between them, {AUGMENTED[0].longer * steps} steps; affine couplings: "
@@ -230,7 +237,9 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
         f"that the sizes are alike, and {steps} steps. A flow with noise gives a lower bound: "
         f"the ELBO, or the importance-weighted bound (IWBO) of {draws} draws. Its log-density "
         f"is the integral over the added dimensions, {CELLS[2]}² or {CELLS[1]} midpoints. All "
-        f"flows are measured on the same {BOUNDED} test points; the best possible is {best:.4g}.",
+        f"flows are measured on the same {BOUNDED} test points, at which the data itself "
+        f"has {best:.4g}. Difference: log-density with noise minus that without, seed by seed. "
+        f"{explain(len(found))}",
         "",
         "| couplings | parameters, without and with | bijective | augmented: ELBO | "
         f"IWBO-{draws} | log-density | log-density - IWBO | difference |",
@@ -241,7 +250,7 @@ def table_of_augmented(outcomes: Outcomes, steps: int, draws: int) -> str:
         first, second = sizes(case)
         cells = [case.name, f"{first:,}, {second:,}", figure(plain, "log_prob")]
         cells += [figure(ours, name) for name in ("elbo", "iwbo", "log_prob")]
-        cells += [mean_and_error(gaps, digits=2), difference(plain, ours)]
+        cells += [spread(gaps, digits=2), difference(plain, ours, len(found))]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -263,14 +272,13 @@ def _found(
 def figure(runs: Sequence[Outcome], name: str) -> str:
     """Mean ± standard error of one figure."""
     found = [float(getattr(run, name)) for run in runs]
-    return mean_and_error([value for value in found if math.isfinite(value)], digits=4)
+    return spread([value for value in found if math.isfinite(value)], digits=4)
 
 
-def difference(plain: Sequence[Outcome], ours: Sequence[Outcome]) -> str:
-    """Ours - plain, seed by seed; above zero the surjective flow is better."""
-    pairs = zip(plain, ours, strict=False)
-    found = [second.log_prob - first.log_prob for first, second in pairs]
-    return mean_and_error([value for value in found if math.isfinite(value)])
+def difference(plain: Sequence[Outcome], ours: Sequence[Outcome], looks: int) -> str:
+    """Ours - plain, seed by seed; above zero the surjective flow has the higher density."""
+    first, second = ([run.log_prob for run in runs] for runs in (plain, ours))
+    return shown(paired(second, first), looks)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

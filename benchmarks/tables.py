@@ -14,20 +14,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 from lightning_flows.datamodules import Arrays
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
+from benchmarks.intervals import explain, shown, spread, spread_name, unpaired
 from benchmarks.report import write_section
 from benchmarks.training import (
     BATCH,
     LOOKS,
     WARMUP,
     fit_density,
-    mean_and_error,
     squared_errors,
     train_joint,
 )
@@ -202,9 +201,9 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
         f"python -m benchmarks.tables --seeds {seeds} --steps {steps} --out docs/results.md",
         "```",
         "",
-        f"Mean ± standard error over {seeds} seeds of weights, batches and samples; the split is "
+        f"{spread_name(seeds).capitalize()}: of weights, batches and samples; the split is "
         f"the same for all. {steps} steps of {BATCH} rows, Adam whose rate rises to {RATE:g} and "
-        "falls along a cosine, gradients clipped, the checkpoint that did best on {VALIDATION:,} "
+        f"falls along a cosine, gradients clipped, the checkpoint that did best on {VALIDATION:,} "
         f"validation rows, at which each part looks {LOOKS} times. Joint methods spend "
         f"the first {WARMUP:.0%} of their steps on the reconstruction alone. Two-step trains the "
         f"same networks as an autoencoder for {steps // 2} steps, then the prior on its latents "
@@ -215,9 +214,14 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
         f"Fréchet distance: the papers' FID-like one, between Gaussians fitted to {SAMPLES:,} "
         "samples and to the rows, squared. Ambient NLL: residuals of injective flows are scored "
         "as normal with the variance that they have on validation rows, so that no method gains "
-        "from the β it was trained with. It is an exact density where the fibres of the encoder "
-        "are flat. Error: mean squared residual of a row, summed over columns. Lower is better "
-        "everywhere. The training rows themselves are what no method can be expected to beat.",
+        "from the β it was trained with. It is a density, of mass 1, where every fibre of the "
+        "encoder is flat and passes through the point that is decoded from it; elsewhere its mass "
+        "is another (see `metrics.density_mass`) and was not measured here, so figures of "
+        "injective flows and of the bijective one cannot be compared without it. Error: mean "
+        "squared residual of a row, "
+        "summed over columns. Lower is better everywhere. Distances of the training rows "
+        "themselves are for orientation and no bound: samples of a smooth density can lie closer "
+        "to the test rows.",
         "",
     ]
     for name in done:
@@ -237,54 +241,36 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
     ]
     for (name, method), runs in outcomes.items():
         columns = (values(runs, measure) for measure in (*MEASURES, "error"))
-        cells = " | ".join(mean_and_error(column) for column in columns)
+        cells = " | ".join(spread(column) for column in columns)
         broken = sum(not math.isfinite(run.frechet) for run in runs)
         lines.append(f"| {name} | {method} | {cells} | {broken} |")
-    return "\n".join([*lines, "", *verdicts(outcomes, done)]) + "\n"
+    return "\n".join([*lines, "", *differences(outcomes, done)]) + "\n"
 
 
-def verdicts(outcomes: Outcomes, names: Sequence[str]) -> list[str]:
-    """Joint methods beside the better of the two-step methods, and beside the same networks."""
-    lines = [
-        "Joint minus two-step of the same budget ± the standard error of the difference, beside "
-        "the better of the two two-step methods, measure by measure, and beside the one with the "
-        "same networks; below zero the joint method is better. It is *ahead* where it is better "
-        "in some measure by more than that error and worse in none, *behind* the other way round.",
-        "",
-        f"| data | method | beside | {' | '.join(MEASURES.values())} | joint is |",
-        f"|---|---|---|{'---:|' * len(MEASURES)}---|",
+def differences(outcomes: Outcomes, names: Sequence[str]) -> list[str]:
+    """Lines of a table: joint methods minus two-step with the same networks and budget."""
+    pairs = [
+        (name, method, twin)
+        for name in names
+        for method, kind in JOINT.items()
+        for twin in [next(each for each, other in TWO_STEP.items() if other == kind)]
+        if outcomes.get((name, method)) and outcomes.get((name, twin))
     ]
-    for name in names:
-        for method in JOINT:
-            ours = outcomes.get((name, method), [])
-            twin = next(each for each, kind in TWO_STEP.items() if kind == JOINT[method])
-            for beside, rivals in (("the better", [*TWO_STEP]), ("same networks", [twin])):
-                theirs = [outcomes.get((name, each), []) for each in rivals]
-                if not ours or not all(theirs):
-                    continue
-                found = [difference(ours, theirs, measure) for measure in MEASURES]
-                cells = " | ".join(f"{apart:+.3g} ± {error:.2g}" for apart, error in found)
-                lines.append(f"| {name} | {method} | {beside} | {cells} | {verdict(found)} |")
+    looks = len(pairs) * len(MEASURES)
+    lines = [
+        "Joint minus two-step with the same networks and the same budget; below zero the joint "
+        f"method has the lower figure. {explain(looks)}",
+        "",
+        f"| data | method | {' | '.join(MEASURES.values())} |",
+        f"|---|---|{'---:|' * len(MEASURES)}",
+    ]
+    for name, method, twin in pairs:
+        cells = [
+            shown(unpaired(*(values(outcomes[name, each], m) for each in (method, twin))), looks)
+            for m in MEASURES
+        ]
+        lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
     return lines
-
-
-def verdict(found: Sequence[tuple[float, float]]) -> str:
-    """In a word, from differences and their errors; below zero is better."""
-    better = any(apart < -error for apart, error in found)
-    worse = any(apart > error for apart, error in found)
-    return {(1, 0): "ahead", (0, 1): "behind", (0, 0): "level"}.get((better, worse), "mixed")
-
-
-def difference(
-    ours: Sequence[Outcome], rivals: Sequence[Sequence[Outcome]], measure: str
-) -> tuple[float, float]:
-    """Mean of ours - the lowest mean of rivals, and √(SE² + SE²); NaN where one has no value."""
-    first, others = values(ours, measure), [values(runs, measure) for runs in rivals]
-    if not first or not all(others):
-        return math.nan, math.nan
-    best = min(others, key=mean)
-    error = sum(stdev(runs) ** 2 / len(runs) for runs in (first, best) if len(runs) > 1) ** 0.5
-    return mean(first) - mean(best), error
 
 
 def values(runs: Sequence[Outcome], measure: str) -> list[float]:

@@ -1,9 +1,8 @@
 """Bare training loops that the comparisons of injective flows share."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
-from statistics import mean, stdev
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from lightning_flows.bases.base import Density
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import NoVolume, Volume
 
-__all__ = ["BATCH", "CLIP", "WARMUP", "descend", "fit_density", "mean_and_error", "train_joint"]
+__all__ = ["BATCH", "CLIP", "WARMUP", "descend", "fit_density", "train_joint"]
 
 BATCH = 256
 LOOKS = 25  # at the validation rows during training
@@ -125,11 +124,3 @@ def descend(
     if kept is not None:
         model.load_state_dict(kept)
     return True
-
-
-def mean_and_error(values: Sequence[float], *, digits: int = 3) -> str:
-    """Mean ± standard error; a dash where there is no value."""
-    if not values:
-        return "–"
-    error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-    return f"{mean(values):.{digits}g}{error}"

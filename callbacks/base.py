@@ -17,7 +17,7 @@ from lightning_flows.errors import ConfigError, check_least, check_name
 
 from .isolation import evaluation, seeded
 from .points import Points, fixed_points, image_scale, training_points
-from .protocols import context_shape, require
+from .protocols import batch_keys, context_shape, require
 from .writer import Drawing, write
 
 __all__ = ["CHUNK", "FlowCallback", "Result", "Scene", "Task"]
@@ -69,7 +69,8 @@ class FlowCallback(Callback):
       never in a sanity check or in `fast_dev_run`;
     - an error in drawing becomes one warning, and the run goes on;
     - any LightningModule that has the methods of `needs` will do. Where it has a `context_shape`,
-      they are called with a batch of context as their last argument.
+      they are called with a batch of context as their last argument. Where it has a `data_key` or
+      a `context_key`, these name the entries of data sets whose items are mappings.
 
     Files are `<log_dir>/images/<name>/<epochs done>.png` (and .npz), or `validate.png`,
     `test.png`.
@@ -217,8 +218,8 @@ class FlowCallback(Callback):
         return [results[index] for index in sorted(results)]
 
     def _scene(self, trainer: Trainer, module: LightningModule) -> Scene:
-        conditional = context_shape(module) is not None
-        more = partial(fixed_points, trainer, conditional=conditional)
+        conditional, keys = context_shape(module) is not None, batch_keys(module)
+        more = partial(fixed_points, trainer, conditional=conditional, keys=keys)
         if self._fixed is None:
             self._fixed = more(self.points)
         plugin = trainer.precision_plugin
@@ -228,7 +229,7 @@ class FlowCallback(Callback):
             image_scale(getattr(trainer, "datamodule", None), self._fixed.x),
             lambda x: plugin.convert_input(x.to(module.device)),
             more,
-            partial(training_points, trainer, conditional=conditional),
+            partial(training_points, trainer, conditional=conditional, keys=keys),
         )
 
     def _warn(self, message: str) -> None:

@@ -11,14 +11,9 @@ from torch import Tensor
 from lightning_flows import plots
 from lightning_flows.errors import check_least
 from lightning_flows.jacobians.agreement import agreement
-from lightning_flows.jacobians.components import (
-    OVERSAMPLING,
-    Components,
-    Through,
-    check_options,
-    components,
-    shrinkage,
-)
+from lightning_flows.jacobians.component_options import Through, check_options
+from lightning_flows.jacobians.components import OVERSAMPLING, Components, components
+from lightning_flows.jacobians.dimension import shrinkage
 from lightning_flows.jacobians.traversal import traverse
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
@@ -45,6 +40,10 @@ class ComponentExtraction(FlowCallback):
     Beside it come the spectrum and the histogram of intrinsic dimensions. An axis keeps the sign
     that it had at its point in the drawing before; in the first one neighbours agree.
 
+    Components, `tikhonov` and `noise` are of preprocessed data where the module has a
+    preprocessing of its own (`FlowModule.model_maps`); so are the spectrum, dimensions, condition
+    and orthogonality. Axes, their standard deviations and walks are drawn in the units of the data.
+
     Logged are `val/dimension`, the mean intrinsic dimension; `val/jacobian/condition`, the median
     of largest by smallest scale; `val/jacobian/orthogonality`, the root mean square of the cosines
     between columns of J, 0 where latents move data along axes of their own;
@@ -53,9 +52,10 @@ class ComponentExtraction(FlowCallback):
     `trainer.test` the first names start with `test/`. The iterative method sees k directions
     alone: it gives no dimension, condition and orthogonality.
 
-    The NPZ file holds all fields of `jacobians.Components`, with the k widest axes and directions
-    and all scales that were found, the walks, condition, orthogonality, and labels where there
-    are any. A point where the Jacobian is not finite is named in a warning, and holds NaN.
+    The NPZ file holds all fields of `jacobians.Components`, with the k widest axes, directions and
+    displacements and all scales that were found, the walks, condition, orthogonality, and labels
+    where there are any. A point where the Jacobian is not finite is named in a warning, and holds
+    NaN.
 
     Args:
         points: number of fixed data points; classes take turns where there are labels.
@@ -67,7 +67,7 @@ class ComponentExtraction(FlowCallback):
             `jacobians.components` chooses.
         tikhonov: weight of the Tikhonov penalty that the flow was trained with; sets the floor of
             the spectrum.
-        noise: the same said by the standard deviation of noise on the training data.
+        noise: the same said by the standard deviation of noise on the preprocessed training data.
         threshold: with `tikhonov` or `noise`, a direction counts for the dimension if its
             variance exceeds this multiple of the floor.
         relative: without, a direction counts if its variance exceeds this fraction of the largest.
@@ -168,7 +168,9 @@ class ComponentExtraction(FlowCallback):
         figures = {"": self._main(scene, found)}
         if "walks" in found:
             figures["walks"] = self._walks(scene, found)
-        figures["spectrum"] = plots.spectrum(found["scales"], tikhonov=self.shrinkage / 2)
+        figures["spectrum"] = plots.spectrum(
+            found["scales"], tikhonov=self.shrinkage / 2, preprocessed=_preprocessed(found)
+        )
         if "condition" in found:
             figures["dimension"] = plots.dimension_histogram(found["dimension"])
         return Drawing(figures, found)
@@ -196,16 +198,16 @@ class ComponentExtraction(FlowCallback):
         """Components of some points; by the full method all scales."""
         x, context = scene.batch(start, stop)
         found = self._extract(
-            *maps(scene, context),
-            x,
+            **maps(scene, context),
+            x=x,
             k=None if made.full else made.k,
             method="full" if made.full else "iterative",
             through=through_of(scene.module, self.through),
         )
-        few = ("axes", "directions", "coordinates")
+        few = ("axes", "directions", "coordinates", "displacements")
         result = vars(found) | {name: getattr(found, name)[:, : made.k].clone() for name in few}
         result["explained"] = found.explained
-        result["reconstructed"] = maps(scene, context)[1](found.latents)
+        result["reconstructed"] = scene.module.decode(found.latents, *context)
         if made.full:
             result["condition"] = found.scales[:, 0] / found.scales[:, -1]
             result["orthogonality"] = _orthogonality(found)
@@ -217,8 +219,8 @@ class ComponentExtraction(FlowCallback):
         """Walks from some points along one component."""
         x, context = scene.batch(0, made.walks)
         walk = self._walk(
-            *maps(scene, context),
-            x,
+            **maps(scene, context),
+            x=x,
             component=component,
             method="full" if made.full else "iterative",
         )
@@ -230,14 +232,14 @@ class ComponentExtraction(FlowCallback):
         at = [result for result in results if "axes" in result]
         found = {key: joined(at, key) for key in at[0] if key != "products"}
         sign = signs(shown(found), self._last)
-        for name in ("axes", "directions", "coordinates"):
+        for name in ("axes", "directions", "coordinates", "displacements"):
             found[name] = found[name] * beside(sign, found[name])
         along = [result for result in results if "walks" in result]
         if along:
             walks = torch.cat([result["walks"] for result in along], 1)
             ahead = walks[:, :, STEPS + 1] - walks[:, :, STEPS - 1]
-            axes = found["axes"][: len(walks)]
-            back = (ahead * axes).flatten(2).sum(2) < 0
+            arrows = found["displacements"][: len(walks)]
+            back = (ahead * arrows).flatten(2).sum(2) < 0
             found["walks"] = torch.where(beside(back, walks), walks.flip(2), walks)
             found["offsets"] = along[0]["offsets"]
         return found
@@ -254,8 +256,9 @@ class ComponentExtraction(FlowCallback):
                 self._warn(f"{type(self).__name__}: at points {numbers} {what}.")
 
     def _main(self, scene: Scene, found: dict[str, Tensor]) -> "Figure":
-        axes = found["axes"]
-        scales, flat = found["scales"][:, : axes.shape[1]], axes.flatten(2)
+        parts = shown(found)
+        axes, scales = parts.data_axes, parts.data_scales
+        flat = axes.flatten(2)
         kind = drawn_as(scene)
         if kind == "image" and scene.to_image is not None:
             images = scene.to_image(found["points"])
@@ -277,8 +280,14 @@ class ComponentExtraction(FlowCallback):
             return plots.component_curves(walks.flatten(3), data=data)
         assert scene.to_image is not None
         images = scene.to_image(walks.flatten(0, 2)).unflatten(0, walks.shape[:3])
-        scales = found["scales"][: len(walks), : walks.shape[1]]
+        scales = shown(found).data_scales[: len(walks)]
         return plots.component_strips(images, scales, found["offsets"])
+
+
+def _preprocessed(found: Mapping[str, Tensor]) -> bool:
+    """Whether the flow sees other numbers than those of the data."""
+    y, x = found["preprocessed"], found["points"]
+    return y.shape != x.shape or not torch.equal(y, x.to(y))
 
 
 def _orthogonality(found: Components) -> Tensor:

@@ -1,17 +1,15 @@
 """What a module and its data allow: its two maps, and how events can be drawn."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from torch import Tensor
 
-from lightning_flows.jacobians.components import Through
+from lightning_flows.jacobians.component_options import Through
+from lightning_flows.jacobians.components import ModelMaps
 
 from .base import Scene
 
 __all__ = ["drawn_as", "draws", "maps", "through_of"]
-
-Map = Callable[[Tensor], Tensor]
 
 
 def drawn_as(scene: Scene) -> Literal["image", "point"] | None:
@@ -22,10 +20,22 @@ def drawn_as(scene: Scene) -> Literal["image", "point"] | None:
     return "point" if x[0].numel() in (2, 3) else None
 
 
-def maps(scene: Scene, context: tuple[Tensor, ...]) -> tuple[Map, Map]:
-    """Encoder and decoder for points with this context."""
+def maps(scene: Scene, context: tuple[Tensor, ...]) -> ModelMaps:
+    """The flow and its preprocessing for points with this context.
+
+    A module without `model_maps` has no preprocessing that could be told apart: its encoder takes
+    data, and its decoder gives them.
+    """
     module = scene.module
-    return lambda x: module.encode(x, *context), lambda z: module.decode(z, *context)
+    if callable(getattr(module, "model_maps", None)):
+        found: ModelMaps = module.model_maps(*context)
+        return found
+    return ModelMaps(
+        encode=lambda x: module.encode(x, *context),
+        decode=lambda z: module.decode(z, *context),
+        to_model=None,
+        from_model=None,
+    )
 
 
 def draws(module: Any) -> bool:

@@ -16,7 +16,7 @@ from lightning_flows.metrics import auroc, stump_accuracy
 
 from .base import FlowCallback, Result, Scene, Task, chunks
 from .points import Points, points_of, split_of
-from .protocols import context_shape
+from .protocols import batch_keys, context_shape
 from .writer import Drawing
 
 __all__ = ["OutOfDistribution"]
@@ -102,12 +102,15 @@ class OutOfDistribution(FlowCallback):
 
     def work(self, scene: Scene) -> list[Task]:
         """Chunks of all sets of points."""
-        conditional = context_shape(scene.module) is not None
-        foreign = points_of(self._foreign(), self.points, conditional=conditional)
+        how: dict[str, Any] = {
+            "conditional": context_shape(scene.module) is not None,
+            "keys": batch_keys(scene.module),
+        }
+        foreign = points_of(self._foreign(), self.points, **how)
         sets = _equally_many("", scene.points, foreign)
         training, split = scene.train(self.points), split_of(self.data, "train")
         if training is not None and split is not None:
-            foreign = points_of(split, self.points, conditional=conditional)
+            foreign = points_of(split, self.points, **how)
             sets |= _equally_many("train_", training, foreign)
         return [
             partial(_score, replace(scene, points=points), name, *chunk)
@@ -212,12 +215,12 @@ def _score(scene: Scene, name: str, start: int, stop: int) -> Result:
     module = scene.module
     with Placed(occurrences(scene.points.x)[start:stop]):
         found = {f"log_prob/{name}": module.log_prob(x, *context)}
-        maps = [getattr(module, method, None) for method in ("encode", "decode")]
-        decoded = maps[1](maps[0](x, *context), *context) if all(map(callable, maps)) else None
-    if decoded is not None:
-        x = x.to(torch.promote_types(decoded.dtype, torch.float32))
-        found[f"reconstruction/{name}"] = (x - decoded).flatten(1).square().sum(1)
-        found[f"norm/{name}"] = x.flatten(1).square().sum(1)
+        if not all(callable(getattr(module, method, None)) for method in ("encode", "decode")):
+            return found
+        decoded = module.decode(module.encode(x, *context), *context)
+    x = x.to(torch.promote_types(decoded.dtype, torch.float32))
+    found[f"reconstruction/{name}"] = (x - decoded).flatten(1).square().sum(1)
+    found[f"norm/{name}"] = x.flatten(1).square().sum(1)
     return found
 
 

@@ -13,6 +13,8 @@ from lightning_flows.errors import DataError
 
 __all__ = ["Points", "fixed_points", "image_scale", "points_of", "split_of", "training_points"]
 
+KEYS = ("x", "context")
+
 
 @dataclass(frozen=True)
 class Points:
@@ -29,25 +31,31 @@ class Points:
     labels: Tensor | None = None
 
 
-def fixed_points(trainer: Trainer, n: int, *, conditional: bool) -> Points:
+def fixed_points(
+    trainer: Trainer, n: int, *, conditional: bool, keys: tuple[str, str] = KEYS
+) -> Points:
     """Take n points from the data set behind the validation (test, training) loader.
 
     They are `dataset[0]`, `dataset[1]`, ... of the first loader, an item being x, (x, label or
-    context) or {"x": ..., "context" or "label": ...}. With labels (integers or one-hot vectors)
+    context) or {"x": ..., "context" or "label": ...}, with the module's own keys where it has
+    others. With labels (integers or one-hot vectors)
     the classes take turns among the first 4 n items.
 
     Args:
         trainer: a trainer that is running.
         n: number of points; fewer come where the data set is smaller.
         conditional: keep what stands beside x as context.
+        keys: names of data and context in items that are mappings.
 
     Raises:
         DataError: there is no data set that can be indexed.
     """
-    return points_of(_dataset(trainer), n, conditional=conditional)
+    return points_of(_dataset(trainer), n, conditional=conditional, keys=keys)
 
 
-def training_points(trainer: Trainer, n: int, *, conditional: bool) -> Points | None:
+def training_points(
+    trainer: Trainer, n: int, *, conditional: bool, keys: tuple[str, str] = KEYS
+) -> Points | None:
     """Take points from the training set, also in `validate` and `test`.
 
     There they come from the data module; None where there is none, or no training set in it.
@@ -56,22 +64,25 @@ def training_points(trainer: Trainer, n: int, *, conditional: bool) -> Points | 
         trainer: a trainer that is running.
         n: number of points; fewer come where the data set is smaller.
         conditional: keep what stands beside x as context.
+        keys: names of data and context in items that are mappings.
     """
     datamodule = getattr(trainer, "datamodule", None)
     dataset = _first(trainer.train_dataloader)
     if dataset is None and datamodule is not None:
         datamodule.setup("fit")  # another stage may be all that was set up so far
         dataset = split_of(datamodule, "train")
-    return None if dataset is None else points_of(dataset, n, conditional=conditional)
+    if dataset is None:
+        return None
+    return points_of(dataset, n, conditional=conditional, keys=keys)
 
 
-def points_of(dataset: Any, n: int, *, conditional: bool) -> Points:
+def points_of(dataset: Any, n: int, *, conditional: bool, keys: tuple[str, str] = KEYS) -> Points:
     """Take points from a data set that can be indexed, as `fixed_points` does.
 
     Raises:
-        DataError: the data set is empty, or has no context where some is asked for.
+        DataError: the data set is empty, or has no data or context under the keys asked for.
     """
-    items = [_item(dataset[index]) for index in range(min(4 * n, len(dataset)))]
+    items = [_item(dataset[index], keys) for index in range(min(4 * n, len(dataset)))]
     if not items:
         raise DataError("The data set is empty; there is no point to draw.")
     classes = [_label(beside) for _, beside in items]
@@ -135,11 +146,17 @@ def _first(loader: Any) -> Any:
     return dataset if indexed else None
 
 
-def _item(item: Any) -> tuple[Tensor, Any]:
+def _item(item: Any, keys: tuple[str, str]) -> tuple[Tensor, Any]:
     """The point and what stands beside it."""
     beside = None
     if isinstance(item, Mapping):
-        item, beside = item["x"], item.get("context", item.get("label"))
+        data, context = keys
+        if data not in item:
+            raise DataError(
+                f"Items of the data set hold {', '.join(map(repr, item)) or 'nothing'}, and not "
+                f"{data!r}: name the entry of the data with data_key of the module."
+            )
+        item, beside = item[data], item.get(context, item.get("label"))
     elif isinstance(item, tuple | list):
         item, beside = item[0], item[1] if len(item) > 1 else None
     return torch.as_tensor(item), beside

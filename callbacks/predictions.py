@@ -18,7 +18,8 @@ class PredictionWriter(Callback):
 
     The families of lightning_flows predict `latent`, (n, *latent_shape), and `log_prob`, (n,) in
     nats, which is called `elbo` where it is a lower bound. Under DDP the ranks' shares are
-    gathered; rank 0 writes.
+    gathered; rank 0 writes. Of several loaders the first one goes to that file, the second to
+    `predictions_dataloader_idx_1.npz` and so on.
 
     Args:
         filename: name of the file in the run's folder.
@@ -27,18 +28,18 @@ class PredictionWriter(Callback):
         ConfigError: the name is a path.
 
     Attributes:
-        path: where the last predictions were written, on rank 0.
+        path: where the last predictions were written, on rank 0; those of the first loader.
     """
 
     def __init__(self, filename: str = "predictions.npz") -> None:
         check_name(filename=filename)
         self.filename = filename
         self.path: Path | None = None
-        self._batches: list[dict[str, Tensor]] = []
+        self._batches: dict[int, list[dict[str, Tensor]]] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget earlier predictions."""
-        self._batches = []
+        self._batches = {}
 
     def on_predict_batch_end(
         self,
@@ -50,22 +51,30 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the outputs of a batch on the CPU."""
-        self._batches.append({name: value.detach().cpu() for name, value in outputs.items()})
+        found = {name: value.detach().cpu() for name, value in outputs.items()}
+        self._batches.setdefault(dataloader_idx, []).append(found)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather and write."""
-        share = {name: torch.cat([b[name] for b in self._batches]) for name in self._batches[0]}
-        shares: list[Any] = [share]
-        if trainer.world_size > 1:
-            shares = [None] * trainer.world_size
-            torch.distributed.all_gather_object(shares, share)
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # every rank asks for it
-        if trainer.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path = folder / self.filename
-            np.savez_compressed(
-                self.path, **{name: _interleaved([s[name] for s in shares]) for name in share}
-            )
+        for index, batches in sorted(self._batches.items()):
+            share = {name: torch.cat([b[name] for b in batches]) for name in batches[0]}
+            shares: list[Any] = [share]
+            if trainer.world_size > 1:
+                shares = [None] * trainer.world_size
+                torch.distributed.all_gather_object(shares, share)
+            if trainer.is_global_zero:
+                self._write(folder, index, shares)
+
+    def _write(self, folder: Path, index: int, shares: list[dict[str, Tensor]]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / self.filename
+        if index:
+            path = path.with_stem(f"{path.stem}_dataloader_idx_{index}")
+        else:
+            self.path = path
+        arrays = {name: _interleaved([share[name] for share in shares]) for name in shares[0]}
+        np.savez_compressed(path, **arrays)
 
 
 def _interleaved(shares: list[Tensor]) -> Any:

@@ -6,8 +6,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.jacobians import ModelMaps
 
-__all__ = ["CanDecode", "CanEncode", "CanSample", "CanScore", "require"]
+__all__ = ["CanDecode", "CanEncode", "CanPreprocess", "CanSample", "CanScore", "require"]
 
 
 class CanSample(Protocol):
@@ -29,6 +30,13 @@ class CanDecode(Protocol):
 
     def decode(self, z: Tensor, /) -> Tensor:
         """(batch, *latent) -> (batch, *event). Conditional: (z, context)."""
+
+
+class CanPreprocess(Protocol):
+    """Has a preprocessing apart from its flow; asked only if the method is there."""
+
+    def model_maps(self) -> ModelMaps:
+        """Maps between data, preprocessed data and latents. Conditional: (context)."""
 
 
 class CanScore(Protocol):
@@ -58,6 +66,11 @@ def require(callback: object, module: LightningModule, methods: tuple[str, ...])
             f"{type(callback).__name__} calls {' and '.join(SIGNATURES[m] for m in missing)}, "
             f"which {type(module).__name__} does not have: add it, or leave the callback out."
         )
+
+
+def batch_keys(module: Any) -> tuple[str, str]:
+    """Names of data and context in batches that are mappings: `data_key` and `context_key`."""
+    return getattr(module, "data_key", "x"), getattr(module, "context_key", "context")
 
 
 def context_shape(module: Any) -> Any:

@@ -19,9 +19,11 @@ from .columns import (
     in_one_precision,
     warn_of_repeated,
     with_categories_of_training,
+    with_columns_of_training,
     without_redundant,
 )
 from .files import Table, as_table, read_tables
+from .options import plain
 
 __all__ = ["Arrays"]
 
@@ -40,7 +42,7 @@ class Arrays(FlowDataModule):
         path: file of the training data.
         data: instead of a file: a tensor, an array or a data frame, or a mapping of "train",
             "val" and "test" to those.
-        val_path: file of the validation data.
+        val_path: file of the validation data; its columns are matched by their names.
         test_path: file of the test data.
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
@@ -99,8 +101,11 @@ class Arrays(FlowDataModule):
                 raise ConfigError(f"{name} is {share}; accepted are shares from 0 up to 1.")
         if redundant not in ("refuse", "drop", "keep"):
             raise ConfigError(f"redundant is {redundant!r}; accepted are refuse, drop and keep.")
-        options: dict[str, Any] = {"columns": columns, "categorical": categorical or ()}
-        options["dequantise"] = dequantise
+        options: dict[str, Any] = {
+            "columns": plain(columns),
+            "categorical": () if categorical is None else plain(categorical),
+            "dequantise": plain(dequantise),
+        }
         if path is not None:
             tables = read_tables(path, key=key, **options)
         else:
@@ -108,7 +113,8 @@ class Arrays(FlowDataModule):
         for split, file in (("val", val_path), ("test", test_path)):
             if file is not None:
                 tables[split] = read_tables(file, key=key, **options)["train"]
-        tables = without_redundant(with_categories_of_training(tables), redundant)
+        tables = with_categories_of_training(with_columns_of_training(tables))
+        tables = without_redundant(tables, redundant)
         check_integers(tables)
         train = tables["train"]
         event_shape = tuple(train.values.shape[1:])

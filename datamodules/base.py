@@ -15,6 +15,7 @@ from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.standardise import Standardise
 
 from .loader import InMemoryLoader
+from .options import plain, whole
 
 __all__ = ["FlowDataModule", "Splits", "split_indices"]
 
@@ -62,11 +63,12 @@ class FlowDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        batch_size, seed = whole(batch_size, "batch_size"), whole(seed, "seed")
         check_least(1, batch_size=batch_size)
         check_least(0, seed=seed)
         if conditional and label_names is None:
             raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
-        self.event_shape: Shape = as_shape(event_shape)
+        self.event_shape: Shape = as_shape(plain(event_shape))
         self.label_names = None if label_names is None else tuple(label_names)
         self.context_shape: Shape | None = (
             (len(self.label_names),) if conditional and self.label_names else None
@@ -76,6 +78,12 @@ class FlowDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self._splits: dict[str, tuple[Tensor, ...]] = {}
+
+    def _set_hparams(self, hp: Any) -> None:
+        """Keep plain options: a checkpoint with others could not be loaded safely."""
+        if isinstance(hp, Mapping):  # tensors load safely as they are
+            hp = {name: x if isinstance(x, Tensor) else plain(x) for name, x in hp.items()}
+        super()._set_hparams(hp)
 
     @property
     def num_classes(self) -> int | None:
@@ -196,11 +204,11 @@ def split_indices(total: int, sizes: Sequence[int], seed: int) -> list[Tensor]:
     Raises:
         ConfigError: a negative size, or no row left for the first piece.
     """
+    sizes, seed = [whole(size, "a size") for size in sizes], whole(seed, "seed")
     first = total - sum(sizes)
     if min(sizes, default=0) < 0 or first < 1:
         raise ConfigError(
-            f"Splits of {list(sizes)} rows leave {first} of {total} rows to train on; "
-            "make them smaller."
+            f"Splits of {sizes} rows leave {first} of {total} rows to train on; make them smaller."
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     return list(torch.split(order, [first, *sizes]))

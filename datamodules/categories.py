@@ -79,18 +79,20 @@ def renumbered(codes: Tensor, own: Labels, labels: Labels, owner: str) -> Tensor
     return places[codes.long()].to(codes.dtype)
 
 
-def places_of(columns: Sequence[int | str], names: Sequence[str], owner: str) -> list[int]:
+def places_of(
+    columns: Sequence[int | str] | int | str, names: Sequence[str], owner: str
+) -> list[int]:
     """Positions of columns that are named or counted.
 
     Raises:
         ConfigError: a column that is not there, or an empty list.
     """
     places = []
-    for column in columns:
-        if isinstance(column, int) and 0 <= column < len(names):
+    for column in [columns] if isinstance(columns, str | int) else columns:
+        if isinstance(column, int) and not isinstance(column, bool) and 0 <= column < len(names):
             places.append(column)
-        elif column in names:
-            places.append(names.index(str(column)))
+        elif isinstance(column, str) and column in names:
+            places.append(names.index(column))
         else:
             raise ConfigError(f"{owner} has no column {column!r}; there are {', '.join(names)}.")
     if not places:

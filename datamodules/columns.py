@@ -1,5 +1,6 @@
 """What tables of one data set share: categories, columns, and the precision of their numbers."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,10 +18,50 @@ __all__ = [
     "in_one_precision",
     "warn_of_repeated",
     "with_categories_of_training",
+    "with_columns_of_training",
     "without_redundant",
 ]
 
 _ROOM = 2.0**13  # float32 has ten bits left for noise on whole numbers up to here
+
+
+def with_columns_of_training(tables: dict[str, Table]) -> dict[str, Table]:
+    """Put columns in the order of the training table, by their names.
+
+    Tables without names of their own, as of arrays, have columns in order.
+
+    Raises:
+        DataError: other names, or another number of columns.
+    """
+    names = tables["train"].names
+    for split, table in tables.items():
+        own = table.names
+        if own == names or not names or not own:
+            continue
+        if len(own) != len(names):
+            raise DataError(
+                f"The {split} data has {len(own)} columns; the training data has {len(names)}. "
+                "Choose the same with columns."
+            )
+        if {*own} == {*names}:
+            places = [own.index(name) for name in names]
+            tables = {**tables, split: table._replace(values=table.values[:, places], names=names)}
+        elif _counted(own) or _counted(names):
+            new = dict(zip(own, names, strict=True))
+            categories = {new[name]: labels for name, labels in table.categories.items()}
+            tables = {**tables, split: table._replace(names=names, categories=categories)}
+        else:
+            strange = [name for name in own if name not in names]
+            raise DataError(
+                f"The {split} data has columns that the training data has not: {listed(strange)}; "
+                "give them the same names."
+            )
+    return tables
+
+
+def _counted(names: Sequence[str]) -> bool:
+    """Whether names are positions, as columns without a name have them."""
+    return all(name.isdecimal() for name in names)
 
 
 def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
@@ -89,10 +130,11 @@ def check_integers(tables: dict[str, Table]) -> None:
     Raises:
         DataError: names the split, the columns and the first value that is none.
     """
+    integers = tables["train"].integers
     for split, table in tables.items():
-        if not table.integers:
+        if not integers:
             continue
-        places = [i for i, name in enumerate(table.names) if name in table.integers]
+        places = [i for i, name in enumerate(table.names) if name in integers]
         values = table.values[:, places] if table.names else table.values
         broken = (values != values.round()).flatten(1).any(0).nonzero().flatten().tolist()
         if broken:
@@ -160,15 +202,9 @@ def without_redundant(
     kept = [place for place in range(len(names)) if place not in found]
     if not kept:
         raise DataError("All columns of the training data are constant.")
-    for split, table in tables.items():
-        if len(table.names) != len(names):
-            raise DataError(
-                f"The {split} data has {len(table.names)} columns; the training data has "
-                f"{len(names)}."
-            )
     return {
         split: table._replace(
-            values=table.values[:, kept], names=tuple(table.names[place] for place in kept)
+            values=table.values[:, kept], names=tuple(names[place] for place in kept)
         )
         for split, table in tables.items()
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["listed", "redundant", "repeated"]
 
 _NOTICEABLE = 1e-6  # of a standard deviation: less is lost in single precision
-_WIDEST = 2000  # columns among which linear functions are looked for
+_WIDEST = 1000  # columns among which linear functions are looked for
 _ROWS = 65536  # rows in which values are counted
 _COMMON = 0.05  # share of the rows
 
@@ -19,7 +19,7 @@ def redundant(x: Tensor, names: Sequence[str], real: Sequence[int]) -> dict[int,
 
     Linear means c = offset + sum of multiples, to within 1e-6 standard deviations of c and the
     rounding of the type that the table came in. It is looked for where there are more rows than
-    columns, and 2000 columns at most.
+    columns, and 1000 columns at most.
 
     Args:
         x: rows, (rows, columns), float32 or float64 as they came.
@@ -90,35 +90,35 @@ def _linear(x: Tensor) -> dict[int, list[int]]:
     rows, columns = x.shape
     eps, x = torch.finfo(x.dtype).eps, x.double()
     chosen = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
-    some = x[chosen[: max(4096, 8 * columns)].to(x.device)]
+    some = x[chosen[: max(4096, 4 * columns)].to(x.device)]
     mean, std = some.mean(0), some.std(0)
-    vary = [place for place in range(columns) if std[place] > 0]
+    vary = torch.nonzero(std > 0).flatten()
     size = x.square().mean(0).sqrt() / std  # rounding is eps of this
-    units = (some - mean) / std
-    loose = max(_NOTICEABLE, 4 * eps * float(size[vary].max()))
-    kept: list[int] = []
-    basis = units[:, :0]
+    loose = max(_NOTICEABLE, 8 * eps * float(size[vary].max()))
+    # columns of unit length in few dimensions, with the angles that they have in many
+    units = torch.linalg.qr((some[:, vary] - mean[vary]) / std[vary]).R / len(some) ** 0.5
     found: dict[int, list[int]] = {}
-    if torch.linalg.qr(units[:, vary]).R.diagonal().abs().min() > loose * len(some) ** 0.5:
+    if units.diagonal().abs().min() > loose:
         return found
-    for place in vary:
-        rest = units[:, place]
+    kept: list[int] = []
+    basis = torch.zeros_like(units)
+    for at, place in enumerate(vary.tolist()):
+        axes, rest = basis[:, : len(kept)], units[:, at]
         for _ in range(2):  # twice is enough (Kahan)
-            rest = rest - basis @ (basis.T @ rest)
-        if rest.square().mean().sqrt() > loose:
-            kept.append(place)
-            basis = torch.cat([basis, rest[:, None] / rest.norm()], 1)
+            rest = rest - axes @ (axes.T @ rest)
+        if rest.norm() > loose:
+            basis[:, len(kept)] = rest / rest.norm()
+            kept.append(at)
             continue
-        slopes = torch.linalg.lstsq(units[:, kept], units[:, place, None]).solution[:, 0]
-        noise = eps * (size[place] + (slopes.abs() * size[kept]).sum())
-        allowed = max(_NOTICEABLE, float(noise))
-        everywhere = (x[:, place] - mean[place]) / std[place]
-        everywhere = everywhere - ((x[:, kept] - mean[kept]) / std[kept]) @ slopes
-        if everywhere.square().mean().sqrt() <= allowed:
-            parts = [
-                k
-                for k, slope in zip(kept, slopes.tolist(), strict=True)
-                if abs(slope) > 10 * allowed
-            ]
-            found[place] = parts
+        triangle = axes.T @ units[:, kept]
+        slopes = torch.linalg.solve_triangular(
+            triangle, (axes.T @ units[:, at])[:, None], upper=True
+        )
+        sources, slopes = vary[kept], slopes[:, 0]
+        noise = eps * (size[place] + (slopes.abs() * size[sources]).sum())
+        allowed = max(_NOTICEABLE, 2 * float(noise))
+        whole = (x[:, sources] - mean[sources]) / std[sources]  # all rows, not only some
+        error = (x[:, place] - mean[place]) / std[place] - whole @ slopes
+        if error.square().mean().sqrt() <= allowed:
+            found[place] = sources[slopes.abs() > 10 * allowed].tolist()
     return found

@@ -121,12 +121,17 @@ def as_table(
     names: tuple[str, ...] = ()
     whole_names: tuple[str, ...] = ()
     labels: dict[str, Labels] = {}
+    if hasattr(data, "to_pandas"):  # tables of pyarrow and polars
+        data = data.to_pandas()
     if categorical:
         data, labels = number_categories(data, owner, categorical)
     if hasattr(data, "columns"):  # a data frame; pandas need not be there otherwise
         if len(data) == 0:
             raise DataError(f"{owner} is empty: its shape is {tuple(data.shape)}.")
         names = whole_names = tuple(map(str, data.columns))
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise DataError(f"{owner} has several columns of one name: {', '.join(sorted(twice))}.")
         text = [
             name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
         ]
@@ -195,7 +200,7 @@ def _integers(
 def _refuse_index(table: Any, owner: str) -> None:
     """Refuse the row numbers that pandas writes, without a name, in front of a table."""
     first = str(table.columns[0])
-    if first.startswith("Unnamed") and (table.iloc[:, 0] == range(len(table))).all():
+    if first.startswith("Unnamed") and (table.iloc[:, 0] == np.arange(len(table))).all():
         raise DataError(
             f"{owner} has a first column without a name that numbers the rows; leave it out with "
             "columns, or write the table with index=False."

@@ -31,8 +31,10 @@ def as_numbers(data: Any, owner: str, names: Sequence[str] = ()) -> Tensor:
     if isinstance(data, Tensor):
         if data.is_complex():
             raise DataError(f"{owner} holds {data.dtype}; expected are real numbers.")
-        if data.layout != torch.strided:
-            raise DataError(f"{owner} is a tensor of layout {data.layout}; call to_dense().")
+        if data.layout != torch.strided or data.is_nested or data.is_quantized:
+            raise DataError(
+                f"{owner} is a sparse, nested or quantised tensor; make it a dense one."
+            )
         small = data.dtype.itemsize < 4 or data.dtype == torch.float32
         values = data.detach().to(torch.float32 if small else torch.float64)
         if not data.is_floating_point() and data.dtype.itemsize == 8 and data.ndim > 1:
@@ -90,7 +92,7 @@ def _refuse_merged(array: Any, values: Tensor, owner: str, names: Sequence[str])
     """Refuse 64-bit whole numbers of which float64 makes different ones equal."""
     columns = array.reshape(len(array), -1)
     rounded = values.flatten(1).numpy(force=True)
-    for place in np.flatnonzero((np.abs(rounded) > _EXACT).any(0)):
+    for place in np.flatnonzero((np.abs(rounded) > _EXACT).any(0)).tolist():
         if len(np.unique(columns[:, place])) > len(np.unique(rounded[:, place])):
             column = names[place] if len(names) == columns.shape[1] else place
             raise DataError(

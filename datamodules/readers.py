@@ -36,7 +36,8 @@ def read_npy(file: Path) -> _Array:
         Exception: of any kind, where the file is damaged or claims more than it holds.
     """
     # a map of the file is refused where the file is shorter than its header says
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    array: _Array = np.load(file, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def read_npz(file: Path, key: str | None) -> dict[str, _Array]:

@@ -12,6 +12,7 @@ from lightning_flows.transforms.standardise import Standardise
 from .base import FlowDataModule, Splits
 from .exchangeable import EXCHANGEABLE
 from .manifolds import MANIFOLDS
+from .options import whole
 from .plane import PLANE
 from .toy_set import ToySet
 
@@ -80,6 +81,10 @@ class Toy(FlowDataModule):
         if name not in _SETS:
             raise ConfigError(f"Toy has no {name!r}; accepted are {', '.join(get_args(ToyName))}.")
         check_from_zero(noise=noise)
+        n_train, n_val, n_test = (
+            whole(n, name)
+            for n, name in ((n_train, "n_train"), (n_val, "n_val"), (n_test, "n_test"))
+        )
         check_least(1, n_train=n_train)
         check_least(0, n_val=n_val, n_test=n_test)
         self._set = _SETS[name]

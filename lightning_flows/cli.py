@@ -6,12 +6,17 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace, set_loader
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    ModelCheckpoint,
+    ProgressBar,
+    RichProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from yaml import YAMLError
@@ -24,7 +29,7 @@ from lightning_flows.commands import COMMANDS, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.ending import exit_status, forwarding
-from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero
+from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero, check_least
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
 from lightning_flows.parsing import (
@@ -95,8 +100,19 @@ class FlowCLI(LightningCLI):
             raise ConfigError(f"seed_everything: {error}.") from error
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder: that of the checkpoint, or one of its own."""
-        trainer = self.config[self.subcommand].trainer
+        """Choose the run's folder: that of the checkpoint, or one of its own.
+
+        Raises:
+            ConfigError: the name of the checkpoints leads out of their folder.
+        """
+        config = self.config[self.subcommand]
+        filename = PurePath(config.checkpoint.get("filename") or "")
+        if filename.is_absolute() or ".." in filename.parts:
+            raise ConfigError(
+                f"checkpoint.filename is {str(filename)!r}; accepted are names within the folder "
+                "of the checkpoints, which checkpoint.dirpath changes."
+            )
+        trainer = config.trainer
         root, loggers = trainer.get("default_root_dir"), trainer.get("logger")
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             options = logger.get("init_args") if isinstance(logger, Namespace) else None
@@ -134,6 +150,7 @@ class FlowCLI(LightningCLI):
             configured.append(self.writer)
         with building("Trainer"):
             check_from_zero(gradient_clip_val=config.trainer.get("gradient_clip_val"))
+            check_least(1, accumulate_grad_batches=config.trainer.get("accumulate_grad_batches"))
             plugins = config.trainer.get("plugins") or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
             if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -163,6 +180,12 @@ class FlowCLI(LightningCLI):
     def after_test(self) -> None:
         """Say where the pictures are."""
         self._say_where()
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Any:
+        """Leave the callbacks for checkpoints out where checkpoints are switched off."""
+        if config.get("enable_checkpointing") is False:
+            callbacks = [each for each in callbacks if not isinstance(each, Checkpoint)]
+        return super()._instantiate_trainer(config, callbacks)
 
     def after_predict(self) -> None:
         """Say where the predictions are."""

@@ -17,7 +17,7 @@ from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.base import Scene
 from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.callbacks.points import image_scale, points_of, split_of
-from lightning_flows.callbacks.protocols import context_shape, require
+from lightning_flows.callbacks.protocols import batch_keys, context_shape, require
 from lightning_flows.callbacks.writer import save
 from lightning_flows.errors import ConfigError, DataError, check_from_zero, check_least
 from lightning_flows.families import FlowModule, load
@@ -54,7 +54,8 @@ def sample(
         temperature: factor on the standard deviation of the base; 1 is the density itself.
         label: class to draw, where the model is conditioned on one-hot labels.
         seed: starting point of the samples.
-        batch_size: samples at a time.
+        batch_size: samples at a time; each batch has random numbers of its own, so that the same
+            samples come again with the same seed and size.
         device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
         overwrite: whether a file that exists may be replaced.
 
@@ -83,6 +84,9 @@ def sample(
                 drawn = module.sample(min(batch_size, n - start), context, temperature)
             batches.append((drawn if context is None else drawn[0]).cpu())
     samples = torch.cat(batches)
+    wrong = int((~samples.flatten(1).isfinite().all(1)).sum())
+    if wrong:
+        sys.stderr.write(f"warning: {wrong} of {n} samples are not finite.\n")
     if out.suffix == ".npz":
         save({out: {"samples": samples}})
     elif len(shape) == 3:
@@ -234,7 +238,7 @@ def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) ->
     dataset = split_of(data, split)
     if dataset is None:
         raise DataError(f"{type(data).__name__} has no {split} split that can be indexed.")
-    conditional = context_shape(module) is not None
+    conditional, keys = context_shape(module) is not None, batch_keys(module)
 
     def move(x: Tensor) -> Tensor:
         dtype = torch.get_default_dtype() if x.is_floating_point() else x.dtype
@@ -246,7 +250,7 @@ def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) ->
         points,
         image_scale(data, points.x),
         move,
-        lambda more: points_of(dataset, more, conditional=conditional),
+        lambda more: points_of(dataset, more, conditional=conditional, keys=keys),
         lambda _: None,
     )
 

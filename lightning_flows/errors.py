@@ -5,9 +5,9 @@ Every class also inherits the builtin that fits, so `except ValueError` keeps wo
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from numbers import Integral
-from typing import TypeGuard
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -50,25 +50,28 @@ class CheckpointError(FlowError, RuntimeError):
     """A checkpoint is damaged or belongs to another architecture."""
 
 
-def check_least(least: int, **options: int | Sequence[int] | None) -> None:
+def check_least(least: int, **options: Any) -> None:
     """Refuse what is no whole number, or a number that is too small or beyond 64 bits.
 
     Args:
         least: smallest number that is accepted.
-        options: numbers, or sequences of them, by the name of the option; None is let through.
+        options: numbers, lists or arrays of them, by the name of the option; None is let through.
 
     Raises:
         ConfigError: names the first one that is refused.
     """
     for name, value in options.items():
-        entries = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        numbers = [entry for entry in entries if entry is not None or entries is value]
-        if all(_is_whole(n) and least <= n <= LARGEST for n in numbers):
+        if value is None:
             continue
-        accepted = "positive integers" if least == 1 else f"integers from {least} up"
-        if all(_is_whole(n) and n >= least for n in numbers):
-            accepted = f"integers from {least} to {LARGEST}"
-        raise ConfigError(f"{name} is {value}; accepted are {accepted}.")
+        one = isinstance(value, str) or not isinstance(value, Collection)
+        numbers: Collection[Any] = [value] if one else value
+        if not all(_is_whole(n) and n >= least for n in numbers):
+            accepted = "positive integers" if least == 1 else f"integers from {least} up"
+            raise ConfigError(f"{name} is {value}; accepted are {accepted}.")
+        if not all(n <= LARGEST for n in numbers):
+            raise ConfigError(
+                f"{name} is {value}; accepted are integers from {least} to {LARGEST}."
+            )
 
 
 def check_positive(**options: float | None) -> None:
@@ -118,5 +121,5 @@ def check_name(**options: str) -> None:
             )
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -69,7 +69,7 @@ def building(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> It
             whole = f"{name}({given})" if given else name
             sentence = f"{_reason(error)} ({TRACEBACK}=1 shows where.)"
             raise BuildError(f"{whole} cannot be built: {sentence}") from error
-        raise BuildError(f"{name}: {sentence}") from error
+        raise BuildError(sentence if name in sentence else f"{name}: {sentence}") from error
 
 
 def stop(sentence: str, *, status: int, cause: BaseException | None = None) -> NoReturn:
@@ -87,8 +87,8 @@ def what_the_user_can_mend(error: BaseException) -> str | None:
         return sentence
     modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
     last = modules[-1] if modules else ""
-    if last.startswith("lightning."):  # Lightning says what it refuses
-        return " ".join(str(error.args[0] if error.args else error).split())
+    if last.startswith("lightning.") and isinstance(error, ValueError | RuntimeError | TypeError):
+        return " ".join(str(error).split())  # Lightning says what it refuses
     if "lightning.pytorch.trainer.connectors.checkpoint_connector" in modules:
         return f"The checkpoint holds another state than this run has: {_reason(error)}"
     if last.startswith("torch.optim."):
@@ -151,7 +151,8 @@ def _build(kind: type[T], *args: Any, **options: Any) -> T:
 def _parameter(kind: type, name: str) -> inspect.Parameter | None:
     """An argument of a class, or of the base class that its **options are passed on to."""
     for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)
+        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc] # only read
+        parameter = parameters.get(name)
         if parameter is not None:
             return parameter
     return None

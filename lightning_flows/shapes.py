@@ -35,7 +35,7 @@ def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
         raise ShapeError(
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
-    return tuple(int(n) for n in entries)
+    return entries
 
 
 def as_features(shape: Sequence[int] | int, what: str) -> int:
@@ -57,7 +57,7 @@ def as_features(shape: Sequence[int] | int, what: str) -> int:
 
 
 def _is_length(n: object) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n > 0)
 
 
 def size(shape: Shape) -> int:

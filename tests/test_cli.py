@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import ProgressBar
 from lightning_flows.datamodules import Toy
 
 from command_lines import run_folder, small, train, write_few_data
@@ -150,6 +151,43 @@ def test_optimizer_and_scheduler_from_yaml(scheduler, here):
     assert type(again.configure_optimizers()["lr_scheduler"]["scheduler"]).__name__ == name
 
 
+def test_runs_lie_below_the_root_folder_unless_the_logger_says_where(here):
+    one_step = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1"]
+    cli.main(small("fit", "--trainer.default_root_dir=root", *one_step))
+    saved = Path("root/runs/lightning_logs/version_0/config.yaml")
+    assert yaml.safe_load(saved.read_text())["trainer"]["default_root_dir"] == "root"
+    cli.main(["fit", f"--config={saved}"])
+    assert Path("root/runs/lightning_logs/version_1/checkpoints/last.ckpt").is_file()
+    own = ["--trainer.default_root_dir=other", "--trainer.logger.save_dir=own"]
+    cli.main(small("fit", *own, *one_step))
+    assert Path("own/lightning_logs/version_0/checkpoints/last.ckpt").is_file()
+    assert not Path("other").exists()
+    assert not Path("runs").exists()
+
+
+def test_the_seed_decides_about_weights_and_nothing_else_does(here):
+    options = ["--trainer.fast_dev_run=1"]
+    first, again, other = (
+        cli.main(small("fit", f"--seed_everything={seed}", *options)).model.state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "bar"),
+    [([], "RichProgressBar"), (["--trainer.callbacks=TQDMProgressBar"], "TQDMProgressBar")],
+    ids=["ours", "another"],
+)
+def test_there_is_one_progress_bar(options, bar, here):
+    args = [option for option in small("fit", *options) if "progress_bar" not in option]
+    done = cli.main([*args, "--trainer.fast_dev_run=1"])
+    (found,) = (part for part in done.trainer.callbacks if isinstance(part, ProgressBar))
+    assert type(found).__name__ == bar
+    assert found.refresh_rate == 1
+
+
 def test_one_callback_without_a_list(here):
     done = cli.main(small("fit", "--trainer.callbacks=NonFiniteGuard"))
     assert "NonFiniteGuard" in {type(callback).__name__ for callback in done.trainer.callbacks}
@@ -279,3 +317,12 @@ def test_a_plugin_that_fails_is_a_warning(monkeypatch):
     plugins(monkeypatch, "no_such_plugin")
     with pytest.warns(UserWarning, match="The plugin no_such_plugin .* is left out: No module"):
         cli.main(small("fit"))
+
+
+def test_checkpoints_can_be_switched_off(here):
+    options = ["--model=DensityFlow", "--model.flow=RealNVP", "--model.flow.layers=1"]
+    options += ["--data=Toy", "--data.n_train=64", "--data.n_val=32"]
+    done = cli.main(["fit", *options, *DEBUG, "--trainer.enable_checkpointing=false"])
+    assert done.trainer.checkpoint_callbacks == []
+    assert done.trainer.callback_metrics["val/loss"].isfinite()
+    assert not [*here.rglob("*.ckpt")]

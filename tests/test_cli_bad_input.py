@@ -146,6 +146,14 @@ BAD_INPUT = {
         lambda: small("fit", "--trainer.gradient_clip_val=-1"),
         "Trainer: gradient_clip_val is -1; accepted are numbers from 0 up.",
     ),
+    "accumulation": (
+        lambda: small("fit", "--trainer.accumulate_grad_batches=0"),
+        "Trainer: accumulate_grad_batches is 0; accepted are positive integers.",
+    ),
+    "checkpoint elsewhere": (
+        lambda: small("fit", "--checkpoint.filename=../../up-{epoch}"),
+        "checkpoint.filename is '../../up-{epoch}'; accepted are names within the folder",
+    ),
     "epochs": (lambda: small("fit", "--trainer.max_epochs=-5"), "Trainer: `max_epochs` must be"),
     "nothing to train": (
         lambda: configured("flow: lightning_flows.bases.Normal"),
@@ -260,7 +268,10 @@ def test_resuming_with_another_optimizer(optimizer, missing, trained, capsys):
 
 @pytest.mark.parametrize(
     ("state", "message"),
-    [(None, "Trying to restore optimizer state"), ([3], "The checkpoint holds another state than")],
+    [
+        (None, "KeyError: 'Trying to restore optimizer state"),
+        ([3], "The checkpoint holds another state than"),
+    ],
     ids=["none", "another"],
 )
 def test_resuming_without_a_sound_state(state, message, trained, capsys):

@@ -1,19 +1,24 @@
 """The commands that need a checkpoint and no Trainer, in process."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.callbacks.isolation import evaluation, seeded
 from lightning_flows.datamodules import Toy
+from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_flows
 from command_lines import small, train
-from lightning_flows import DensityFlow, cli, commands
+from lightning_flows import DensityFlow, RealNVP, cli, commands
 from lightning_flows.errors import CheckpointError
+from lightning_flows.transforms import Standardise
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
@@ -45,12 +50,12 @@ def alone(checkpoint, here):
     return path
 
 
-def said(args, capsys):
-    """The one sentence of a command that fails."""
+def said(args, capsys, status=1):
+    """The one sentence of a command that fails; the status is 2 where an option is unknown."""
     with pytest.raises(SystemExit) as stop:
         commands.main(list(map(str, args)))
     captured = capsys.readouterr()
-    assert stop.value.code in (1, 2)  # what came, or how it was written
+    assert stop.value.code == status
     assert captured.out == ""
     lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
@@ -123,10 +128,46 @@ def test_data_comes_from_the_option_or_a_config_or_the_run(run, checkpoint, alon
         np.testing.assert_array_equal(found, points[0][:3], err_msg=folder)
 
 
+class Staged(LightningDataModule):
+    """Three standardised columns in units of their own; has the split of the stage alone."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.tensor([100.0, 1.0, 0.01]) * torch.randn(400, 3, generator=generator)
+        self.preprocess = Standardise(3)
+        self.preprocess.fit(self.x)
+
+    def setup(self, stage):
+        self.rows = {"fit": self.x[:200], "test": self.x[200:]}[stage]
+
+    def train_dataloader(self):
+        return DataLoader(self.rows, batch_size=100)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def test_noise_is_that_of_preprocessed_data_and_splits_have_their_stage(here):
+    data = Staged()
+    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3)  # starts as the identity
+    trainer = Trainer(max_epochs=0, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(module, data)
+    trainer.save_checkpoint("three.ckpt")
+    args = ["components", "--ckpt_path=three.ckpt", "--points=3", "--tikhonov=1e-3", "--walks=0"]
+    args += [f"--data={__name__}.Staged"]
+    for split, first in (("val", 0), ("test", 200)):
+        commands.main([*args, f"--out={split}", f"--split={split}"])
+        found = np.load(f"{split}/components.npz")
+        np.testing.assert_array_equal(found["points"], data.x[first : first + 3])
+        assert found["dimension"].tolist() == [3, 3, 3]
+        np.testing.assert_allclose(found["variances"], 1 - 2e-3, rtol=1e-4)
+
+
 def test_nothing_is_overwritten_silently(checkpoint, capsys):
     Path("out").mkdir()
     for name, args in {
         "out/spectrum.png": ["components", "--out=out", "--points=2"],
+        "out/components.npz": ["components", "--out=out", "--points=2"],
         "out/x.npz": ["sample", "--out=out/x.npz"],
     }.items():
         Path(name).write_text("mine")
@@ -136,6 +177,89 @@ def test_nothing_is_overwritten_silently(checkpoint, capsys):
         commands.main([*args, "--overwrite"])
         capsys.readouterr()
         assert Path(name).read_bytes() != b"mine"
+        for path in Path("out").iterdir():
+            path.unlink()
+
+
+class OneStage(LightningDataModule):
+    """Data that knows only the stage that was set up."""
+
+    def setup(self, stage):
+        x = torch.linspace(-1, 1, 8).reshape(4, 2) + (10.0 if stage == "test" else 0.0)
+        self.loaders = {stage: DataLoader(TensorDataset(x), batch_size=4)}
+
+    def train_dataloader(self):
+        return self.loaders["fit"]
+
+    def val_dataloader(self):
+        return self.loaders["fit"]
+
+    def test_dataloader(self):
+        return self.loaders["test"]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_split_decides_what_is_set_up(split, alone):
+    extraction = ComponentExtraction(points=3, k=2, walks=0)
+    commands.components(alone, Path("x"), extraction=extraction, data=OneStage(), split=split)
+    with np.load("x/components.npz") as arrays:
+        assert (arrays["points"] > 5).all() == (split == "test")
+
+
+def test_the_config_of_a_run_lies_beside_its_checkpoint_or_above(run, here):
+    for folder in ("beside", "above/checkpoints"):
+        Path(folder).mkdir(parents=True)
+    for name, validation in (("beside", 7), ("above", 8)):
+        Path(name, "config.yaml").write_text(
+            f"data: {{class_path: Toy, init_args: {{n_val: {validation}}}}}"
+        )
+    for path, rows in (("beside/x.ckpt", 7), ("above/checkpoints/x.ckpt", 8)):
+        assert len(commands._data_of_run(Path(path)).load()["val"][0]) == rows
+    assert commands._data_of_run(Path("above/checkpoints/deeper/still/x.ckpt")) is None
+
+
+MALFORMED = {
+    "family is no recipe": (lambda c: c.update(family="DensityFlow"), "is no recipe: it has no cl"),
+    "family without class": (lambda c: c["family"].pop("class_path"), "is no recipe: it has no cl"),
+    "family's class": (lambda c: c["family"].update(class_path=3), "class_path is 3; accepted are"),
+    "family's options": (lambda c: c["family"].update(init_args=[1]), "init_args is [1]; accepted"),
+    "unknown option": (
+        lambda c: c["family"].update(init_args={"x": 1}),
+        "class_path 'lightning_flows.DensityFlow': got an unexpected keyword argument 'x'",
+    ),
+    "no arguments": (lambda c: c.pop("hyper_parameters"), "missing 2 required positional"),
+    "flow is a number": (
+        lambda c: c["hyper_parameters"].update(flow=3),
+        "alone.ckpt cannot be built: TypeError: 'int' object is not callable. (LIGHTNING_FLOWS_TRA",
+    ),
+    "flow's class": (lambda c: c["hyper_parameters"]["flow"].update(class_path=3), "class_path is"),
+    "flow of another kind": (
+        lambda c: c["hyper_parameters"]["flow"].update(class_path="lightning_flows.nets.MLP"),
+        "class_path 'lightning_flows.nets.MLP': got an unexpected keyword argument 'layers'",
+    ),
+    "flow's options": (
+        lambda c: c["hyper_parameters"]["flow"]["init_args"].update(hidden="x"),
+        "hidden is x; accepted are positive integers",
+    ),
+    "shape": (lambda c: c["hyper_parameters"].update(event_shape="x"), "event_shape is 'x'; acc"),
+    "preprocess": (lambda c: c.update(preprocess=3), "3 is no recipe: it has no class_path"),
+    "preprocess of another kind": (
+        lambda c: c["preprocess"].update(class_path="torch.optim.Adam"),
+        "class_path 'torch.optim.Adam': missing a required argument: 'params'",
+    ),
+    "weights": (lambda c: c.update(state_dict=3), "Expected state_dict to be dict-like"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_checkpoints_are_refused_in_one_sentence(name, alone, capsys):
+    change, message = MALFORMED[name]
+    content = torch.load(alone, weights_only=True)
+    change(content)
+    torch.save(content, alone)
+    line = said(["sample", "--out=x.npz", "--ckpt_path=alone.ckpt"], capsys)
+    assert line.startswith("error: The checkpoint alone.ckpt")
+    assert message in line
 
 
 class NoDecoder(DensityFlow):
@@ -167,6 +291,9 @@ BAD_INPUT = {
     "batches": (["sample", "--out=x.npz", "--batch_size=0"], "batch_size is 0"),
     "cold": (["sample", "--out=x.npz", "--temperature=-1"], "temperature is -1.0"),
     "format": (["sample", "--out=x.jpg"], "x.jpg is no file that can be written"),
+    "seed": (["sample", "--out=x.npz", "--seed=-1"], "seed is -1; accepted are integers from 0"),
+    "points": (["components", "--out=x", "--data=Toy", f"--points={10**20}"], "points is 1000"),
+    "bytes": (["components", "--out=x", "--config=alone.ckpt"], "alone.ckpt is no config in YAML"),
     "label": (["sample", "--out=x.npz", "--label=3"], "label was given, but the model is not"),
     "device": (["sample", "--out=x.npz", "--device=abacus"], "device 'abacus' cannot be used"),
 }
@@ -176,7 +303,11 @@ BAD_INPUT = {
 def test_bad_input_is_one_sentence(name, alone, capsys):
     Path("empty.yaml").write_text("")
     args, message = BAD_INPUT[name]
-    assert message in said([*args, "--ckpt_path=alone.ckpt"], capsys)
+    status = 2 if name in ("class", "unknown") else 1
+    line = said([*args, "--ckpt_path=alone.ckpt"], capsys, status)
+    assert message in line
+    if status == 2:
+        assert f"(`lightning-flows {args[0]} --help` explains all options.)" in line
     assert not Path("x").exists()
 
 
@@ -185,8 +316,8 @@ def test_checkpoints_that_cannot_be_read(alone, capsys):
     alone.write_bytes(alone.read_bytes()[:500])
     assert "alone.ckpt is damaged or no checkpoint" in said(args, capsys)
     alone.unlink()
-    assert "The checkpoint alone.ckpt does not exist." in said(args, capsys)
-    assert "required: ckpt_path" in said(args[:2], capsys)
+    assert said(args, capsys) == "error: The checkpoint alone.ckpt does not exist."
+    assert "required: ckpt_path" in said(args[:2], capsys, 2)
 
 
 CONDITIONAL = ["--data=Digits", "--data.conditional=true", "--data.batch_size=500"]
@@ -205,6 +336,14 @@ def test_images_and_labels(here, capsys):
     one, seven = (np.load(f"{label}.npz")["samples"] for label in (1, 7))
     assert one.shape == (64, 1, 8, 8)
     assert not np.array_equal(one, seven)
+    module = lightning_flows.load(checkpoint)
+    for label, found in ((1, one), (7, seven)):
+        with evaluation(module), seeded(module.device, 0, 0):
+            expected = module.sample(64, torch.eye(10)[[label]])[0]
+        np.testing.assert_array_equal(found, expected)
+    for label in (-1, 10):
+        capsys.readouterr()
+        assert f"label is {label}; acc" in said([*args, "--out=x.npz", f"--label={label}"], capsys)
     commands.main([*args, "--out=1.png", "--label=1"])
     assert Path("1.png").read_bytes().startswith(PNG)
     commands.main(["components", f"--ckpt_path={checkpoint}", "--out=c", "--points=2", "--k=2"])
@@ -224,6 +363,25 @@ def test_help_shows_the_commands_beside_those_of_the_trainer(capsys, monkeypatch
         out = capsys.readouterr().out
         for word in words:
             assert word in out, word
+
+
+def test_the_console_script_runs_the_commands(checkpoint, here, monkeypatch):
+    options = [f"--ckpt_path={checkpoint}", "--out=x.npz", "--n=3", "--seed=5", "--temperature=0.5"]
+    monkeypatch.setattr(sys, "argv", ["lightning-flows", "sample", *options])
+    cli.run()
+    module = lightning_flows.load(checkpoint)
+    with evaluation(module), seeded(module.device, 5, 0):
+        expected = module.sample(3, None, 0.5)
+    with np.load("x.npz") as arrays:
+        np.testing.assert_array_equal(arrays["samples"], expected)
+
+
+def test_samples_that_are_not_finite_are_no_secret(checkpoint, here, capsys):
+    args = ["sample", f"--ckpt_path={checkpoint}", "-n=3"]
+    commands.main([*args, "--out=x.npz"])
+    assert "finite" not in capsys.readouterr().err
+    commands.main([*args, "--out=y.npz", "--temperature=1e39"])
+    assert "warning: 3 of 3 samples are not finite.\n" in capsys.readouterr().err
 
 
 def test_options_before_the_command_are_refused(checkpoint, capsys, run):

@@ -1,5 +1,6 @@
 """Numbers and names that options refuse, whichever class they belong to."""
 
+from collections import UserList
 from functools import partial
 from math import inf, nan
 
@@ -135,13 +136,14 @@ def test_seeds_and_counts_begin_at_zero(name, value):
 
 
 def test_what_the_checks_let_through():
-    check_least(1, a=1, b=None, c=[1, 2], d=(), e=np.int64(3), f=2**63 - 1)
+    check_least(1, a=1, b=None, c=[1, 2], d=(), e=np.array([3, 4]), f=2**63 - 1)
+    check_least(1, a=np.int64(3), b=UserList([1]))
     check_least(0, a=0)
     check_positive(a=1e-300, b=None, c=np.float32(2))
     check_from_zero(a=0, b=None, c=1e300)
     check_finite(a=-1e300, b=0)
     check_name(a="samples", b="0-a_b.c", c="predictions.npz")
-    for wrong in (True, [None], ["1"], "1", 2**63):
+    for wrong in (True, [None], ["1"], "1", 2**63, iter([1]), np.array([0.5])):
         with pytest.raises(ConfigError, match=r"^a is "):
             check_least(1, a=wrong)
     with pytest.raises(ConfigError, match=r"^b is 0; accepted are integers from 2 up\.$"):

@@ -193,7 +193,8 @@ def uniform_noise(shape: Sequence[int], like: Tensor) -> Tensor:
     keys = _current.keys
     if keys is None or keys.x is None:
         return torch.rand(tuple(shape), dtype=like.dtype, device=like.device)
-    return ((keys.words(shape) >> 8) * 2.0**-24).to(like)
+    unit = _wide(keys.words(shape) >> 8, like) * 2.0**-24
+    return unit.to(like).clamp(max=1 - torch.finfo(like.dtype).eps / 2)  # half precision rounds up
 
 
 def normal_noise(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -203,8 +204,13 @@ def normal_noise(shape: Sequence[int], like: Tensor) -> Tensor:
         return torch.randn(tuple(shape), dtype=like.dtype, device=like.device)
     words = keys.words(shape)
     # half of the distribution function, where single precision has the digits for its tail
-    lower = torch.special.ndtri((((words >> 8) + 0.5) * 2.0**-25).to(like))
-    return torch.where((words & 1).bool(), lower, -lower)
+    lower = torch.special.ndtri((_wide(words >> 8, like) + 0.5) * 2.0**-25)
+    return torch.where((words & 1).bool(), lower, -lower).to(like)
+
+
+def _wide(words: Tensor, like: Tensor) -> Tensor:
+    """Words as numbers of the dtype of `like`, single precision at least."""
+    return words.to(torch.promote_types(like.dtype, torch.float32))
 
 
 def _row_keys(x: Tensor, index: int | Tensor, places: Tensor | None) -> Tensor:

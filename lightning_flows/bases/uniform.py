@@ -44,6 +44,7 @@ class Uniform(Density):
         return log_prob_inside(self.support, x, lambda x: x.new_full((len(x),), log_density))
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Draw points; a `temperature` below 1 draws them from a smaller box, above 1 it is 1."""
         low, high = self.support.low, self.support.high
         noise = uniform_noise((n, *self.event_shape), self.anchor)
-        return (low + high) / 2 + temperature * (high - low) * (noise - 0.5)
+        return (low + high) / 2 + min(temperature, 1.0) * (high - low) * (noise - 0.5)

@@ -3,19 +3,22 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.noise import Placed, Reproducible
@@ -24,6 +27,7 @@ from lightning_flows.families.arguments import check_factories, flow_of
 from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.families.seeding import seed_step
+from lightning_flows.jacobians import ModelMaps
 from lightning_flows.metrics.mean import StandardError
 from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
@@ -45,9 +49,11 @@ class FlowModule(Recorded, L.LightningModule):
     preprocessing stays what it is, or is none, whatever other data brings; where that differs, a
     warning says so. A model that is only validated or tested takes over nothing.
 
-    A batch is a tensor, a tuple whose first element is the data, or a dict with the key "x".
+    A batch is a tensor, a tuple whose first element is the data, or a mapping with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
-    ignored otherwise.
+    ignored otherwise. Data and context may be of any real dtype. Of several validation or test
+    loaders, the first one is logged under the plain names, such as `val/loss`, and the second under
+    `val/loss/dataloader_idx_1`.
 
     The random numbers of a training step follow from the seed of the run, the rank, the epoch and
     the number of the batch, so a run that is resumed from a checkpoint of its own is the same run.
@@ -64,10 +70,12 @@ class FlowModule(Recorded, L.LightningModule):
         flow: makes the flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density is conditioned on.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else.
@@ -86,11 +94,14 @@ class FlowModule(Recorded, L.LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__()
         flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
         check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
-        self.save_hyperparameters(self._storable_arguments())
+        # logged in `_begin`: Lightning refuses a data module whose options have the same names
+        self.save_hyperparameters(self._storable_arguments(), logger=False)
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
@@ -99,9 +110,11 @@ class FlowModule(Recorded, L.LightningModule):
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
-        self._optimizer = optimizer or partial(torch.optim.Adam, lr=1e-3, fused=True)
+        self._optimizer = optimizer
         self._scheduler = scheduler
         self._compile = compile
+        self.data_key = data_key
+        self.context_key = context_key
         self._run_seed: int | None = None  # that of a checkpoint, where a run is resumed
         self._uninitialised = False
         self._seen = 0  # rows of the present evaluation, on this rank
@@ -134,12 +147,12 @@ class FlowModule(Recorded, L.LightningModule):
         """
         with self.noise_of(x):
             y, contribution = self.to_model_space(x)
-            log_prob: Tensor = self.flow.log_prob(y, context)
+            log_prob: Tensor = self.flow.log_prob(y, self._given(context))
         return torch.where(contribution.isfinite(), log_prob + contribution, contribution)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw data: (n, *event_shape), or with context (batch, n, *event_shape)."""
-        y: Tensor = self.flow.sample(n, context, temperature)
+        y: Tensor = self.flow.sample(n, self._given(context), temperature)
         if self.preprocess is None:
             return y
         flat = y.reshape(-1, *self.preprocess.latent_shape)
@@ -149,27 +162,70 @@ class FlowModule(Recorded, L.LightningModule):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         with self.noise_of(x):
-            z: Tensor = self.flow.encode(self.to_model_space(x)[0], context)
+            z: Tensor = self.flow.encode(self.to_model_space(x)[0], self._given(context))
         return z
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
-        return self.from_model_space(self.flow.decode(z, context))
+        z = z.to(self._dtype_of_flow)
+        return self.from_model_space(self.flow.decode(z, self._given(context)))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
 
         Rows that the preprocessing is not made for, such as pixels that are no integers in range,
         have the contribution -inf, and the flow sees another point in their place.
+
+        Data may be integers or of another precision than the model: it is preprocessed as it is,
+        so that no digits are lost, and what comes out has the dtype of the flow.
         """
         check_batch(x, self.event_shape, "x")
+        dtype = self._dtype_of_flow
+        at_least_single = torch.promote_types(dtype, torch.float32)
         if self.preprocess is None:
-            return x, torch.zeros(len(x), device=x.device)
-        return encode_inside(self.preprocess, x)
+            return x.to(dtype), torch.zeros(len(x), dtype=at_least_single, device=x.device)
+        y, contribution = encode_inside(self.preprocess, x)
+        return y.to(dtype), contribution.to(at_least_single)
+
+    def _given(self, context: Tensor | None) -> Tensor | None:
+        """Context in the dtype of the flow."""
+        return None if context is None else context.to(self._dtype_of_flow)
+
+    @property
+    def _dtype_of_flow(self) -> torch.dtype:
+        tensors = (*self.flow.parameters(), torch.empty(0))
+        return next(tensor.dtype for tensor in tensors if tensor.is_floating_point())
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
         return y if self.preprocess is None else self.preprocess.decode(y)[0]
+
+    def model_maps(self, context: Tensor | None = None) -> ModelMaps:
+        """The flow and its preprocessing as `jacobians.components` and `traverse` take them.
+
+        α of a Tikhonov term and noise of the training are numbers of preprocessed data:
+
+            found = components(x=x, noise=0.02, **module.model_maps())
+
+        Args:
+            context: that of the points, (batch, *context_shape), or None.
+        """
+
+        def encode(y: Tensor) -> Tensor:
+            with self.noise_of(y):
+                z: Tensor = self.flow.encode(y, context)
+            return z
+
+        def to_model(x: Tensor) -> Tensor:
+            with self.noise_of(x):
+                return self.to_model_space(x)[0]
+
+        return ModelMaps(
+            encode=encode,
+            decode=lambda z: self.flow.decode(z, context),
+            to_model=to_model,
+            from_model=None if self.preprocess is None else self.from_model_space,
+        )
 
     def noise_of(self, x: Tensor) -> Reproducible:
         """One key, the raw data, for all noise of preprocessing and flow in evaluation mode.
@@ -246,6 +302,18 @@ class FlowModule(Recorded, L.LightningModule):
         """What a run starts with, after a checkpoint has been restored."""
         data = getattr(self.trainer, "datamodule", None)
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
+        if self.trainer.enable_autolog_hparams:
+            for logger in self.loggers:
+                logger.log_hyperparams(self._logged_options())
+
+    def _logged_options(self) -> dict[str, Any]:
+        """Options by name; `model/<name>` where the data module logs one of the same name."""
+        data = getattr(self.trainer, "datamodule", None)
+        logs = data is not None and getattr(data, "_log_hyperparams", False)
+        taken = data.hparams if logs else {}
+        hidden = "_class_path"  # of the command line, for Lightning alone
+        options = {name: value for name, value in self.hparams.items() if name != hidden}
+        return {f"model/{n}" if n in taken else n: value for n, value in options.items()}
 
     def on_train_start(self) -> None:
         check_optimizers(self.trainer.optimizers)
@@ -272,19 +340,19 @@ class FlowModule(Recorded, L.LightningModule):
         losses, parts = self.training_loss(x, context)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by a connector
-        if parts and (self.trainer.global_step + 1) % every == 0:
-            logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
-            self.log_dict(logged, batch_size=len(x))
+        logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
+        self.log_dict(logged, batch_size=len(x))
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("val", self.evaluate, batch, batch_idx)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._report("val", self.evaluate, batch, batch_idx, dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._report("test", self.evaluate_test, batch, batch_idx)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._report("test", self.evaluate_test, batch, batch_idx, dataloader_idx)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
@@ -295,7 +363,8 @@ class FlowModule(Recorded, L.LightningModule):
         parameters = [*self.flow.parameters()]
         if not parameters:
             raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
-        optimizer = self._optimizer(parameters)
+        make = self._optimizer or partial(torch.optim.Adam, lr=1e-3, fused=self._may_fuse())
+        optimizer = make(parameters)
         if self._scheduler is None:
             return optimizer
         scheduler = self._scheduler(optimizer)
@@ -303,6 +372,13 @@ class FlowModule(Recorded, L.LightningModule):
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             config["monitor"] = getattr(scheduler, "monitor", "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _may_fuse(self) -> bool:
+        """Whether the default optimizer is fused; with AMP Lightning clips no gradients of one."""
+        if self._trainer is None:
+            return True
+        scaled = isinstance(self.trainer.precision_plugin, MixedPrecision)
+        return not (scaled and self.trainer.gradient_clip_val)
 
     def on_fit_end(self) -> None:
         """Give TensorBoard's HPARAMS tab the last validation metrics of the run."""
@@ -313,7 +389,7 @@ class FlowModule(Recorded, L.LightningModule):
         }
         for logger in self.loggers if metrics else ():
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(dict(self.hparams), metrics)
+                logger.log_hyperparams(self._logged_options(), metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
@@ -365,8 +441,13 @@ class FlowModule(Recorded, L.LightningModule):
         Raises:
             ShapeError: the data has another shape than the model, or context is missing.
         """
-        if isinstance(batch, dict):
-            x, context = batch["x"], batch.get("context")
+        if isinstance(batch, Mapping):
+            if self.data_key not in batch:
+                raise ShapeError(
+                    f"The batch is a mapping with {', '.join(map(repr, batch)) or 'no entry'}, and "
+                    f"not {self.data_key!r}: name the entry of the data with data_key."
+                )
+            x, context = batch[self.data_key], batch.get(self.context_key)
         elif isinstance(batch, Tensor):
             x, context = batch, None
         else:
@@ -375,14 +456,17 @@ class FlowModule(Recorded, L.LightningModule):
         if self.context_shape is None:
             return x, None
         if context is None:
-            raise ShapeError("The model needs context, and the batch holds none.")
+            raise ShapeError(
+                "The model needs context, and the batch holds none: give (x, context), or a "
+                f"mapping with the entry {self.context_key!r}."
+            )
         check_context(self.context_shape, context, rows=len(x))
-        return x, context
+        return x, self._given(context)
 
     def _placed(self, rows: int, batch_idx: int) -> Placed:
         """Where the rows of a batch stand in the split, of which every rank has its share."""
         if batch_idx == 0:
-            self._seen, self._errors = 0, {}
+            self._seen = 0
         own = torch.arange(self._seen, self._seen + rows, device=self.device)
         self._seen += rows
         if dist.is_available() and dist.is_initialized():
@@ -395,7 +479,10 @@ class FlowModule(Recorded, L.LightningModule):
         evaluate: Callable[..., dict[str, Tensor]],
         batch: Any,
         batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
+        """Log the means; of the first loader under the plain names, which others may monitor."""
+        suffix = f"/dataloader_idx_{dataloader_idx}" if dataloader_idx else ""
         x, context = self.unpack(batch)
         with self._placed(len(x), batch_idx):
             values = evaluate(x, context)
@@ -411,18 +498,20 @@ class FlowModule(Recorded, L.LightningModule):
             # a float: Lightning averages whole numbers over ranks with whole-number division
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
-            self._log_of_epoch(f"{stage}/{name}", mean, batch_size=rows)
+            self._log_of_epoch(f"{stage}/{name}{suffix}", mean, batch_size=rows)
             if noisy and name != "loss":
-                key = f"{stage}/{name}_se"
-                error = self._errors.setdefault(key, StandardError().to(self.device))
-                error.update(value[kept])
-                self.log(key, error, batch_size=len(x), metric_attribute=key)
+                key = f"{stage}/{name}_se{suffix}"
+                if batch_idx == 0:
+                    self._errors[key] = StandardError().to(self.device)
+                self._errors[key].update(value[kept])
+                self._log_of_epoch(key, self._errors[key], metric_attribute=key)
         if failed is not None:
             count = failed.to(torch.float32).sum()
-            self._log_of_epoch(f"{stage}/volume/failed", count, reduce_fx="sum")
+            self._log_of_epoch(f"{stage}/volume/failed{suffix}", count, reduce_fx="sum")
 
-    def _log_of_epoch(self, name: str, value: Tensor, **options: Any) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, sync_dist=True, **options)
+    def _log_of_epoch(self, name: str, value: Tensor | Metric, **options: Any) -> None:
+        options |= {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log(name, value, add_dataloader_idx=False, **options)
 
     @property
     def _scores_integers(self) -> bool:
@@ -442,6 +531,8 @@ class FlowModule(Recorded, L.LightningModule):
     def _storable_arguments(self) -> dict[str, Any]:
         stored: dict[str, Any] = {}
         for name, value in self._arguments.items():
+            if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
+                raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
             try:
                 stored[name] = to_recipe(value)
             except ConfigError as error:

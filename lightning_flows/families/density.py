@@ -33,10 +33,12 @@ class DensityFlow(FlowModule):
         probes: random directions in the penalty's estimate for each sample; None is exact.
         noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
             equivalent to tikhonov = noise²/2.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: a negative option, no probe, or a flow on a manifold.
@@ -54,6 +56,8 @@ class DensityFlow(FlowModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -62,6 +66,8 @@ class DensityFlow(FlowModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         refuse_manifold(self, self.flow)
         check_from_zero(tikhonov=tikhonov, noise=noise)

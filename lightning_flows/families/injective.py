@@ -23,7 +23,7 @@ from lightning_flows.jacobians import (
     volume_and_penalties,
 )
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
-from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal
+from lightning_flows.jacobians.volume import Embedded, half_log_det, log_diagonal, triangle
 from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.recipe import build_part, is_recipe
 from lightning_flows.shapes import Shape, size, sum_event
@@ -46,12 +46,13 @@ class InjectiveModule(FlowModule):
     safest from there up.
 
     Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
-    space, comparable with flows of full dimension), `reconstruction` (squared error summed over
-    the entries of y), `log_volume` (of y in training, of the data in validation and test),
-    `penalty/<name>`, `beta` where it is learned, and the loss. The training loss leaves the volume
-    out where the strategy supplies its gradient only. Where that takes conjugate gradients,
-    `cg/iterations` (products with JᵀJ) and `cg/residual` (the largest relative one of the batch)
-    say how they fared.
+    space; comparable with flows of full dimension where its density has mass 1, see
+    `InjectiveFlow.ambient_log_prob`), `reconstruction` (squared error summed over the entries of
+    y), `log_volume` (of y in training, of the data in validation and test), `penalty/<name>`,
+    `beta` where it is learned, and the loss. The training loss leaves the volume out where the
+    strategy supplies its gradient only. Where that takes conjugate gradients, `cg/iterations`
+    (products with JᵀJ) and `cg/residual` (the largest relative one of the batch) say how they
+    fared.
 
     In validation and test the loss is the objective above with w = 1, of preprocessed data as in
     training: the order of two models by `val/loss` is that of their objectives. Random probes of
@@ -82,10 +83,12 @@ class InjectiveModule(FlowModule):
             Tikhonov penalty of weight noise²/2.
         warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
             volume and the penalties are not computed. Twice the same epoch is a step there.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
@@ -110,6 +113,8 @@ class InjectiveModule(FlowModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -118,6 +123,8 @@ class InjectiveModule(FlowModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         require_manifold(self, self.flow)
         check_positive(beta=beta, residual=residual, target=target)
@@ -254,10 +261,8 @@ class InjectiveModule(FlowModule):
         """
         u = self.flow.project(self.to_model_space(x)[0])
         x_hat, j = value_and_jacobian(self.flow.embed, u)
-        volume = self._volume_of_data(
-            Embedded(u, x_hat, log_diagonal(torch.linalg.qr(j).R, j.shape[1]), j)
-        )
-        return self.flow.prior.log_prob(u, context) - volume
+        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j), j.shape[1]), j))
+        return self.flow.prior.log_prob(u, self._given(context)) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
@@ -270,6 +275,7 @@ class InjectiveModule(FlowModule):
             (batch,), nats.
         """
         y, contribution = self.to_model_space(x)
+        context = self._given(context)
         return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -367,5 +373,5 @@ class InjectiveModule(FlowModule):
         moved = tangents(self.from_model_space, embedded.x_hat, columns)[1].flatten(2)
         # columns of data may be of very different size, and the rank is known already
         r = torch.linalg.qr(moved.permute(1, 2, 0).double()).R
-        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(moved.dtype)
+        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(embedded.log_volume.dtype)
         return torch.where(embedded.log_volume.isnan(), torch.nan, volume)

@@ -97,4 +97,4 @@ class SurjectiveFlow(DensityFlow):
         weights = self.log_weights(x, context, n=n)
         elbo = weights.mean(1)
         iwbo = weights.logsumexp(1) - math.log(n)
-        return {**self._scored(elbo, x, context), f"iwbo_{n}": iwbo}
+        return {"elbo": elbo, f"iwbo_{n}": iwbo, **self._scored(elbo, x, context)}

@@ -39,10 +39,12 @@ class TwoStepFlow(InjectiveModule):
         manifold_epochs: epochs of the first step; the rest of the training is the second.
         beta: weight β of residuals in the first step and in `ambient_nll`.
         noise: standard deviation of Gaussian noise on preprocessed training data.
-        optimizer: makes the optimizer from the parameters; fused Adam with learning rate 1e-3
-            unless given.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
 
     Raises:
         ConfigError: an option is out of range.
@@ -60,6 +62,8 @@ class TwoStepFlow(InjectiveModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
     ) -> None:
         super().__init__(
             flow,
@@ -71,6 +75,8 @@ class TwoStepFlow(InjectiveModule):
             optimizer=optimizer,
             scheduler=scheduler,
             compile=compile,
+            data_key=data_key,
+            context_key=context_key,
         )
         check_least(1, manifold_epochs=manifold_epochs)
         self.manifold_epochs = manifold_epochs

@@ -94,8 +94,8 @@ class Flow(Density):
         def inside(x: Tensor) -> Tensor:
             with self._noise_of(x):
                 z, contribution = self.transform(x, context)
-                scores: Tensor = self.base.log_prob(z, self._base_context(context))
-            return scores + contribution
+                scores: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
+            return scores
 
         return log_prob_inside(self.support, x, inside)
 

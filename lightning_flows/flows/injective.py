@@ -17,7 +17,7 @@ from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.products import cotangents
-from lightning_flows.jacobians.volume import log_diagonal, log_volume
+from lightning_flows.jacobians.volume import log_diagonal, log_volume, triangle
 from lightning_flows.recipe import factory_target
 from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
@@ -62,17 +62,18 @@ class InjectiveFlow(Density):
             raise ConfigError(
                 f"latent_features is {d}; data has {n} dimensions, so accepted are 1 to {largest}."
             )
-        prior = partial(RealNVP, layers=4, hidden=(64, 64)) if prior is None else prior
+        make: Callable[..., Density] = partial(RealNVP, layers=4, hidden=(64, 64))
+        make = make if prior is None else prior
         conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
-        takes = inspect.signature(factory_target(prior)).parameters.values()
+        takes = inspect.signature(factory_target(make)).parameters.values()
         if conditioned and not any(
             p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
         ):
             raise ConfigError(
-                f"prior {factory_target(prior).__name__} takes no context_shape; the flow is "
+                f"prior {factory_target(make).__name__} takes no context_shape; the flow is "
                 "conditioned, so accepted are densities that take one, such as RealNVP."
             )
-        self.prior = prior((d,), **conditioned)
+        self.prior = make((d,), **conditioned)
         if self.prior.event_shape != (d,) or self.prior.support != REAL:
             raise ShapeError(
                 f"prior {type(self.prior).__name__} scores events of shape "
@@ -126,12 +127,14 @@ class InjectiveFlow(Density):
         return log_prob_inside(self.support, x, inside)
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None, *, beta: float) -> Tensor:
-        """Log-density of x in data space itself, to be compared with flows of full dimension.
+        """Log-density of x in data space itself, as far as its mass is 1.
 
         log p_prior(u) + ½ log det P Pᵀ + (D - d)/2 log(β/π) - β‖x - embed(u)‖², with P the
-        Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where the fibres
-        of `project` are flat and orthogonal to the manifold, it integrates to at most 1; curved
-        fibres can exceed that.
+        Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where every
+        fibre of `project` is flat and passes through its embed(u), it integrates to 1; fibres that
+        miss that point lose mass, and curved ones have more or less. `metrics.density_mass` finds
+        how much in a few dimensions. Only with mass 1 may it be compared with flows of full
+        dimension.
 
         Args:
             x: data, (batch, *event_shape).
@@ -147,7 +150,7 @@ class InjectiveFlow(Density):
         def inside(x: Tensor) -> Tensor:
             basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
             u, rows = cotangents(self.project, x, basis)
-            volume = log_diagonal(torch.linalg.qr(rows.flatten(2).permute(1, 2, 0)).R, n)
+            volume = log_diagonal(triangle(rows.flatten(2).permute(1, 2, 0)), n)
             residual = sum_event((x - self.embed(u)).square())
             scale = 0.5 * (n - d) * math.log(beta / math.pi)
             return self.prior.log_prob(u, context) + volume + scale - beta * residual
@@ -180,7 +183,10 @@ class PaddedFlow(InjectiveFlow):
     Args:
         event_shape: shape of one data point; D is its number of entries.
         latent_features: dimension d of the manifold; half of D unless given.
-        ambient: makes the flow whose transform is the bijection g; RealNVP unless given.
+        ambient: makes the flow whose transform is the bijection g; RealNVP with `mixing="lu"`
+            unless given. Without mixing the entries that are set to zero are the same columns of
+            the data for good, up to what the couplings add to them: data of few columns may then
+            have no place on the manifold, whatever is learned.
         prior: makes the density of the coordinates u; a small RealNVP unless given.
         seed: seed of the choice of the d entries, so that all processes choose alike.
         context_shape: shape of what the density on the manifold is conditioned on.
@@ -207,7 +213,8 @@ class PaddedFlow(InjectiveFlow):
             event_shape, latent_features=latent_features, prior=prior, context_shape=context_shape
         )
         n, d = size(self.event_shape), self.manifold_shape[0]
-        self.ambient = (RealNVP if ambient is None else ambient)(self.event_shape).transform
+        ambient = partial(RealNVP, mixing="lu") if ambient is None else ambient
+        self.ambient = ambient(self.event_shape).transform
         if size(self.ambient.latent_shape) != n or self.ambient.kind != "bijection":
             raise ShapeError(f"ambient must be a bijection of {n} dimensions.")
         if self.ambient.codomain not in (None, REAL):
@@ -228,7 +235,7 @@ class PaddedFlow(InjectiveFlow):
     def embed(self, u: Tensor) -> Tensor:
         check_batch(u, self.manifold_shape, "u")
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)
-        x: Tensor = self.ambient.decode(padded.reshape(-1, *self.ambient.latent_shape))[0]
+        x: Tensor = self.ambient.decode(padded.reshape(len(u), *self.ambient.latent_shape))[0]
         return x
 
 

@@ -2,7 +2,7 @@
 
 from lightning_flows.jacobians.agreement import Agreement, agreement, neighbour_agreement
 from lightning_flows.jacobians.alignment import Aligned, align
-from lightning_flows.jacobians.components import Components, components
+from lightning_flows.jacobians.components import Components, ModelMaps, components
 from lightning_flows.jacobians.free_form import FreeFormVolume
 from lightning_flows.jacobians.penalties import (
     Isometry,
@@ -39,6 +39,7 @@ __all__ = [
     "ExactVolume",
     "FreeFormVolume",
     "Isometry",
+    "ModelMaps",
     "NoVolume",
     "OffDiagonal",
     "Penalty",

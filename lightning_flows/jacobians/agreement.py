@@ -1,8 +1,8 @@
 """How far components agree: between neighbours, between two flows, and along training.
 
 Components of a trustworthy flow change little between points that lie close together, between
-flows trained from other seeds, and between late epochs. Axes live in data space, so they can be
-compared whatever the latents of the flows mean.
+flows trained from other seeds, and between late epochs. Axes live in model space, so they can
+be compared whatever the latents of the flows mean, if both see data preprocessed alike.
 """
 
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def agreement(first: Components, second: Components, *, match: bool = True) -> A
 def neighbour_agreement(
     found: Components, *, neighbours: int = 8, match: bool = True
 ) -> tuple[Agreement, Tensor]:
-    """Compare components between nearest neighbours in data space.
+    """Compare components between nearest neighbours in model space.
 
     Args:
         found: components at (batch,) points; where they are NaN they take no part.
@@ -87,7 +87,7 @@ def neighbour_agreement(
         What was found at each edge of the graph of neighbours, and the points at its ends,
         (edges, 2).
     """
-    edges = neighbour_edges(found.points, neighbours, found.scales.isfinite().all(1))
+    edges = neighbour_edges(found.preprocessed, neighbours, found.scales.isfinite().all(1))
     return _compared(edge_cosines(found.axes, edges), match), edges
 
 

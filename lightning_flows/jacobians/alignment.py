@@ -30,7 +30,8 @@ class Aligned:
     Args:
         components: the components with signs turned, and rotated within groups. There, scales and
             variances are those along the rotated axes (uᵀ J Jᵀ u), and need not descend;
-            directions are rotated likewise, so J v = s u holds as well as the scales are equal.
+            directions and displacements are rotated likewise, so J v = s u holds as well as the
+            scales are equal.
         rotations: what was applied to the axes, (batch, k, k), orthogonal.
         groups: number of the first component of the group that each belongs to, (batch, k).
         crossings: whether the scales of components i and i + 1 are nearly equal at a point,
@@ -47,7 +48,7 @@ class Aligned:
 def align(found: Components, *, neighbours: int = 8, gap: float = 0.1) -> Aligned:
     """Turn the axes at every point so that they agree with those of its neighbours.
 
-    Points are joined to their nearest neighbours in data space. Along a maximum spanning tree of
+    Points are joined to their nearest neighbours in model space. Along a maximum spanning tree of
     this graph, with |cos| between axes as weights, each component takes its sign from the point
     before (the linear systems paper, arXiv 1907.06496, relaxes the signs on a graph of all pairs
     instead). Components that are nearly degenerate with each other anywhere share a tree, whose
@@ -75,7 +76,7 @@ def align(found: Components, *, neighbours: int = 8, gap: float = 0.1) -> Aligne
     opens = torch.cat([torch.ones_like(finite)[:, None], ~crossings], 1)
     groups = torch.where(opens, first, 0).cummax(1).values
 
-    edges = neighbour_edges(found.points, neighbours, finite)
+    edges = neighbour_edges(found.preprocessed, neighbours, finite)
     cosines = edge_cosines(found.axes, edges)
     rotations = np.tile(np.eye(k), (n, 1, 1))
     if len(edges):
@@ -177,6 +178,7 @@ def _rotated(found: Components, rotation: Tensor) -> Components:
         found,
         axes=turn(found.axes),
         directions=turn(found.directions),
+        displacements=turn(found.displacements),
         coordinates=turn(found.coordinates[..., None])[..., 0],
         scales=mix(found.scales.square()).sqrt(),
         variances=mix(found.variances),

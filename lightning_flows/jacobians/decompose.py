@@ -17,7 +17,8 @@ class Triples(NamedTuple):
         axes: u, (batch, n, D).
         scales: s, (batch, n).
         directions: v, (batch, n, d).
-        total: sum of all squared singular values, (batch,); estimated where only some are known.
+        rest: sum of the squares of all other singular values, (batch,); an estimate.
+        rest_error: its standard error, (batch,).
         error: bound on the relative error of each scale, (batch, n).
         angle: bound on the largest principal angle between the space of these axes and that of
             the n widest ones, (batch,), radians.
@@ -27,7 +28,8 @@ class Triples(NamedTuple):
     axes: Tensor
     scales: Tensor
     directions: Tensor
-    total: Tensor
+    rest: Tensor
+    rest_error: Tensor
     error: Tensor
     angle: Tensor
     iterations: Tensor
@@ -74,8 +76,8 @@ def from_encoder(matrix: Tensor) -> Triples:
 def _exact(axes: Tensor, scales: Tensor, directions: Tensor) -> Triples:
     """All triples, from columns; what is wrong with them is rounding."""
     none = torch.zeros_like(scales)
-    total = scales.square().sum(1)
-    return Triples(axes.mT, scales, directions.mT, total, none, none[:, 0], none[:, 0])
+    zero = none[:, 0]
+    return Triples(axes.mT, scales, directions.mT, zero, zero, none, zero, zero)
 
 
 def _unit(columns: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from lightning_flows.jacobians.decompose import Triples
 __all__ = ["widest"]
 
 BLOCKS = 5  # blocks of directions in the search space before it is compressed
+ROUNDING = 4.0  # eps of the largest singular value, times √(D + d), that rounding leaves of zero
 
 Product = Callable[[Tensor], Tensor]
 
@@ -34,7 +35,9 @@ def widest(
     is wrong: a singular value lies within ‖r‖ of s, and sin(angle) ≤ ‖R‖₂ / (s_k - s_{k+1})
     (Wedin 1972). For the unknown s_{k+1} stands the next triple in the space, widened by its own
     residual. That no wide direction is missed altogether rests on the random start, as in every
-    method that never sees the whole matrix.
+    method that never sees the whole matrix. A triple whose s and s‖r‖ are what rounding leaves of
+    the largest s and its square is zero: its error counts as none, and the angle is that of the
+    space of the others.
 
     A point that has converged keeps the triples that it had then, so that its result does not
     depend on the other points of the batch.
@@ -71,7 +74,8 @@ def widest(
         iteration += 1
         latest, rotation = space.triples(k, iteration)
         found = Triples(*(_where(running, *pair) for pair in zip(latest, found, strict=True)))
-    return found._replace(total=_total(found, start, first))
+    rest, rest_error = _rest(found, start, first)
+    return found._replace(rest=rest, rest_error=rest_error)
 
 
 class _Space(NamedTuple):
@@ -99,18 +103,31 @@ class _Space(NamedTuple):
         safe = scales.clamp_min(torch.finfo(scales.dtype).tiny)
         right = some @ self.basis
         residuals = some @ self.pulled / safe - scales * right
-        lengths = residuals.norm(dim=2)
-        gram = (residuals[:, :k] @ residuals[:, :k].mT).nan_to_num(0.0, 0.0, 0.0)
+        lengths, values = residuals.norm(dim=2), scales[..., 0]
+        rounding = ROUNDING * (self.images.shape[2] + self.basis.shape[2]) ** 0.5
+        least = rounding * torch.finfo(values.dtype).eps * values[:, :1]
+        # |σ² - s²| ≤ s‖r‖ as well, the better bound where u is rounding divided by rounding
+        squared = lengths * safe[..., 0]
+        known = (values <= least) & (squared <= least * values[:, :1])
+        # the space in question is that of the first triples, as many as are wanted and not zero
+        count = (~known[:, :k]).sum(1, keepdim=True)
+        inside = torch.arange(values.shape[1], device=values.device) < count
+        part = residuals * inside[..., None]
+        gram = (part @ part.mT).nan_to_num(0.0, 0.0, 0.0)
         worst = torch.linalg.matrix_norm(gram, ord=2).sqrt()
-        following = (scales[..., 0] + lengths)[:, k:].sum(1)  # none where k = d
-        gap = scales[:, k - 1, 0] - following
+        above = values + torch.minimum(lengths, squared.sqrt())
+        padded = torch.nn.functional.pad(torch.stack([values, above]), (1, 1))
+        last, following = padded[0].gather(1, count)[:, 0], padded[1].gather(1, count + 1)[:, 0]
+        gap = last - following  # nothing follows where k = d
+        angle = torch.where(gap > worst, worst / gap, 1.0).asin()
         found = Triples(
             axes=(stretched / safe)[:, :k],
-            scales=scales[:, :k, 0],
+            scales=values[:, :k],
             directions=right[:, :k],
-            total=scales[..., 0].square().sum(1),
-            error=(lengths / safe[..., 0])[:, :k],
-            angle=torch.where(gap > worst, worst / gap, 1.0).asin(),
+            rest=torch.zeros_like(worst),
+            rest_error=torch.zeros_like(worst),
+            error=torch.where(known, 0.0, lengths / safe[..., 0])[:, :k],
+            angle=torch.where(count[:, 0] > 0, angle, 0.0),
             iterations=torch.full_like(worst, iteration),
         )
         return found, rotation
@@ -134,15 +151,19 @@ def _where(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.where(mask.view(-1, *[1] * (first.ndim - 1)), first, second)
 
 
-def _total(found: Triples, start: Tensor, images: Tensor) -> Tensor:
-    """‖J‖²_F: what is found, and the rest from random directions without their share in it.
+def _rest(found: Triples, start: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the squares of the other singular values, and its standard error, (batch,) each.
 
-    Unbiased where the found directions do not depend on the start, that is, have converged (the
-    idea of Hutch++, Meyer et al. 2021).
+    From random directions without their share in what is found: unbiased where the latter does not
+    depend on the start, that is, has converged (the idea of Hutch++, Meyer et al. 2021).
     """
-    shares = start @ found.directions.mT
-    rest = (start - shares @ found.directions).square().sum((1, 2))
-    stretched = (images - (shares * found.scales[:, None]) @ found.axes).square().sum((1, 2))
     unknown = start.shape[2] - found.scales.shape[1]
-    mean = stretched / rest.clamp_min(torch.finfo(rest.dtype).tiny)
-    return found.scales.square().sum(1) + (unknown * mean if unknown else 0.0)
+    if not unknown:
+        return found.rest, found.rest_error
+    shares = start @ found.directions.mT
+    squares = (start - shares @ found.directions).square().sum(2)
+    stretched = (images - (shares * found.scales[:, None]) @ found.axes).square().sum(2)
+    count = start.shape[1]
+    mean = stretched.sum(1) / squares.sum(1).clamp_min(torch.finfo(squares.dtype).tiny)
+    scatter = (stretched - mean[:, None] * squares).square().sum(1) / (count * max(1, count - 1))
+    return unknown * mean, unknown * scatter.sqrt() / squares.mean(1)

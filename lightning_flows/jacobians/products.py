@@ -80,7 +80,7 @@ def value_and_jacobian(
         ConfigError: `chunk_size` is not positive.
     """
     check_least(1, chunk_size=chunk_size)
-    basis = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device)
+    basis = torch.eye(z.shape[1:].numel(), dtype=z.dtype, device=z.device)
     if columns is not None:
         basis = basis[columns]
 

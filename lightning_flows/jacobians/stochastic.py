@@ -16,6 +16,7 @@ from lightning_flows.jacobians.volume import (
     log_diagonal,
     some_fail,
 )
+from lightning_flows.transforms.linear import solve_triangular, widened
 
 __all__ = ["StochasticVolume", "probes_like"]
 
@@ -91,10 +92,11 @@ class StochasticVolume(Volume):
         values, solutions, finite = [], [], []
         pieces = max(1, ENTRIES // (decode(u[:1]).numel() * u.shape[1]))
         for points, probes in zip(u.split(pieces), v.split(pieces, 1), strict=True):
-            q, r = torch.linalg.qr(jacobian(decode, points, chunk_size=self.chunk_size or CHUNK))
-            half = torch.linalg.solve_triangular(r.mT, probes.permute(1, 2, 0), upper=False)
+            j = jacobian(decode, points, chunk_size=self.chunk_size or CHUNK)
+            q, r = torch.linalg.qr(widened(j))
+            half = solve_triangular(r.mT, widened(probes).permute(1, 2, 0), upper=False)
             values.append(log_diagonal(r, q.shape[1]))
-            solutions.append((q @ half).permute(2, 0, 1))
+            solutions.append((q @ half).permute(2, 0, 1).to(v.dtype))
             finite.append(r.isfinite().flatten(1).all(1))
         return torch.cat(values), torch.cat(solutions, 1), torch.cat(finite)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians.components import Components, Method, components
+from lightning_flows.jacobians.component_options import Method
+from lightning_flows.jacobians.components import Components, components
 
 __all__ = ["Traversal", "traverse"]
 
@@ -22,7 +23,8 @@ class Traversal:
     """Paths through the points of a batch.
 
     Args:
-        points: data along the paths, (batch, 2 steps + 1, *event); the middle is decode(encode(x)).
+        points: data along the paths, (batch, 2 steps + 1, *event), in their own units; the middle
+            is what x decodes to.
         latents: their latents, (batch, 2 steps + 1, *latent).
         offsets: how far along the path each point lies, (2 steps + 1,), from -length to length.
     """
@@ -38,6 +40,8 @@ def traverse(
     decode: Map,
     x: Tensor,
     *,
+    to_model: Map | None = None,
+    from_model: Map | None = None,
     component: int = 0,
     steps: int = 4,
     length: float = 2.0,
@@ -55,9 +59,11 @@ def traverse(
     direction on all their axes, which on a sphere is a great circle.
 
     Args:
-        encode: data to latents, (batch, *event) to (batch, *latent), row by row.
-        decode: latents to data, (batch, *latent) to (batch, *event), row by row.
+        encode: model space to latents, (batch, *event) to (batch, *latent), row by row.
+        decode: latents to model space, (batch, *latent) to (batch, *event), row by row.
         x: points, (batch, *event).
+        to_model: preprocesses data, as in `components`; None where there is nothing to do.
+        from_model: undoes it.
         component: which component to follow, 0 the widest.
         steps: steps in each direction.
         length: how far to walk in each direction.
@@ -73,7 +79,8 @@ def traverse(
     Raises:
         ConfigError: an option is out of range.
     """
-    z = encode(x)
+    y = x if to_model is None else to_model(x)
+    z = encode(y)
     size = z[0].numel()
     if not 0 <= component < size:
         raise ConfigError(f"component is {component}; accepted are 0 to {size - 1}.")
@@ -84,7 +91,15 @@ def traverse(
     k = min(size, component + 1 + SPARE)
 
     def extract(z: Tensor) -> Components:
-        return components(lambda _: z, decode, x, k=k, method=method, chunk_size=chunk_size)
+        return components(
+            lambda _: z,
+            decode,
+            y,
+            from_model=from_model,
+            k=k,
+            method=method,
+            chunk_size=chunk_size,
+        )
 
     def velocity(found: Components, axis: Tensor) -> tuple[Tensor, Tensor]:
         """Latent velocity at which data moves along the axis, and that axis as it is here."""
@@ -95,6 +110,9 @@ def traverse(
         speed = weights / found.scales
         if unit == "scale":
             speed = speed * (weights * found.scales).norm(dim=1, keepdim=True)
+        else:
+            arrow = torch.einsum("bk,bkd->bd", speed, found.displacements.flatten(2))
+            speed = speed / arrow.norm(dim=1, keepdim=True)
         here = torch.einsum("bk,bkd->bd", weights, found.axes.flatten(2))
         return torch.einsum("bk,bkd->bd", speed, found.directions.flatten(2)).view_as(z), here
 
@@ -111,6 +129,7 @@ def traverse(
             latents.append(latents[-1] + step * middle)
         sides.append(latents)
     path = torch.stack([*sides[0][:0:-1], *sides[1]], 1)
-    points = torch.stack([decode(latent) for latent in path.unbind(1)], 1)
+    images = [decode(latent) for latent in path.unbind(1)]
+    points = torch.stack(images if from_model is None else [*map(from_model, images)], 1)
     offsets = torch.linspace(-length, length, 2 * steps + 1, dtype=z.dtype, device=z.device)
     return Traversal(points, path, offsets)

@@ -20,6 +20,7 @@ from lightning_flows.errors import check_least
 from lightning_flows.jacobians.conjugate_gradients import Solution
 from lightning_flows.jacobians.products import jacobian, value_and_jacobian
 from lightning_flows.recipe import Recorded
+from lightning_flows.transforms.linear import widened
 
 __all__ = ["Embedded", "ExactVolume", "Map", "NoVolume", "PrincipalVolume", "Volume", "log_volume"]
 
@@ -153,7 +154,7 @@ def log_volume(decode: Map, z: Tensor, *, chunk_size: int | None = None) -> Tens
     where no sample fails; call it under `no_grad` to only measure.
     """
     j = jacobian(decode, z, chunk_size=chunk_size)
-    return log_diagonal(torch.linalg.qr(j).R, j.shape[1])
+    return log_diagonal(triangle(j), j.shape[1])
 
 
 def half_log_det(j: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ def half_log_det(j: Tensor) -> Tensor:
 
     NaN, without a gradient, where J is not finite or not of full rank.
     """
-    volume: Tensor = _HalfLogDet.apply(j)
+    volume: Tensor = _HalfLogDet.apply(widened(j))
     return volume
 
 
@@ -180,6 +181,12 @@ class _HalfLogDet(torch.autograd.Function):
         sound = full_rank(r, len(q[0]))[:, None, None]
         pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
         return torch.where(sound, pseudo_inverse.mT * grad[:, None, None], 0.0)
+
+
+def triangle(j: Tensor) -> Tensor:
+    """R of J = QR, in single precision at least: (batch, D, d) -> (batch, d, d)."""
+    r: Tensor = torch.linalg.qr(widened(j)).R
+    return r
 
 
 def log_diagonal(r: Tensor, rows: int) -> Tensor:

@@ -18,6 +18,7 @@ from lightning_flows.metrics.frechet import (
     gaussian_frechet_distance,
 )
 from lightning_flows.metrics.gap import EncoderDecoderGap, encoder_decoder_gap
+from lightning_flows.metrics.mass import Mass, density_mass
 from lightning_flows.metrics.mmd import MaximumMeanDiscrepancy, mmd
 from lightning_flows.metrics.sliced import SlicedWasserstein, sliced_wasserstein
 from lightning_flows.metrics.span import SpannedDimension, spanned_dimension, spanned_variances
@@ -35,6 +36,7 @@ __all__ = [
     "FrechetDistance",
     "IntrinsicDimension",
     "ManifoldEntropy",
+    "Mass",
     "MaximumMeanDiscrepancy",
     "OutOfDistributionAUROC",
     "ParticipationRatio",
@@ -45,6 +47,7 @@ __all__ = [
     "TotalCorrelation",
     "auroc",
     "condition_number",
+    "density_mass",
     "encoder_decoder_gap",
     "fit_stump",
     "frechet_distance",

@@ -28,11 +28,12 @@ class PointMean(Metric):
         super().__init__(**kwargs)
         self.skip_nan = skip_nan
         # number, mean, and sum of squares about the mean: sums of squares would lose all digits
-        self.add_state("moments", torch.zeros(3), dist_reduce_fx=_joined)
+        self.add_state("moments", torch.zeros(3, dtype=torch.float32), dist_reduce_fx=_joined)
 
     def take(self, values: Tensor) -> None:
         """Count the figures of some points, (batch,)."""
-        values = values.detach()
+        # half precision could not even count the points
+        values = values.detach().to(torch.promote_types(values.dtype, self.moments.dtype))
         if self.skip_nan:
             values = values[~values.isnan()]
         if len(values):
@@ -83,4 +84,4 @@ def _joined(parts: Tensor) -> Tensor:
 
 def _standard_error(moments: Tensor) -> Tensor:
     number, _, squares = moments
-    return (squares / (number - 1) / number).sqrt()
+    return torch.sqrt(squares / (number - 1) / number)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_flows.errors import ShapeError, check_least
-from lightning_flows.jacobians.components import count_dimension, shrinkage
+from lightning_flows.jacobians.dimension import count_dimension, shrinkage
 
 __all__ = ["SpannedDimension", "spanned_dimension", "spanned_variances"]
 
@@ -47,8 +47,9 @@ def spanned_dimension(
     a plane it is the intrinsic dimension, and for others it may be more.
 
     Args:
-        axes: all principal axes at some points, (batch, k, *event).
-        scales: standard deviations along them, (batch, k).
+        axes: all principal axes at some points, (batch, k, *event), in model space: `axes` of
+            `jacobians.Components`, at right angles to each other.
+        scales: standard deviations along them there, (batch, k).
         tikhonov: weight α of the Tikhonov term that the flow was trained with.
         noise: the same said by the standard deviation of noise on its data, 2α = σ².
         threshold: multiple of 2α that a variance must exceed, with `tikhonov` or `noise`.
@@ -58,7 +59,7 @@ def spanned_dimension(
         A scalar, floating point; NaN where no point is left.
     """
     floor = shrinkage(tikhonov, noise)
-    variances = spanned_variances(axes, scales.square() - floor)
+    variances = spanned_variances(axes, scales.double().square() - floor)
     return _count(variances, floor, threshold, relative)
 
 
@@ -113,7 +114,7 @@ class SpannedDimension(Metric):
             raise ShapeError(
                 f"axes have {axes[0, 0].numel()} entries each; features is {self.features}."
             )
-        moment, count = _moment(axes, scales.square() - self.floor)
+        moment, count = _moment(axes, scales.double().square() - self.floor)
         self.moment = self.moment + moment
         self.count = self.count + count
 

@@ -1,11 +1,15 @@
-"""How many directions a local spectrum has: scales as `jacobians.components` finds them."""
+"""How many directions a local spectrum has: scales as `jacobians.components` finds them.
+
+Scales, the Tikhonov weight and noise are of one space, that of the data as the flow was trained on
+them: preprocessed, where they are.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_flows.jacobians.components import count_dimension, shrinkage
+from lightning_flows.jacobians.dimension import count_dimension, shrinkage
 from lightning_flows.metrics.mean import PointMean
 
 __all__ = [
@@ -30,9 +34,9 @@ def participation_ratio(scales: Tensor, *, tikhonov: float = 0.0, noise: float =
     Returns:
         (batch,), from 1 to d; NaN where no variance is positive.
     """
-    variances = (scales.square() - shrinkage(tikhonov, noise)).clamp_min(0)
-    ratio: Tensor = variances.sum(1).square() / variances.square().sum(1)
-    return ratio
+    variances = (scales.double().square() - shrinkage(tikhonov, noise)).clamp_min(0)
+    shares = variances / variances.amax(1, keepdim=True)  # whose squares are no smaller than 1
+    return (shares.sum(1).square() / shares.square().sum(1)).to(scales.dtype)
 
 
 def intrinsic_dimension(
@@ -60,7 +64,7 @@ def intrinsic_dimension(
         (batch,), floating point; NaN where a scale is.
     """
     floor = shrinkage(tikhonov, noise)
-    counted = count_dimension(scales.square() - floor, floor, threshold, relative)
+    counted = count_dimension(scales.double().square() - floor, floor, threshold, relative)
     return torch.where(scales.isnan().any(1), torch.nan, counted.to(scales.dtype))
 
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["dimension_histogram", "spectrum"]
 
 
-def spectrum(scales: ArrayLike, *, tikhonov: float = 0.0) -> Figure:
+def spectrum(scales: ArrayLike, *, tikhonov: float = 0.0, preprocessed: bool = False) -> Figure:
     """Standard deviation along each component: median over the points, and a band of quantiles.
 
     Args:
         scales: (n, k).
         tikhonov: weight α of the penalty; its floor √(2α) is drawn where it is not 0.
+        preprocessed: whether the axis says that scales are those of preprocessed data.
     """
     values = canvas.array(scales)
     values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -45,7 +46,8 @@ def spectrum(scales: ArrayLike, *, tikhonov: float = 0.0) -> Figure:
         )
     axes.set_yscale("log")
     axes.set_xlabel("component", fontsize=canvas.MEDIUM)
-    axes.set_ylabel("standard deviation", fontsize=canvas.MEDIUM)
+    of = ", preprocessed data" if preprocessed else ""
+    axes.set_ylabel(f"standard deviation{of}", fontsize=canvas.MEDIUM)
     canvas.set_ticks(axes.xaxis, integer=True)
     canvas.plain(axes)
     axes.legend(fontsize=canvas.SMALL, frameon=False)

@@ -217,7 +217,6 @@ def _open(values: Tensor, low: float, high: float, shift: float = 0.0) -> Tensor
     """Numbers at an end of an interval become the nearest ones inside; others stay as they are.
 
     Sigmoid and tanh round to the closed end of an open interval, from which no way leads back.
-    Slopes stay those of the values: a slope of exactly zero would have no logarithm.
 
     Args:
         values: any numbers.
@@ -229,10 +228,9 @@ def _open(values: Tensor, low: float, high: float, shift: float = 0.0) -> Tensor
     info = torch.finfo(values.dtype)
     least = max(info.tiny, shift * info.eps / 2)
     lowest = least if low == 0 else low * (1 - info.eps / 2)
-    moved = values.detach().clamp(lowest, high * (1 - info.eps / 2))
     slack = ROUNDING if shift else 0.0
     near = (values >= low - slack) & (values <= high + slack)
-    return torch.where(near, moved + (values - values.detach()), values)
+    return torch.where(near, values.clamp(lowest, high * (1 - info.eps / 2)), values)
 
 
 def _sigmoid_log_slope(x: Tensor) -> Tensor:

@@ -13,7 +13,13 @@ from lightning_flows.errors import ShapeError
 from lightning_flows.shapes import as_shape, size, sum_event
 from lightning_flows.transforms.base import Kind, Transform
 from lightning_flows.transforms.chain import Chain
-from lightning_flows.transforms.linear import along_channels, as_channels, full_precision, reflect
+from lightning_flows.transforms.linear import (
+    along_channels,
+    as_channels,
+    full_precision,
+    reflect,
+    solve_triangular,
+)
 from lightning_flows.transforms.spline import RationalQuadratic
 from lightning_flows.transforms.tiles import NoisePad, Tiles
 
@@ -248,9 +254,9 @@ class SplineActivation(Transform):
 def _solve(factor: Tensor, y: Tensor, *, upper: bool) -> Tensor:
     """Solve with a triangular matrix along the first event dimension."""
     if y.ndim == 2:
-        x: Tensor = torch.linalg.solve_triangular(factor.mT, y, upper=not upper, left=False)
+        x = solve_triangular(factor.mT, y, upper=not upper, left=False)
     else:
-        x = torch.linalg.solve_triangular(factor, y.flatten(2), upper=upper)
+        x = solve_triangular(factor, y.flatten(2), upper=upper)
         x = x.unflatten(2, y.shape[2:])
     return x
 

@@ -20,6 +20,8 @@ __all__ = [
     "as_channels",
     "full_precision",
     "reflect",
+    "solve_triangular",
+    "widened",
 ]
 
 
@@ -38,6 +40,17 @@ def full_precision(method: _Map) -> _Map:
             return method(self, x, context)
 
     return wrapped
+
+
+def widened(values: Tensor) -> Tensor:
+    """Half precision as single precision, for what LAPACK does; anything else as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def solve_triangular(factor: Tensor, y: Tensor, **options: bool) -> Tensor:
+    """`torch.linalg.solve_triangular` in the dtype of y, half precision included."""
+    x: Tensor = torch.linalg.solve_triangular(widened(factor), widened(y), **options)
+    return x.to(y.dtype)
 
 
 class Permutation(Transform):
@@ -111,8 +124,8 @@ class LULinear(Transform):
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
         flat = (z - as_channels(self.bias, z)).transpose(0, 1).flatten(1)
-        flat = torch.linalg.solve_triangular(lower, flat, upper=False, unitriangular=True)
-        flat = torch.linalg.solve_triangular(upper, flat, upper=True)
+        flat = solve_triangular(lower, flat, upper=False, unitriangular=True)
+        flat = solve_triangular(upper, flat, upper=True)
         x = flat.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
         return x, self._contribution(z)
 
@@ -172,10 +185,10 @@ def reflect(x: Tensor, vectors: Tensor, *, adjoint: bool = False) -> Tensor:
     t = 0.5 * torch.eye(k, dtype=v.dtype, device=v.device) + (v @ v.T).triu(1)
     if x.ndim == 2 and len(x) < n:
         factor = t if adjoint else t.mT
-        inner = torch.linalg.solve_triangular(factor, x @ v.T, upper=adjoint, left=False)
+        inner = solve_triangular(factor, x @ v.T, upper=adjoint, left=False)
         reflected: Tensor = x - inner @ v
         return reflected
-    inner = torch.linalg.solve_triangular(t, v, upper=True)
+    inner = solve_triangular(t, v, upper=True)
     matrix = torch.eye(n, dtype=v.dtype, device=v.device) - v.T @ inner
     return along_channels(matrix.T if adjoint else matrix, x)
 

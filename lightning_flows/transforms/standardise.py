@@ -144,8 +144,8 @@ class Standardise(Transform):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move the statistics without a loss of digits: `.to`, `.half()` and the like end here."""
-        moved: Self = super()._apply(lambda tensor: _moved(tensor, fn), recurse)
-        return moved
+        super()._apply(lambda tensor: _moved(tensor, fn), recurse)  # type: ignore[no-untyped-call] # of torch
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(f"{prefix}wide", torch.tensor(False))  # as checkpoints once were

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.budget import plan
 from lightning_flows.callbacks.signs import signs
+from lightning_flows.datamodules import Arrays
 from torch import Tensor
 
 from lightning_flows import DensityFlow, RealNVP
@@ -128,6 +129,39 @@ def test_walks_go_two_standard_deviations_along_the_axes(
         expected = found["points"][:3, None] + offset * reach
         np.testing.assert_allclose(walks[:, :, step], expected, rtol=1e-3, atol=1e-3)
     assert (tmp_path / "images" / "components" / "walks" / "0001.png").exists()
+
+
+UNITS = torch.tensor([100.0, 1.0, 0.01])
+
+
+def columns(**options: Any) -> Arrays:
+    """Three independent columns in units of their own."""
+    x = UNITS * torch.randn(512, 3, generator=torch.Generator().manual_seed(0))
+    return Arrays(data=x + 7 * UNITS, batch_size=256, **options)
+
+
+def test_noise_and_dimensions_are_of_preprocessed_data_and_pictures_of_data(tmp_path: Path) -> None:
+    """At the optimum of standardised data, which is where the flow starts: the identity."""
+    callback = ComponentExtraction(4, tikhonov=1e-3, every_n_epochs=1, walks=2)
+    run = trainer(tmp_path, callbacks=[callback], max_epochs=1)
+    still = partial(torch.optim.SGD, lr=0.0)
+    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3, optimizer=still)
+    data = columns()
+    run.fit(module, data)
+    logged, found = run.callback_metrics, arrays(tmp_path)
+    assert logged["val/dimension"] == 3
+    assert logged["val/jacobian/condition"] == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(found["scales"], 1, rtol=1e-4)
+    np.testing.assert_allclose(found["variances"], 1 - 2e-3, rtol=1e-4)
+    std = data.preprocess.std.numpy()
+    np.testing.assert_allclose(np.linalg.norm(found["displacements"], axis=1), [std] * 4, rtol=1e-4)
+    carried = found["preprocessed"] * std + data.preprocess.mean.numpy()
+    np.testing.assert_allclose(found["points"], carried, rtol=1e-3)
+    arrows = found["displacements"][:2]
+    for step, offset in enumerate(found["offsets"]):
+        expected = found["points"][:2, None] + offset * arrows
+        error = np.abs(found["walks"][:, :, step] - expected) / std
+        assert error.max() < 1e-2
 
 
 def test_labels_are_kept(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
-from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules import Arrays, split_indices
 
 from lightning_flows.errors import ConfigError, DataError
 
@@ -62,6 +62,18 @@ def test_every_format_gives_the_same_rows(tmp_path, name, content):
 @pytest.mark.parametrize("content", [torch.tensor(TABLE), TABLE, FRAME, TABLE.tolist()])
 def test_data_in_memory(content):
     assert torch.allclose(tensors(Arrays(data=content))[0], tensors(Arrays(data=TABLE))[0])
+
+
+def test_shares_are_cut_by_the_seed_with_their_own_rows():
+    x = np.arange(43.0)[:, None] + np.array([0, 0.5])
+    data = Arrays(data=x[:, ::-1] ** 2, validation=0.26, test=0.1, seed=3, redundant="keep")
+    pieces = split_indices(43, (11, 4), 3)  # 11.18 and 4.3 rows
+    for values, piece in zip(tensors(data), pieces, strict=True):
+        assert torch.equal(values, torch.tensor(x[piece][:, ::-1] ** 2).float())
+    only_test = Arrays(data=x**2, validation=0.0, test=0.4, redundant="keep")
+    only_test.setup()
+    assert len(only_test.test_dataloader().dataset) == 17
+    assert only_test.val_dataloader() == []
 
 
 def test_given_splits_stay_as_they_are(tmp_path):
@@ -153,8 +165,44 @@ def test_what_only_the_splits_show():
     with pytest.raises(DataError, match="constant columns: b, c; choose others"):
         Arrays(data=constant, redundant="keep").setup()
     Arrays(data=constant, redundant="keep", standardise=False).setup()
-    with pytest.raises(DataError, match=r"val split of Arrays has events of shape \(2,\)"):
-        Arrays(data={"train": TABLE, "val": TABLE[:, :2]}).setup()
+    images = TABLE[:48].reshape(12, 3, 4)
+    with pytest.raises(DataError, match=r"val split of Arrays has events of shape \(4, 3\)"):
+        Arrays(data={"train": images, "val": images.reshape(12, 4, 3)}).setup()
+
+
+def test_columns_of_all_splits_are_matched_by_name(tmp_path):
+    kinds = FRAME.assign(kind=list("xy") * 25)
+    turned = kinds[["kind", "c", "a", "b"]]
+    train = write(tmp_path, "train.csv", kinds.to_csv(index=False))
+    test = write(tmp_path, "test.csv", turned.to_csv(index=False))
+    for data in (
+        Arrays(data={"train": kinds, "test": turned}, categorical=["kind"], validation=0.0),
+        Arrays(train, test_path=test, categorical=["kind"], validation=0.0),
+        Arrays(train, test_path=test, categorical=["kind"], validation=0.0, redundant="keep"),
+    ):
+        data.setup()
+        first = data._splits["train"][0]
+        assert data.column_names == ("a", "b", "c", "kind")
+        assert torch.equal(first, data.test_dataloader().dataset.tensors[0])
+        assert torch.allclose(first[:, :3], torch.tensor(TABLE).float())
+    unnamed = kinds.to_numpy(dtype=object)
+    data = Arrays(data={"train": kinds, "test": unnamed}, categorical=[3], validation=0.0)
+    data.setup()
+    assert torch.allclose(data._splits["train"][0], data.test_dataloader().dataset.tensors[0])
+    with pytest.raises(DataError, match="test data has columns that the training data has not: z;"):
+        Arrays(data={"train": FRAME, "test": FRAME.rename(columns={"b": "z"})})
+    with pytest.raises(
+        DataError, match=r"The val data has 2 columns; the training data has 3\. Choo"
+    ):
+        Arrays(data={"train": TABLE, "val": TABLE[:, :2]})
+
+
+def test_tables_of_arrow():
+    table = pytest.importorskip("pyarrow").Table.from_pandas(FRAME)
+    data = Arrays(data=table, validation=0.0, test=0.0)
+    data.setup()
+    assert data.column_names == ("a", "b", "c")
+    assert torch.equal(data.train_dataloader().dataset.tensors[0], torch.tensor(TABLE).float())
 
 
 REDUNDANT = FRAME.assign(d=7.0, e=FRAME.a, f=7.0, g=FRAME.b, h=FRAME.a)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from lightning_flows.datamodules import Digits, FlowDataModule, Toy
+from lightning_flows.datamodules import Digits, FlowDataModule, Toy, split_indices
 from torch import nn
 
 from lightning_flows import DensityFlow, RealNVP
@@ -87,6 +87,34 @@ def test_setup_loads_once_and_fits_on_training_data():
     assert data.loaded == 1
     assert data.preprocess.mean == 10
     assert len(data.predict_dataloader().dataset) == 11
+
+
+def test_splits_are_cut_from_a_shuffle_that_the_seed_alone_decides():
+    first, second, third = split_indices(11, (4, 2), seed=5)
+    assert [len(first), len(second), len(third)] == [5, 4, 2]
+    assert sorted([*first.tolist(), *second.tolist(), *third.tolist()]) == [*range(11)]
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.cat([first, second, third]), order)
+    assert not torch.equal(torch.cat(split_indices(11, (4, 2), seed=6)), order)
+    assert [len(piece) for piece in split_indices(5, (), 0)] == [5]
+    assert [len(piece) for piece in split_indices(5, (4, 0), 0)] == [1, 4, 0]
+    for sizes in ((5,), (3, 2), (-1, 2)):
+        with pytest.raises(ConfigError, match="of 5 rows to train on"):
+            split_indices(5, sizes, 0)
+
+
+def test_training_data_is_shuffled_by_the_seed_and_the_rest_is_in_order():
+    orders = set()
+    for seed in (0, 1, 0):
+        data = Numbers(seed=seed, batch_size=4)
+        data.setup()
+        batches = [*data.train_dataloader()]
+        assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 1]  # the last one too
+        orders.add(tuple(torch.cat(batches).flatten().tolist()))
+        for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+            assert torch.cat([*loader]).flatten().tolist() == [*range(100, 111)]
+    assert len(orders) == 2
+    assert all(sorted(order) == [*range(21)] != [*order] for order in orders)
 
 
 @lightning

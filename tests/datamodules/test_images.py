@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-from lightning_flows.datamodules import MNIST, Digits, FashionMNIST
+from lightning_flows.datamodules import MNIST, Digits, FashionMNIST, split_indices
+from lightning_flows.datamodules.idx import read_idx
 from torch.nn import functional as F
 
 from image_files import write_images
@@ -111,6 +113,21 @@ def test_downloaded_images(tiny, kind):
     assert labels.tolist() == list(range(8))
     assert len(data.label_names) == 10
     assert data.preprocess.encode(x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_images_keep_their_own_labels_in_every_split(tiny, kind):
+    data = ready(kind(tiny, validation=15, limit=30, seed=2))
+    raw = Path(tiny) / kind.__name__ / "raw"
+    kept, held_out = split_indices(60, (15,), 2)
+    for loader, prefix, index in [
+        (data.train_dataloader(), "train", kept[:30]),
+        (data.val_dataloader(), "train", held_out),
+        (data.test_dataloader(), "t10k", torch.arange(20)),
+    ]:
+        x, labels = loader.dataset.tensors
+        assert torch.equal(x[:, 0], read_idx(raw / f"{prefix}-images-idx3-ubyte")[index])
+        assert torch.equal(labels, index % 10)
 
 
 def test_missing_images_say_what_to_do(tmp_path, tiny, monkeypatch):

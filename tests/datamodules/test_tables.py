@@ -32,9 +32,12 @@ def write_gas(folder, rng, write_old_frame):
 def write_hepmass(folder, rng, _):
     for name, extra in (("train", ""), ("test", ",mass")):
         rows = rng.normal(2, 3, (N, 27))
-        rows[:, 5:11] = rng.integers(0, 3, (N, 6))  # six columns of few values
-        rows[:, 20] = np.maximum(rows[:, 20], np.sort(rows[:, 20])[4])  # five times: stays
+        rows[:, 5:11] = rng.integers(0, 3, (N, 6))  # columns of few values
         label = np.arange(N) % 2
+        for column, times in ((20, 5), (10, 6)):  # the smallest five times: stays; six: goes
+            rows[:, column] = rng.normal(size=N)
+            least = np.sort(rows[label == 1, column])[times - 1]
+            rows[:, column] = np.maximum(rows[:, column], least)
         header = "# label," + ",".join(f"f{i}" for i in range(27)) + extra
         lines = (
             ",".join(map(repr, [float(y), *x.tolist()])) for y, x in zip(label, rows, strict=True)

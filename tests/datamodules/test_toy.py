@@ -38,6 +38,42 @@ def test_held_out_points_do_not_change_with_the_number_of_training_points():
     assert torch.equal(few, many)
 
 
+def test_no_two_splits_of_any_seeds_share_their_points():
+    seen = set()
+    for seed in range(-2, 5):
+        data = Toy("checkerboard", n_train=20, n_val=20, n_test=20, seed=seed)
+        data.setup()
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            seen.update(map(tuple, loader.dataset.tensors[0].tolist()))
+    assert len(seen) == 7 * 60
+
+
+def test_moons_are_two_half_circles_that_reach_into_each_other():
+    _, x = points("moons", noise=0.0)
+    upper = x[:, 1] > -0.25 - 1e-6
+    first = upper & ((x - torch.tensor([-0.5, -0.25])).norm(dim=1) - 1 < 1e-5)
+    first &= (x - torch.tensor([-0.5, -0.25])).norm(dim=1) > 1 - 1e-5
+    second = ((x - torch.tensor([0.5, 0.25])).norm(dim=1) - 1).abs() < 1e-5
+    second &= x[:, 1] < 0.25 + 1e-6
+    assert (first | second).all()
+    assert abs(first.float().mean() - 0.5) < 0.02
+    # angles are uniform on each half
+    angle = torch.atan2(x[first, 1] + 0.25, x[first, 0] + 0.5)
+    assert (angle.sort().values / math.pi - torch.linspace(0, 1, len(angle))).abs().max() < 0.02
+
+
+def test_a_spiral_has_two_arms_of_one_and_a_half_turns():
+    _, x = points("spiral", noise=0.0)
+    radius = x.norm(dim=1)
+    turned = radius * math.pi
+    arm = torch.stack([-turned.cos(), turned.sin()], 1) * radius[:, None]
+    side = (x * arm).sum(1).sign()
+    torch.testing.assert_close(x, side[:, None] * arm, rtol=0, atol=1e-4)
+    assert abs(side.mean()) < 0.03
+    share = (radius / 3).square()  # area of the disc of radius 3
+    assert (share.sort().values - torch.linspace(0, 1, len(x))).abs().max() < 0.02
+
+
 @pytest.mark.parametrize(
     ("name", "noise"),
     [

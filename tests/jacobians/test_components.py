@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.jacobians.components import components
-from lightning_flows.transforms import Abs
+from lightning_flows.jacobians import ModelMaps, components
+from lightning_flows.metrics import intrinsic_dimension, spanned_dimension
+from lightning_flows.transforms import Abs, Dequantise
 
 SCALES = torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2], dtype=torch.float64)
 
@@ -69,6 +70,107 @@ def test_the_spectrum_is_deshrunk_and_the_dimension_counted() -> None:
     # the last variance is below the shrinkage, and does not count in the total
     kept = (SCALES.square() - 2 * alpha).clamp_min(0)
     torch.testing.assert_close(found.explained[0], kept[:2] / kept.sum())
+
+
+UNITS = torch.tensor([100.0, 1.0, 0.01], dtype=torch.float64)
+ALPHA = 1e-3
+
+
+def standardised(correlation: Tensor) -> ModelMaps:
+    """The best linear flow with a Tikhonov term of data whose columns have units of their own."""
+    values, vectors = torch.linalg.eigh(correlation + 2 * ALPHA * torch.eye(3).double())
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
+    matrix = vectors @ torch.diag(values.sqrt()) @ turn
+    return ModelMaps(
+        encode=lambda y: y @ matrix.inverse().T,
+        decode=lambda z: z @ matrix.T,
+        to_model=lambda x: (x - 5) / UNITS,
+        from_model=lambda y: y * UNITS + 5,
+    )
+
+
+ROUTES = [{"method": "full"}, {"through": "encode"}, {"method": "iterative", "tolerance": 1e-9}]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_three_independent_columns_in_their_own_units_have_dimension_three(route) -> None:
+    maps, x = standardised(torch.eye(3).double()), 5 + UNITS * torch.ones(2, 3).double()
+    found = components(x=x, tikhonov=ALPHA, **maps, **route)
+    assert found.dimension.tolist() == [3, 3]
+    torch.testing.assert_close(found.variances, torch.ones(2, 3).double())
+    torch.testing.assert_close(found.total, torch.full((2,), 3.0).double())
+    torch.testing.assert_close(found.preprocessed, torch.ones(2, 3).double())
+    assert found.points is x
+    # in the units of the data the widening by 2α is 20 for the first column, 2e-7 for the last
+    widths = found.displacements.square().sum(1).sqrt()
+    torch.testing.assert_close(widths, ((1 + 2 * ALPHA) ** 0.5 * UNITS).expand(2, 3))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_is_shown_is_carried_to_the_units_of_the_data(route) -> None:
+    correlation = torch.tensor([[1, 0.8, 0.3], [0.8, 1, 0.1], [0.3, 0.1, 1]], dtype=torch.float64)
+    maps, x = standardised(correlation), 5 + UNITS * torch.ones(2, 3).double()
+    found = components(x=x, tikhonov=ALPHA, **maps, **route)
+    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(correlation))
+    torch.testing.assert_close(found.variances, values.expand(2, 3))
+    cosines = (found.axes @ vectors).diagonal(dim1=1, dim2=2).abs()
+    torch.testing.assert_close(cosines, torch.ones(2, 3).double())
+    carried = UNITS[:, None] * (correlation + 2 * ALPHA * torch.eye(3)) * UNITS
+    torch.testing.assert_close((found.displacements.mT @ found.displacements)[0], carried)
+    unit = found.data_axes * found.data_scales[..., None]
+    torch.testing.assert_close(unit, found.displacements)
+    torch.testing.assert_close(found.data_axes.norm(dim=2), torch.ones(2, 3).double())
+    moved = maps["decode"](found.latents[:, None] + found.directions)  # linear: no derivative
+    here = maps["from_model"](maps["decode"](found.latents))[:, None]
+    torch.testing.assert_close(maps["from_model"](moved) - here, found.displacements)
+
+
+def test_rounding_of_images_is_carried_by_its_scale() -> None:
+    layer = Dequantise((1, 2, 2), 256).eval()
+    x = torch.randint(256, (3, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    widths = torch.tensor([0.4, 0.3, 0.2, 0.1]).view(1, 2, 2)
+    found = components(
+        lambda y: y / widths,
+        lambda z: z * widths,
+        x,
+        to_model=lambda x: layer.encode(x)[0],
+        from_model=lambda y: layer.decode(y)[0],
+        noise=0.1,
+    )
+    torch.testing.assert_close(found.scales, widths.flatten().expand(3, 4))
+    torch.testing.assert_close(found.data_scales, 256 * found.scales)
+    torch.testing.assert_close(found.data_axes, found.axes)
+    assert found.dimension.tolist() == [2, 2, 2]  # 0.04 - 0.01 is less than five times 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e3])
+def test_a_direction_counts_above_the_threshold_and_not_one_below(scale, dtype) -> None:
+    """Variances, less the floor, of 4.5 and 5.5 times it: the second alone counts."""
+    floor = scale**2
+    widths = torch.tensor([100.0, 6.5, 5.5, 1.0, 0.5], dtype=torch.float64).mul(floor).sqrt()
+    widths = widths.to(dtype)
+    for options in ({"tikhonov": floor / 2}, {"noise": scale}):
+        found = components(lambda x: x / widths, lambda z: z * widths, torch.ones(1, 5).to(dtype),
+                           **options)  # fmt: skip
+        assert found.dimension.tolist() == [2]
+        assert intrinsic_dimension(widths[None], **options).tolist() == [2]
+        assert spanned_dimension(torch.eye(5, dtype=dtype)[None], widths[None], **options) == 2
+        expected = torch.tensor([[99, 5.5, 4.5, 0, -0.5]]).to(dtype) * floor
+        torch.testing.assert_close(found.variances, expected, rtol=1e-5, atol=1e-6 * floor)
+
+
+@pytest.mark.parametrize("options", [{}, {"noise": 0.1}])
+@pytest.mark.parametrize("method", ["full", "iterative"])
+def test_a_jacobian_of_zeros_has_dimension_zero(method, options) -> None:
+    found = components(
+        lambda x: x, lambda z: 0 * z, torch.ones(2, 6), method=method, k=2, **options
+    )
+    assert found.dimension.tolist() == [0, 0]
+    assert found.converged.all()
+    assert not found.scales.any()
+    assert not found.total.any()
 
 
 def test_both_routes_agree_and_match_autograd() -> None:

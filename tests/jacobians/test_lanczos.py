@@ -102,7 +102,7 @@ def test_scales_that_lie_close_together_only_take_longer() -> None:
 
 
 def test_points_do_not_depend_on_their_batch() -> None:
-    z = torch.randn(9, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.randn(20, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = bend(z)
 
     def run(part: slice) -> Components:
@@ -131,16 +131,44 @@ def test_as_many_directions_as_latents_are_exact(k: int) -> None:
     assert found.explained.sum(1).max() <= 1 + 1e-12
 
 
-def test_the_total_is_estimated_without_bias() -> None:
-    scales = 2 * 0.95 ** torch.arange(80, dtype=torch.float64)
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_the_total_is_estimated_without_bias_and_with_its_error(noise: float) -> None:
+    """Points draw directions of their own, and the shrinkage is taken off each latent."""
+    scales = (4 * 0.9 ** torch.arange(80, dtype=torch.float64) + noise**2).sqrt()
     pair, _ = linear_pair(scales, 80)
-    x = torch.ones(1, 80).double()
-    totals = torch.cat(
-        [components(*pair, x, k=2, method="iterative", seed=s).total for s in range(60)]
+    x = torch.randn(300, 80, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    full = components(*pair, x[:1], noise=noise).total
+    torch.testing.assert_close(full, (scales.square() - noise**2).sum()[None])
+    found = components(*pair, x, k=2, method="iterative", noise=noise, max_iterations=9)
+    scatter = found.total.std()
+    assert abs(found.total.mean() - full) < 4 * scatter / 300**0.5
+    assert 0.05 * full < scatter < 0.5 * full  # of one point; the mean of all is right within 2 %
+    assert found.total_error.square().mean().sqrt() == pytest.approx(float(scatter), rel=0.2)
+    torch.testing.assert_close(
+        found.explained, found.variances / found.total[:, None], rtol=1e-12, atol=0
     )
-    expected, error = scales.square().sum(), totals.std() / 60**0.5
-    assert abs(totals.mean() - expected) < 4 * error
-    assert error < 0.03 * expected
+    one = components(*pair, x[7:8], k=2, method="iterative", noise=noise, max_iterations=9)
+    torch.testing.assert_close(one.total, found.total[7:8])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_maps_of_low_rank_converge(rank: int, size: float, dtype: torch.dtype) -> None:
+    scales = torch.zeros(60, dtype=torch.float64)
+    scales[:rank] = size * 0.5 ** torch.arange(rank)
+    (_, decode), axes = linear_pair(scales, 90)
+    z = torch.ones(3, 60, dtype=dtype)
+    matrix = decode(torch.eye(60).double()).to(dtype)
+    found = components(lambda x: z, lambda z: z @ matrix, z @ matrix, k=4, method="iterative")
+    assert found.converged.all()
+    torch.testing.assert_close(
+        found.scales, scales[:4].to(dtype).expand(3, 4), rtol=1e-4, atol=1e-5 * size
+    )
+    mine, true = found.axes[:, :rank].double(), axes[:, :rank]
+    assert torch.linalg.matrix_norm(mine - mine @ true @ true.mT, ord=2).max() < 1e-3
+    assert found.dimension.tolist() == [rank] * 3
+    torch.testing.assert_close(found.total, found.scales.square().sum(1), rtol=1e-3, atol=0)
 
 
 def test_bad_points_are_marked_and_the_others_go_on() -> None:

@@ -199,3 +199,15 @@ def test_standard_errors_keep_their_digits_far_from_zero(scale: float, dtype: to
     expected = float(x.double().std() / 1000**0.5)
     assert float(metric.compute()) == pytest.approx(expected, rel=2e-3)
     assert StandardError()(x[:1]).isnan()
+
+
+def test_half_precision_counts_all_points() -> None:
+    x = torch.randn(1001, generator=torch.Generator().manual_seed(19)).bfloat16()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        metric = StandardError()
+        metric.update(x)
+    finally:
+        torch.set_default_dtype(before)
+    assert float(metric.compute()) == pytest.approx(float(x.double().std() / 1001**0.5), rel=1e-3)

@@ -74,6 +74,15 @@ def test_every_figure_renders_whatever_the_numbers(tmp_path: Path) -> None:
         assert (tmp_path / "new" / f"{name}.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_a_spectrum_names_the_space_of_its_scales() -> None:
+    for preprocessed, label in (
+        (False, "standard deviation"),
+        (True, "standard deviation, preprocessed data"),
+    ):
+        figure = plots.spectrum(SCALES, tikhonov=0.1, preprocessed=preprocessed)
+        assert figure.axes[0].get_ylabel() == label
+
+
 def test_a_grid_shows_every_pixel_of_every_image_in_order() -> None:
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, 1, 64, 64) / 3
     picture = plots.pixels(plots.image_grid(images))

@@ -268,8 +268,8 @@ def outside_there_is_nothing(build: Build) -> None:
 
 @PROOFS.add()
 def own_samples_have_a_density(build: Build) -> None:
-    for dtype in (torch.float32, torch.float64):
-        for scale in (1.0, 5.0, 30.0):
+    for dtype, scales in ((torch.float32, (1.0, 5.0, 30.0)), (torch.float64, (30.0,))):
+        for scale in scales:
             p = make(build, dtype, strength=scale).eval()
             context = draw_context(p, 1, dtype)
             with torch.no_grad():

@@ -59,8 +59,8 @@ def makes_a_density_on_average(build: Build) -> None:
 
 @PROOFS.add()
 def own_samples_have_a_density(build: Build) -> None:
-    for dtype in (torch.float32, torch.float64):
-        for scale in (1.0, 5.0, 30.0):
+    for dtype, scales in ((torch.float32, (1.0, 5.0, 30.0)), (torch.float64, (30.0,))):
+        for scale in scales:
             t = make(build, dtype, strength=scale).eval()
             p = Flow(t, scaled_base(codomain(t), t.latent_shape, scale)).to(dtype)
             context = draw_context(t, 1, dtype)

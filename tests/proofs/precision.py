@@ -83,7 +83,7 @@ def _moved(
 ) -> list[Pair]:
     """Results for parameters and inputs that differ in their last digits, by plus and by minus.
 
-    In half of the draws, inputs from all reals move as numbers of size 1 do: layers add and
+    In two of three draws, inputs from all reals move as numbers of size 1 do: layers add and
     subtract numbers of that size.
     """
     eps = 4 * torch.finfo(dtype).eps
@@ -91,8 +91,8 @@ def _moved(
     exact = support.discrete or support.columns
     before = [parameter.clone() for parameter in t.parameters()]
     results = []
-    for seed in range(4):
-        least = float(support == REAL and seed % 2)
+    for seed in range(3):
+        least = float(support == REAL and seed > 0)
         for sign in (1, -1):
             generator = torch.Generator().manual_seed(seed)
 

@@ -136,6 +136,9 @@ def test_statistics_keep_their_type_through_casts_moves_and_states():
     copy.load_state_dict({name: value.float() for name, value in before.items()})
     assert copy.decode(torch.zeros(1, 3))[0].dtype == torch.float32
     assert torch.equal(copy.mean, before["mean"].float().double())
+    whole = torch.nn.Sequential(torch.nn.Linear(1, 1), fitted())
+    state = {name: x for name, x in whole.state_dict().items() if "wide" not in name}
+    whole.load_state_dict(state)
     with torch.device("meta"):
         empty = Standardise(3)
     assert empty.to_empty(device="cpu").mean.dtype == torch.float64
