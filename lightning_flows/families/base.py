@@ -115,7 +115,7 @@ class FlowModule(Recorded, L.LightningModule):
         self._compile = compile
         self.data_key = data_key
         self.context_key = context_key
-        self._run_seed: int | None = None  # that of a checkpoint, where a run is resumed
+        self._run_seed = 0  # that of a checkpoint, where a run is resumed
         self._uninitialised = False
         self._seen = 0  # rows of the present evaluation, on this rank
         self._errors: dict[str, StandardError] = {}
@@ -193,8 +193,11 @@ class FlowModule(Recorded, L.LightningModule):
 
     @property
     def _dtype_of_flow(self) -> torch.dtype:
-        tensors = (*self.flow.parameters(), torch.empty(0))
-        return next(tensor.dtype for tensor in tensors if tensor.is_floating_point())
+        for parameter in self.flow.parameters():
+            if parameter.is_floating_point():
+                dtype: torch.dtype = parameter.dtype
+                return dtype
+        return torch.get_default_dtype()
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
@@ -308,16 +311,15 @@ class FlowModule(Recorded, L.LightningModule):
 
     def _logged_options(self) -> dict[str, Any]:
         """Options by name; `model/<name>` where the data module logs one of the same name."""
-        data = getattr(self.trainer, "datamodule", None)
-        logs = data is not None and getattr(data, "_log_hyperparams", False)
-        taken = data.hparams if logs else {}
+        data: Any = getattr(self.trainer, "datamodule", None)
+        taken = data.hparams if getattr(data, "_log_hyperparams", False) else {}
         hidden = "_class_path"  # of the command line, for Lightning alone
         options = {name: value for name, value in self.hparams.items() if name != hidden}
         return {f"model/{n}" if n in taken else n: value for n, value in options.items()}
 
     def on_train_start(self) -> None:
         check_optimizers(self.trainer.optimizers)
-        if self._run_seed is None or self.trainer.ckpt_path is None:
+        if self.trainer.ckpt_path is None:
             self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
         flags = [flag for name, flag in self.flow.named_buffers() if name.endswith("initialised")]
         self._uninitialised = not all(flags)
@@ -402,7 +404,7 @@ class FlowModule(Recorded, L.LightningModule):
         # in place of what `setup` has taken over a moment ago, where a run is resumed
         self.preprocess = None if recipe is None else build_part(recipe).to(self.device)
         self._takes_over = False
-        self._run_seed = checkpoint.get("run_seed")
+        self._run_seed = checkpoint.get("run_seed", 0)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
