@@ -73,7 +73,7 @@ class FlowCallback(Callback):
       a `context_key`, these name the entries of data sets whose items are mappings.
 
     Files are `<log_dir>/images/<name>/<epochs done>.png` (and .npz), or `validate.png`,
-    `test.png`.
+    `test.png`; in loggers the images are called `val/<name>`, in a test `test/<name>`.
 
     Args:
         name: folder of the files below images/, and name of the images in loggers.
@@ -112,7 +112,10 @@ class FlowCallback(Callback):
         return {}
 
     def usage(self, results: list[Result]) -> Mapping[str, float]:
-        """What the drawing took, by name; logged under `usage/`, which HPARAMS leaves out."""
+        """What the drawing took, by name; logged under `usage/`, which HPARAMS leaves out.
+
+        In a test it is logged under `usage/test/`.
+        """
         return {}
 
     def share(
@@ -188,13 +191,14 @@ class FlowCallback(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         try:
             results = self._joined(shares)
-            for prefix, numbers in ((stage, self.scalars), ("usage", self.usage)) if stage else ():
+            usage = "usage/test" if stage == "test" else "usage"
+            for prefix, numbers in ((stage, self.scalars), (usage, self.usage)) if stage else ():
                 for name, value in numbers(results).items():
                     module.log(f"{prefix}/{name}", value, sync_dist=split)
             if trainer.is_global_zero:
                 with seeded(module.device, self.seed, 0):
                     drawing = self.draw(self._scene(trainer, module), results)
-                    write(trainer, drawing, folder, self.name, stem)
+                    write(trainer, drawing, folder, self.name, stem, stage or "val")
         except Exception as error:
             self._warn(f"{type(self).__name__} drew nothing: {_described(error)}")
 

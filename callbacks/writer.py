@@ -32,20 +32,24 @@ class Drawing:
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def write(trainer: Trainer, drawing: Drawing, folder: Path, name: str, stem: str) -> None:
+def write(
+    trainer: Trainer, drawing: Drawing, folder: Path, name: str, stem: str, stage: str
+) -> None:
     """Write a drawing; called on one rank only.
 
     Args:
         trainer: its loggers get the images, at its global step.
         drawing: figures and arrays.
         folder: the run's folder; files are `images/<name>/[<figure>/]<stem>.png` and `.npz`.
-        name: name of the callback, and of its images in the loggers: `images/<name>[/<figure>]`.
+        name: name of the callback.
         stem: name of the files.
+        stage: "val" or "test": images in the loggers are `<stage>/<name>[/<figure>]`, so that those
+            of a test do not follow those of training as if they were its next step.
     """
     for suffix, figure in drawing.figures.items():
-        tag = "/".join(filter(None, ("images", name, suffix)))
-        save({folder / tag / f"{stem}.png": figure})
-        _log(trainer, tag, figure)
+        place = "/".join(filter(None, (name, suffix)))
+        save({folder / "images" / place / f"{stem}.png": figure})
+        _log(trainer, f"{stage}/{place}", figure)
     if drawing.arrays:
         save({folder / "images" / name / f"{stem}.npz": drawing.arrays})
 

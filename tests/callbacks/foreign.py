@@ -192,8 +192,10 @@ def record_writers() -> None:
     """Leave a line for every drawing that a rank writes."""
     original = base.write
 
-    def write(run: pl.Trainer, drawing: Any, folder: Path, name: str, stem: str) -> None:
-        original(run, drawing, folder, name, stem)
+    def write(
+        run: pl.Trainer, drawing: Any, folder: Path, name: str, stem: str, *more: Any
+    ) -> None:
+        original(run, drawing, folder, name, stem, *more)
         with (folder / "written.txt").open("a") as lines:
             lines.write(f"{run.global_rank} {name} {stem}\n")
 

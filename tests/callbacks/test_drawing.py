@@ -8,7 +8,7 @@ import lightning_flows.datamodules  # noqa: F401, so that Toy can be named short
 import numpy as np
 import pytest
 import torch
-from foreign import Cloud, Foreign, drawing, loader, trainer
+from foreign import Cloud, Elsewhere, Foreign, drawing, loader, trainer
 from jsonargparse import ArgumentParser
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -98,12 +98,35 @@ def test_tensorboard_gets_images_and_scalars_at_the_step_of_training(tmp_path: P
     assert "samples/0002" in images(Path(logger.log_dir))
     events = EventAccumulator(logger.log_dir).Reload()
     assert set(events.Tags()["images"]) == {
-        "images/components", "images/components/dimension", "images/components/spectrum",
-        "images/components/walks", "images/density", "images/reconstructions", "images/samples",
+        "val/components", "val/components/dimension", "val/components/spectrum",
+        "val/components/walks", "val/density", "val/reconstructions", "val/samples",
     }  # fmt: skip
-    assert [event.step for event in events.Images("images/samples")] == [4, 8]
+    assert [event.step for event in events.Images("val/samples")] == [4, 8]
     assert [event.value for event in events.Scalars("val/dimension")] == [2.0, 2.0]
     assert [event.value for event in events.Scalars("train/skipped_steps")] == [0.0, 0.0]
+
+
+def test_pictures_and_numbers_of_a_test_have_tags_of_their_own(tmp_path: Path) -> None:
+    logger, module = TensorBoardLogger(tmp_path), Foreign(PLANE)
+    foreign = cb.OutOfDistribution(Elsewhere(PLANE), points=8, every_n_epochs=1)
+    iterative = cb.ComponentExtraction(points=4, k=1, walks=0, method="iterative", name="few")
+    callbacks = [*drawing()[:4], foreign, iterative]
+    run = fit(tmp_path, module, callbacks, logger=logger, max_epochs=1)
+    run.test(module, loader(PLANE), verbose=False)
+    events = EventAccumulator(logger.log_dir).Reload()
+    tags = {f"{stage}/{tag}" for stage in ("val", "test") for tag in (
+        "components", "components/dimension", "components/spectrum", "components/walks",
+        "density", "reconstructions", "samples", "ood", "few", "few/spectrum",
+    )}  # fmt: skip
+    assert set(events.Tags()["images"]) == tags
+    for tag in tags:
+        assert len(events.Images(tag)) == 1
+    scalars = set(events.Tags()["scalars"])
+    assert {"val/dimension", "test/dimension", "val/nll", "test/nll"} <= scalars
+    assert {"usage/component_products", "usage/test/component_products"} <= scalars
+    for tag in scalars - {"epoch"}:  # no tag but Lightning's own holds one value of each
+        assert len(events.Scalars(tag)) == 1, tag
+    assert {"samples/0001", "samples/test"} <= set(images(Path(logger.log_dir)))
 
 
 def test_a_csv_logger_gives_the_folder_and_no_trouble(tmp_path: Path) -> None:
@@ -133,7 +156,7 @@ class ShowsImages(Logger):
 def test_loggers_with_log_image_get_pixels(tmp_path: Path) -> None:
     logger = ShowsImages(tmp_path)
     fit(tmp_path, Foreign(), [cb.SampleGrid(4)], logger=logger, max_epochs=1)
-    assert logger.seen == [("images/samples", 4, "uint8", 3)]
+    assert logger.seen == [("val/samples", 4, "uint8", 3)]
 
 
 def test_an_error_is_one_warning_and_training_goes_on(tmp_path: Path) -> None:

@@ -123,3 +123,44 @@ def test_a_gradient_scaler_is_left_to_its_own_work(fused: bool, tmp_path: Path) 
 
 def test_two_guards_have_two_states() -> None:
     assert NonFiniteGuard(1).state_key != NonFiniteGuard(2).state_key
+
+
+class Flat(Foreign):
+    """Its loss is infinite in one batch, and its gradient as finite as ever."""
+
+    def __init__(self, bad: int, scale: float = 1.0) -> None:
+        super().__init__(PLANE)
+        self.bad, self.scale = bad, scale
+        self.history: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.scale * super().training_step(batch, batch_idx)
+        return loss + torch.inf if batch_idx == self.bad else loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.history.append(self.matrix.detach().clone())
+
+
+@pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Step .* is skipped")
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_infinite_loss_among_accumulated_ones_is_not_forgotten(bad: int, tmp_path: Path) -> None:
+    module, guard = Flat(bad), NonFiniteGuard()
+    run = fit(module, tmp_path, guard, accumulate_grad_batches=2)
+    assert guard.skipped == 1
+    assert run.callback_metrics["train/skipped_steps"] == 1
+    start = Flat(bad).matrix
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip([start, module.history[1]], module.history[1::2], strict=True)
+    ]
+    assert moved == [bad >= 2, bad < 2]  # two steps of two batches each
+
+
+@pytest.mark.filterwarnings("ignore:.*val_dataloader")
+@pytest.mark.parametrize("scale", [1e20, 1e30])
+def test_a_large_gradient_is_finite_though_its_square_is_not(scale: float, tmp_path: Path) -> None:
+    module, guard = Flat(-1, scale), NonFiniteGuard()
+    fit(module, tmp_path, guard)
+    largest = max(float(p.grad.abs().max()) for p in module.parameters() if p.grad is not None)
+    assert torch.tensor(largest).square().isinf()
+    assert guard.skipped == 0

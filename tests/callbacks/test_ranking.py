@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning_flows.callbacks import ContributionRanking
-from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules import Arrays, Digits
 
 from lightning_flows import DensityFlow, RankedFlow, RealNVP
 from lightning_flows.errors import ConfigError
@@ -126,3 +126,56 @@ def test_refuses_what_cannot_be_ranked(tmp_path):
         ContributionRanking().setup(None, DensityFlow(partial(RealNVP, layers=1), 3), "fit")
     with pytest.raises(ConfigError, match="early is 'best'; accepted are 'high' and 'low'"):
         Ranking(3, early="best")
+
+
+class Once(ContributionRanking):
+    """Remembers what the splits were ranked by, and under which random states."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.batches, self.states = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        before, training = torch.get_rng_state(), pl_module.training
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.states.append(torch.equal(torch.get_rng_state(), before) and training)
+        assert pl_module.training
+        self.batches.append(batch[0])
+
+
+class Still(torch.optim.SGD):
+    def step(self, closure):
+        return closure()
+
+
+def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
+    data, callback = Digits(validation=20, test=1600, batch_size=64), Once()
+    flow = partial(RankedFlow, steps=1, hidden=(4,), actnorm=False)
+    torch.manual_seed(0)
+    model = DensityFlow(flow, data.event_shape, optimizer=partial(Still, lr=0.0))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    scores = []
+    model.flow.rank = lambda split, mean: scores.append(mean)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        callbacks=[callback],
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+    trainer.fit(model, data)
+    assert callback.states == [True] * len(callback.batches)
+    model.eval()  # where dequantisation is a hash of the image, whatever the random state
+    torch.manual_seed(5)
+    with torch.no_grad():
+        y = model.to_model_space(torch.cat(callback.batches))[0]
+        expected = model.flow.contributions(y, 0).mean(0)
+    assert len(scores) == 1
+    torch.testing.assert_close(scores[0], expected)
