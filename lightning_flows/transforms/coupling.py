@@ -46,7 +46,9 @@ class Coupling(Transform):
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the network is made of residual blocks; not for images.
         kept: number of features or channels of x_a, which stay as they are; half of them unless
-            given. With 0 all are mapped, given context alone; not for images.
+            given, rounded up with `swap` and down without, so that the two layers together show
+            every feature to a network and map every one. With 0 all are mapped, given context
+            alone; not for images.
         swap: map the first half given the second one.
         context_shape: shape of what the map is conditioned on; every pixel sees all of it.
 
@@ -76,7 +78,8 @@ class Coupling(Transform):
                 f"event_shape is {self.event_shape}; a coupling takes (features,), or "
                 "(channels, height, width) with 2 channels or more: Squeeze makes four of one."
             )
-        kept = features // 2 if kept is None else kept
+        if kept is None:
+            kept = (features + 1) // 2 if swap and features > 1 else features // 2
         least = 1 if sides else 0
         if not least <= kept < features:
             raise ConfigError(f"kept is {kept}; accepted are {least} to {features - 1}.")
