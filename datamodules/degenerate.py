@@ -94,7 +94,7 @@ def _linear(x: Tensor) -> dict[int, list[int]]:
     mean, std = some.mean(0), some.std(0)
     vary = torch.nonzero(std > 0).flatten()
     size = x.square().mean(0).sqrt() / std  # rounding is eps of this
-    loose = max(_NOTICEABLE, 8 * eps * float(size[vary].max()))
+    loose = max(_NOTICEABLE, 4 * eps * float(size[vary].max()))
     # columns of unit length in few dimensions, with the angles that they have in many
     units = torch.linalg.qr((some[:, vary] - mean[vary]) / std[vary]).R / len(some) ** 0.5
     found: dict[int, list[int]] = {}
@@ -116,9 +116,9 @@ def _linear(x: Tensor) -> dict[int, list[int]]:
         )
         sources, slopes = vary[kept], slopes[:, 0]
         noise = eps * (size[place] + (slopes.abs() * size[sources]).sum())
-        allowed = max(_NOTICEABLE, 2 * float(noise))
+        allowed = max(_NOTICEABLE, float(noise))
         whole = (x[:, sources] - mean[sources]) / std[sources]  # all rows, not only some
         error = (x[:, place] - mean[place]) / std[place] - whole @ slopes
         if error.square().mean().sqrt() <= allowed:
-            found[place] = sources[slopes.abs() > 10 * allowed].tolist()
+            found[place] = sources[slopes.abs() > 3 * allowed].tolist()
     return found
