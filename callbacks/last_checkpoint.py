@@ -105,7 +105,8 @@ class LastCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if not self._due or loop._should_accumulate() or trainer.is_last_batch:
             return
-        if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+        fetcher = trainer.fit_loop._data_fetcher
+        if fetcher is None or loop._should_check_val_fx(fetcher):
             return
         self._save(trainer)
         self._leaving = ending or None
