@@ -26,7 +26,7 @@ H = {"hidden": (16, 16)}
 def test_affine_coupling_by_hand(swap):
     layer = make(lambda: AffineCoupling(5, swap=swap, **H))
     x = draw(None, (7, 5))
-    kept, changed = (x[:, 3:], x[:, :3]) if swap else (x[:, :2], x[:, 2:])
+    kept, changed = (x[:, 2:], x[:, :2]) if swap else (x[:, :2], x[:, 2:])
     t, raw = layer.net(kept).chunk(2, 1)
     s = 3 * torch.tanh(raw / 3)
     mapped = changed * s.exp() + t
