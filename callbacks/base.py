@@ -230,7 +230,7 @@ class FlowCallback(Callback):
             "conditional": context_shape(module) is not None,
             "keys": batch_keys(module),
         }
-        more = partial(fixed_points, trainer, **how)
+        more: Callable[[int], Points] = partial(fixed_points, trainer, **how)
         if self._fixed is None:
             self._fixed = more(self.points)
         plugin = trainer.precision_plugin

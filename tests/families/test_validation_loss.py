@@ -274,17 +274,17 @@ def test_rows_whose_volume_fails_are_counted_and_left_out(stage, batch_size, mak
     assert logged[f"{prefix}/volume/failed"] == 7
     right = model.evaluate(x[7:], None)
     for name in ("nll", "loss", "log_volume"):
-        assert logged[f"{prefix}/{name}"] == pytest.approx(float(right[name].mean()), rel=1e-5)
+        assert logged[f"{prefix}/{name}"] == pytest.approx(right[name].mean().item(), rel=1e-5)
     whole = model.evaluate(x, None)
     for name in ("reconstruction", "ambient_nll"):  # of all rows: they need no volume of these
-        assert logged[f"{prefix}/{name}"] == pytest.approx(float(whole[name].mean()), rel=1e-5)
+        assert logged[f"{prefix}/{name}"] == pytest.approx(whole[name].mean().item(), rel=1e-5)
 
 
 def test_an_objective_without_volume_is_scored_on_all_rows(make_trainer):
     model, x = FreeFormInjectiveFlow(CONE, 4, volume=NoVolume()), rows(5, 0)
     with pytest.warns(UserWarning, match="The Jacobian of 5 rows"):
         logged = make_trainer().validate(model, DataLoader(x, 5), verbose=False)[0]
-    assert logged["val/loss"] == pytest.approx(float(model.evaluate(x, None)["loss"].mean()))
+    assert logged["val/loss"] == pytest.approx(model.evaluate(x, None)["loss"].mean().item())
     assert logged["val/nll"] != logged["val/nll"]  # nothing is left of it
 
 
