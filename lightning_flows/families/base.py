@@ -2,29 +2,27 @@
 
 import copy
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import Placed, Reproducible
-from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
+from lightning_flows.errors import CheckpointError, ConfigError
 from lightning_flows.families.arguments import check_factories, flow_of
+from lightning_flows.families.batches import unpacked
 from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
+from lightning_flows.families.options import default_optimizer, logged_options, storable
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.families.seeding import seed_step
 from lightning_flows.jacobians import ModelMaps
@@ -101,7 +99,7 @@ class FlowModule(Recorded, L.LightningModule):
         flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
         check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
         # logged in `_begin`: Lightning refuses a data module whose options have the same names
-        self.save_hyperparameters(self._storable_arguments(), logger=False)
+        self.save_hyperparameters(storable(type(self).__name__, self._arguments), logger=False)
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
@@ -193,11 +191,9 @@ class FlowModule(Recorded, L.LightningModule):
 
     @property
     def _dtype_of_flow(self) -> torch.dtype:
-        for parameter in self.flow.parameters():
-            if parameter.is_floating_point():
-                dtype: torch.dtype = parameter.dtype
-                return dtype
-        return torch.get_default_dtype()
+        parameters: Iterator[Tensor] = self.flow.parameters()
+        kinds = (p.dtype for p in parameters if p.is_floating_point())
+        return next(kinds, torch.get_default_dtype())
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
@@ -307,15 +303,7 @@ class FlowModule(Recorded, L.LightningModule):
         warn_of_another(self.preprocess, data, trained=not self._takes_over)
         if self.trainer.enable_autolog_hparams:
             for logger in self.loggers:
-                logger.log_hyperparams(self._logged_options())
-
-    def _logged_options(self) -> dict[str, Any]:
-        """Options by name; `model/<name>` where the data module logs one of the same name."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        taken = data.hparams if getattr(data, "_log_hyperparams", False) else {}
-        hidden = "_class_path"  # of the command line, for Lightning alone
-        options = {name: value for name, value in self.hparams.items() if name != hidden}
-        return {f"model/{n}" if n in taken else n: value for n, value in options.items()}
+                logger.log_hyperparams(logged_options(self.hparams, data))
 
     def on_train_start(self) -> None:
         check_optimizers(self.trainer.optimizers)
@@ -365,7 +353,7 @@ class FlowModule(Recorded, L.LightningModule):
         parameters = [*self.flow.parameters()]
         if not parameters:
             raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
-        make = self._optimizer or partial(torch.optim.Adam, lr=1e-3, fused=self._may_fuse())
+        make = self._optimizer or default_optimizer(self._trainer)
         optimizer = make(parameters)
         if self._scheduler is None:
             return optimizer
@@ -375,13 +363,6 @@ class FlowModule(Recorded, L.LightningModule):
             config["monitor"] = getattr(scheduler, "monitor", "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": config}
 
-    def _may_fuse(self) -> bool:
-        """Whether the default optimizer is fused; with AMP Lightning clips no gradients of one."""
-        if self._trainer is None:
-            return True
-        scaled = isinstance(self.trainer.precision_plugin, MixedPrecision)
-        return not (scaled and self.trainer.gradient_clip_val)
-
     def on_fit_end(self) -> None:
         """Give TensorBoard's HPARAMS tab the last validation metrics of the run."""
         metrics = {
@@ -389,9 +370,10 @@ class FlowModule(Recorded, L.LightningModule):
             for name, value in self.trainer.callback_metrics.items()
             if name.startswith("val/")
         }
+        options = logged_options(self.hparams, getattr(self.trainer, "datamodule", None))
         for logger in self.loggers if metrics else ():
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self._logged_options(), metrics)
+                logger.log_hyperparams(options, metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
@@ -443,26 +425,13 @@ class FlowModule(Recorded, L.LightningModule):
         Raises:
             ShapeError: the data has another shape than the model, or context is missing.
         """
-        if isinstance(batch, Mapping):
-            if self.data_key not in batch:
-                raise ShapeError(
-                    f"The batch is a mapping with {', '.join(map(repr, batch)) or 'no entry'}, and "
-                    f"not {self.data_key!r}: name the entry of the data with data_key."
-                )
-            x, context = batch[self.data_key], batch.get(self.context_key)
-        elif isinstance(batch, Tensor):
-            x, context = batch, None
-        else:
-            x, context = batch[0], batch[1] if len(batch) > 1 else None
-        check_batch(x, self.event_shape, "The data of a batch")
-        if self.context_shape is None:
-            return x, None
-        if context is None:
-            raise ShapeError(
-                "The model needs context, and the batch holds none: give (x, context), or a "
-                f"mapping with the entry {self.context_key!r}."
-            )
-        check_context(self.context_shape, context, rows=len(x))
+        x, context = unpacked(
+            batch,
+            self.event_shape,
+            self.context_shape,
+            data_key=self.data_key,
+            context_key=self.context_key,
+        )
         return x, self._given(context)
 
     def _placed(self, rows: int, batch_idx: int) -> Placed:
@@ -529,21 +498,6 @@ class FlowModule(Recorded, L.LightningModule):
                 for part in parts
             )
         )
-
-    def _storable_arguments(self) -> dict[str, Any]:
-        stored: dict[str, Any] = {}
-        for name, value in self._arguments.items():
-            if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
-                raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
-            try:
-                stored[name] = to_recipe(value)
-            except ConfigError as error:
-                warnings.warn(
-                    f"{error} The checkpoint will not hold {name}; to load it, call "
-                    f"{type(self).__name__}.load_from_checkpoint(path, {name}=...).",
-                    stacklevel=2,
-                )
-        return stored
 
 
 def _factory(value: Any) -> Any:
