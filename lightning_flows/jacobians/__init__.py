@@ -3,6 +3,7 @@
 from lightning_flows.jacobians.agreement import Agreement, agreement, neighbour_agreement
 from lightning_flows.jacobians.alignment import Aligned, align
 from lightning_flows.jacobians.components import Components, ModelMaps, components
+from lightning_flows.jacobians.forward import torch_derivatives
 from lightning_flows.jacobians.free_form import FreeFormVolume
 from lightning_flows.jacobians.penalties import (
     Isometry,
@@ -59,6 +60,7 @@ __all__ = [
     "neighbour_agreement",
     "squared_norm",
     "tangents",
+    "torch_derivatives",
     "traverse",
     "value_and_jacobian",
     "volume_and_penalties",

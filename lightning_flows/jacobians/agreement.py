@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.jacobians.alignment import edge_cosines, neighbour_edges
+from lightning_flows.jacobians.alignment import EDGES, neighbour_edges
 from lightning_flows.jacobians.components import Components
 
 __all__ = ["Agreement", "agreement", "neighbour_agreement"]
@@ -68,8 +68,8 @@ def agreement(first: Components, second: Components, *, match: bool = True) -> A
             f"axes have shapes {tuple(first.axes.shape)} and {tuple(second.axes.shape)}; "
             "they must be equal."
         )
-    other = second.axes.to(first.axes)
-    return _compared((first.axes.flatten(2).double() @ other.flatten(2).double().mT).cpu(), match)
+    other = second.axes.to(first.axes.device)
+    return _compared(*_against(first.axes, other), match)
 
 
 @torch.no_grad()
@@ -88,22 +88,37 @@ def neighbour_agreement(
         (edges, 2).
     """
     edges = neighbour_edges(found.preprocessed, neighbours, found.scales.isfinite().all(1))
-    return _compared(edge_cosines(found.axes, edges), match), edges
+    ends = edges.to(found.axes.device).split(EDGES)
+    parts = [_against(found.axes[part[:, 0]], found.axes[part[:, 1]]) for part in ends]
+    cosines, sines = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _compared(cosines, sines, match), edges
 
 
-def _compared(cosines: Tensor, match: bool) -> Agreement:
+def _against(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines between all axes (n, k, k), and sines of principal angles, (n, k), on the CPU.
+
+    An angle near zero is lost in its cosine, which differs from 1 by half its square.
+    """
+    first, second = first.flatten(2).double(), second.flatten(2).double()
+    cosines = first @ second.mT
+    rest = second - cosines.mT @ first
+    whole = rest.isfinite().flatten(1).all(1)[:, None, None]
+    return cosines.cpu(), torch.linalg.svdvals(torch.where(whole, rest, 0.0)).cpu()
+
+
+def _compared(cosines: Tensor, sines: Tensor, match: bool) -> Agreement:
     """From cosines between all axes of the first and all of the second, (n, k, k), on the CPU."""
     from scipy.optimize import linear_sum_assignment
 
     n, k = cosines.shape[:2]
     finite = cosines.isfinite().flatten(1).all(1)
-    clean = torch.where(finite[:, None, None], cosines.abs(), 0.0)
+    clean = torch.where(finite[:, None, None], cosines.abs().clamp(max=1), 0.0)
     order = torch.arange(k).repeat(n, 1)
     if match:
         for index, weights in enumerate(clean.numpy()):
             order[index] = torch.from_numpy(linear_sum_assignment(weights, maximize=True)[1])
     signed = torch.where(finite[:, None, None], cosines, 0.0)
-    angles = torch.linalg.svdvals(signed).clamp(max=1).acos()
+    angles = torch.atan2(sines.flip(1), torch.linalg.svdvals(signed))
     matched = clean.gather(2, order[..., None])[..., 0]
     return Agreement(
         torch.where(finite[:, None], matched, torch.nan),

@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_flows.errors import ConfigError
 from lightning_flows.jacobians.components import Components
 
-__all__ = ["Aligned", "align", "edge_cosines", "neighbour_edges"]
+__all__ = ["EDGES", "Aligned", "align", "neighbour_edges"]
 
 EDGES = 1024  # compared at a time
 
@@ -77,7 +77,7 @@ def align(found: Components, *, neighbours: int = 8, gap: float = 0.1) -> Aligne
     groups = torch.where(opens, first, 0).cummax(1).values
 
     edges = neighbour_edges(found.preprocessed, neighbours, finite)
-    cosines = edge_cosines(found.axes, edges)
+    cosines = _edge_cosines(found.axes, edges)
     rotations = np.tile(np.eye(k), (n, 1, 1))
     if len(edges):
         labels = groups.cpu().numpy()
@@ -120,7 +120,7 @@ def neighbour_edges(points: Tensor, neighbours: int, finite: Tensor) -> Tensor:
     return found
 
 
-def edge_cosines(axes: Tensor, edges: Tensor) -> Tensor:
+def _edge_cosines(axes: Tensor, edges: Tensor) -> Tensor:
     """Cosines between all axes at one end and all at the other, (edges, k, k), on the CPU.
 
     Entry [e, i, j] belongs to axis i of the first point of edge e and axis j of the second.

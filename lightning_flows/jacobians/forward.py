@@ -1,6 +1,7 @@
 """Forward derivatives of common layers, leaner than torch's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_flows.transforms.pointwise import Slopes, slopes_of
 
-__all__ = ["LeanForward"]
+__all__ = ["LeanForward", "torch_derivatives"]
 
 
 def _slopes_of_silu(x: Tensor, **_: Any) -> tuple[Tensor]:
@@ -20,6 +21,37 @@ def _slopes_of_silu(x: Tensor, **_: Any) -> tuple[Tensor]:
 
 
 SLOPES: dict[Callable[..., Any], Slopes] = {F.silu: _slopes_of_silu}
+
+
+class _Switch:
+    """Whether rules are followed at all; one for all threads, as backward passes have their own."""
+
+    off = False
+
+
+@contextmanager
+def torch_derivatives(when: bool = True) -> Iterator[None]:
+    """While it lasts, forward derivatives are torch's own in every layer.
+
+    `tangents`, `jacobian` and all that is built on them, such as volumes and components, take
+    shorter ways through linear layers, SiLU and the affine maps of couplings: 11 to 28 % less time
+    in steps of injective flows. They are the same numbers but for rounding; this is for whoever
+    wants to see that, or has layers that replace `torch.nn.functional.linear` or `silu` by
+    functions of their own.
+
+    Args:
+        when: whether they are; False follows the rules again.
+    """
+    before, _Switch.off = _Switch.off, when
+    try:
+        yield
+    finally:
+        _Switch.off = before
+
+
+def switched_off() -> bool:
+    """Whether `torch_derivatives` is on."""
+    return _Switch.off
 
 
 class LeanForward(TorchFunctionMode):
@@ -48,6 +80,9 @@ class LeanForward(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        # to act in place would take the slopes at the value, not at the point
+        if _Switch.off or kwargs.get("inplace") or (func is F.silu and len(args) != 1):
+            return func(*args, **kwargs)
         if func is F.linear and _only_first_moves(*args, *kwargs.values()):
             return self._linear(*args, **kwargs)
         # torch's own kernel does slope and product at once, but has no graph in forward mode

@@ -13,7 +13,7 @@ from torch.func import jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import ShapeError, check_least
-from lightning_flows.jacobians.forward import LeanForward
+from lightning_flows.jacobians.forward import LeanForward, switched_off, torch_derivatives
 
 __all__ = ["cotangents", "jacobian", "linearised", "tangents", "value_and_jacobian"]
 
@@ -84,10 +84,12 @@ def value_and_jacobian(
     if columns is not None:
         basis = basis[columns]
 
+    off = switched_off()  # also for chunks that are computed again in the backward pass
+
     def chunk(part: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        value, derivatives = tangents(
-            fn, z, part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape)
-        )
+        directions = part.view(len(part), 1, *z.shape[1:]).expand(-1, *z.shape)
+        with torch_derivatives(off):
+            value, derivatives = tangents(fn, z, directions)
         return value, derivatives.flatten(2)
 
     parts = torch.split(basis, chunk_size or len(basis))

@@ -60,7 +60,10 @@ class ConditionNumber(Metric):
 
     def compute(self) -> Tensor:
         """The median so far, a scalar; NaN where any number is."""
-        return dim_zero_cat(self.values).quantile(0.5)
+        values = dim_zero_cat(self.values).sort().values  # NaN comes last
+        low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+        median = torch.where(low == high, low, (low + high) / 2)  # also where both are infinite
+        return torch.where(values[-1].isnan(), torch.nan, median)
 
 
 def _ratio(largest: Tensor, smallest: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def linear(scales: list[float], turn: float = 0.0, k: int | None = None) -> Comp
     width = torch.tensor(scales, dtype=torch.float64)
     rotation = torch.eye(4, dtype=torch.float64)
     rotation[:2, :2] = torch.tensor(
-        [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
+        [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], dtype=torch.float64
     )
     return components(lambda x: x @ rotation / width, lambda z: (z * width) @ rotation.T, X, k=k)
 
@@ -39,6 +39,23 @@ def test_a_rotation_within_the_space_changes_axes_and_not_the_space() -> None:
     one = agreement(linear([4, 3, 2, 1], k=1), linear([4, 3, 2, 1], turn, k=1))
     torch.testing.assert_close(one.angles, torch.full((40, 1), turn).double())
     torch.testing.assert_close(one.subspace, torch.full((40,), math.cos(turn) ** 2).double())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "turn", "error"),
+    [(torch.float64, 1e-9, 1e-15), (torch.float64, 0.3, 1e-12), (torch.float32, 1e-5, 3e-7)],
+)
+def test_small_angles_are_not_lost_in_their_cosines(
+    dtype: torch.dtype, turn: float, error: float
+) -> None:
+    first, second = linear([4, 3, 2, 1], k=1), linear([4, 3, 2, 1], turn, k=1)
+    first, second = (replace(part, axes=part.axes.to(dtype)) for part in (first, second))
+    found = agreement(first, second).angles
+    torch.testing.assert_close(found, torch.full((40, 1), turn).double(), rtol=0, atol=error)
+    same = agreement(linear([4, 3, 2, 1]), linear([4, 3, 2, 1]))
+    assert same.angles.max() < 1e-14
+    assert neighbour_agreement(linear([4, 3, 2, 1]))[0].angles.max() < 1e-14
+    assert same.cosines.max() <= 1
 
 
 def test_spectra_that_cross_are_matched() -> None:

@@ -75,3 +75,9 @@ def test_the_condition_number_is_that_of_the_jacobian() -> None:
     for slope in ([1.0, 8.0], [1.0, 2.0], [1.0, 0.0]):
         metric.update(lambda x, slope=slope: x * torch.tensor(slope), torch.ones(1, 2))
     assert metric.compute() == 8
+    for _ in range(3):  # most Jacobians are singular now
+        metric.update(lambda x: 0 * x, torch.ones(1, 2))
+        assert metric.compute() >= 8
+    assert metric.compute() == torch.inf
+    metric.update(lambda x: torch.nan * x, torch.ones(1, 2))
+    assert metric.compute().isnan()
