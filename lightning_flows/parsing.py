@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -85,15 +85,20 @@ def what_the_user_can_mend(error: BaseException) -> str | None:
     sentence = _said(error)
     if sentence is not None:
         return sentence
-    modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
-    last = modules[-1] if modules else ""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = frames[-1].f_globals["__name__"] if frames else ""
     if last.startswith("lightning.") and isinstance(error, ValueError | RuntimeError | TypeError):
         return " ".join(str(error).split())  # Lightning says what it refuses
-    if "lightning.pytorch.trainer.connectors.checkpoint_connector" in modules:
+    if any(_restores_a_run(frame) for frame in frames):
         return f"The checkpoint holds another state than this run has: {_reason(error)}"
     if last.startswith("torch.optim."):
         return f"{last} cannot go on with its options: {_reason(error)}"
     return None
+
+
+def _restores_a_run(frame: FrameType) -> bool:
+    module, function = frame.f_globals["__name__"], frame.f_code.co_name
+    return module.endswith(".checkpoint_connector") and "restore" in function
 
 
 def _said(error: BaseException) -> str | None:

@@ -353,10 +353,11 @@ def test_a_typo_in_yaml_is_one_sentence(name, capsys):
     assert "Union" not in line
 
 
-def test_our_own_mistakes_keep_their_traceback(monkeypatch):
-    def broken(self, x, context):
+@pytest.mark.parametrize("method", ["training_loss", "evaluate", "on_save_checkpoint"])
+def test_our_own_mistakes_keep_their_traceback(method, monkeypatch):
+    def broken(*args):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(DensityFlow, "training_loss", broken)
+    monkeypatch.setattr(DensityFlow, method, broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         cli.main(small("fit"))
