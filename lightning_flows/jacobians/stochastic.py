@@ -70,10 +70,10 @@ class StochasticVolume(Volume):
         u = encode(x)
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
-            value, c, finite = self._solve(decode, u.detach(), v)
+            value, c, finite = self._solve(decode, u.detach(), v, x[0].numel())
             self.last_solution = None
         else:
-            value, c, finite = self._iterate(decode, u.detach(), v)
+            value, c, finite = self._iterate(decode, u.detach(), v, x[0].numel())
         c = torch.where(value.isnan()[:, None], 0.0, c)
 
         def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,10 +87,10 @@ class StochasticVolume(Volume):
         return Embedded(u, x_hat, value + (surrogate - surrogate.detach()))
 
     @torch.no_grad()
-    def _solve(self, decode: Map, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-volumes (batch,), c (K, batch, D), and whether J is finite, (batch,)."""
+    def _solve(self, decode: Map, u: Tensor, v: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-volumes (batch,), c (K, batch, D), and whether J of D rows is finite, (batch,)."""
         values, solutions, finite = [], [], []
-        pieces = max(1, ENTRIES // (decode(u[:1]).numel() * u.shape[1]))
+        pieces = max(1, ENTRIES // (rows * u.shape[1]))
         for points, probes in zip(u.split(pieces), v.split(pieces, 1), strict=True):
             j = jacobian(decode, points, chunk_size=self.chunk_size or CHUNK)
             q, r = torch.linalg.qr(widened(j))
@@ -101,7 +101,9 @@ class StochasticVolume(Volume):
         return torch.cat(values), torch.cat(solutions, 1), torch.cat(finite)
 
     @torch.no_grad()
-    def _iterate(self, decode: Map, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _iterate(
+        self, decode: Map, u: Tensor, v: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The same by conjugate gradients, with zero in place of the log-volumes."""
 
         def gram(vectors: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class StochasticVolume(Volume):
         c = tangents(decode, u, solution.solution)[1].flatten(2)
         unsolved = (solution.residuals > 10 * self.tolerance).any(0)
         if unsolved.any():
-            found, exact, sound = self._solve(decode, u[unsolved], v[:, unsolved])
+            found, exact, sound = self._solve(decode, u[unsolved], v[:, unsolved], rows)
             value[unsolved] = 0 * found
             c[:, unsolved] = exact
             finite[unsolved] = sound

@@ -51,7 +51,9 @@ def test_small_angles_are_not_lost_in_their_cosines(
     first, second = linear([4, 3, 2, 1], k=1), linear([4, 3, 2, 1], turn, k=1)
     first, second = (replace(part, axes=part.axes.to(dtype)) for part in (first, second))
     found = agreement(first, second).angles
-    torch.testing.assert_close(found, torch.full((40, 1), turn).double(), rtol=0, atol=error)
+    torch.testing.assert_close(
+        found, torch.full((40, 1), turn, dtype=torch.float64), rtol=0, atol=error
+    )
     same = agreement(linear([4, 3, 2, 1]), linear([4, 3, 2, 1]))
     assert same.angles.max() < 1e-14
     assert neighbour_agreement(linear([4, 3, 2, 1]))[0].angles.max() < 1e-14
