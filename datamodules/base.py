@@ -7,7 +7,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.noise import Placed
+from lightning_flows.bases.noise import Placed, occurrences
 from lightning_flows.errors import ConfigError, DataError, check_least
 from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
@@ -231,8 +231,8 @@ def _fit(preprocess: Transform, x: Tensor) -> None:
 
 
 def _pieces(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and their places, by which equal rows get noise of their own."""
-    return zip(x.split(_PIECE), torch.arange(len(x)).split(_PIECE), strict=True)
+    """Rows, and what tells equal ones apart: they get the noise that they have in all of x."""
+    return zip(x.split(_PIECE), occurrences(x).split(_PIECE), strict=True)
 
 
 def _through(before: Transform | None, x: Tensor, places: Tensor) -> Tensor:
