@@ -213,7 +213,7 @@ class FlowModule(Recorded, L.LightningModule):
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by a connector
-        if parts and (self.trainer.global_step + 1) % every == 0:
+        if parts and every and (self.trainer.global_step + 1) % every == 0:
             logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
             self.log_dict(logged, batch_size=len(x))
         return loss
