@@ -130,13 +130,6 @@ class FlowCLI(LightningCLI):
         elif loggers is False:
             trainer.default_root_dir = str(next_run(os.path.join(root or "", RUNS)))
 
-    def instantiate_classes(self) -> None:
-        """Refuse a model or data that the config names no class for."""
-        super().instantiate_classes()
-        for part, base in (("model", FlowModule), ("data", FlowDataModule)):
-            if type(self.datamodule if part == "data" else self.model) is base:
-                raise ConfigError(f"{part} has no class_path; {base.__name__} is only a base.")
-
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init

@@ -87,6 +87,9 @@ def what_the_user_can_mend(error: BaseException) -> str | None:
         return sentence
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     last = frames[-1].f_globals["__name__"] if frames else ""
+    if last.startswith("lightning_flows.") and isinstance(error, NotImplementedError):
+        base = type(frames[-1].f_locals.get("self")).__name__
+        return f"{base} is only a base of other classes: it has no {frames[-1].f_code.co_name}."
     if last.startswith("lightning.") and isinstance(error, ValueError | RuntimeError | TypeError):
         return " ".join(str(error).split())  # Lightning says what it refuses
     if any(_restores_a_run(frame) for frame in frames):

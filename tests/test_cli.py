@@ -175,6 +175,14 @@ def test_the_seed_decides_about_weights_and_nothing_else_does(here):
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
+def test_logging_at_no_step(here):
+    options = ["--model=RectangularFlow", "--model.flow=PaddedFlow"]
+    options += ["--model.flow.latent_features=1", "--trainer.log_every_n_steps=0"]
+    done = cli.main(small("fit", *options, "--trainer.fast_dev_run=1"))
+    assert done.trainer.global_step == 1
+    assert not {"train/reconstruction", "train/volume"} & {*done.trainer.callback_metrics}
+
+
 @pytest.mark.parametrize(
     ("options", "bar"),
     [([], "RichProgressBar"), (["--trainer.callbacks=TQDMProgressBar"], "TQDMProgressBar")],

@@ -161,7 +161,11 @@ BAD_INPUT = {
     ),
     "no family": (
         lambda: configured("flow: RealNVP", model="FlowModule"),
-        "model has no class_path; FlowModule is only a base.",
+        "FlowModule is only a base of other classes: it has no training_loss.",
+    ),
+    "no flow": (
+        lambda: configured("flow: lightning_flows.flows.InjectiveFlow"),
+        "InjectiveFlow is only a base of other classes: it has no ",
     ),
     "null": (lambda: configured("tikhonov: null"), "DensityFlow: tikhonov is null; accepted are"),
     "null in a callback": (
