@@ -26,6 +26,7 @@ from lightning_flows.errors import CheckpointError, ConfigError, ShapeError
 from lightning_flows.families.arguments import check_factories, flow_of
 from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
+from lightning_flows.families.ranks import check_even
 from lightning_flows.families.seeding import seed_step
 from lightning_flows.jacobians import ModelMaps
 from lightning_flows.metrics.mean import StandardError
@@ -318,6 +319,7 @@ class FlowModule(Recorded, L.LightningModule):
         return {f"model/{n}" if n in taken else n: value for n, value in options.items()}
 
     def on_train_start(self) -> None:
+        check_even(self)
         check_optimizers(self.trainer.optimizers)
         if self.trainer.ckpt_path is None:
             self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
