@@ -108,7 +108,10 @@ class FlowCallback(Callback):
         raise NotImplementedError
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Losses and scores to log beside the figures, by name without the stage."""
+        """Losses and scores to log beside the figures, by name without the stage.
+
+        Called on rank 0, as `usage` is; under other strategies than DDP on every rank.
+        """
         return {}
 
     def usage(self, results: list[Result]) -> Mapping[str, float]:
@@ -189,15 +192,19 @@ class FlowCallback(Callback):
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, own)
         folder = Path(trainer.log_dir or trainer.default_root_dir)
+        numbers: list[Any] = [None]
+        if trainer.is_global_zero or not split:  # what one rank alone gets wrong stalls no other
+            numbers = [self._numbers(shares, stage)]
+        if split:
+            torch.distributed.broadcast_object_list(numbers)
         try:
-            results = self._joined(shares)
-            usage = "usage/test" if stage == "test" else "usage"
-            for prefix, numbers in ((stage, self.scalars), (usage, self.usage)) if stage else ():
-                for name, value in numbers(results).items():
-                    module.log(f"{prefix}/{name}", value, sync_dist=split)
+            if isinstance(numbers[0], str):
+                raise _ShareError(numbers[0])
+            for name, value in numbers[0].items():
+                module.log(name, value, sync_dist=split)
             if trainer.is_global_zero:
                 with seeded(module.device, self.seed, 0):
-                    drawing = self.draw(self._scene(trainer, module), results)
+                    drawing = self.draw(self._scene(trainer, module), self._joined(shares))
                     write(trainer, drawing, folder, self.name, stem, stage or "val")
         except Exception as error:
             self._warn(f"{type(self).__name__} drew nothing: {_described(error)}")
@@ -210,6 +217,24 @@ class FlowCallback(Callback):
             with seeded(module.device, self.seed, 0):
                 scene = self._scene(trainer, module)
             return self.share(scene, rank, world)
+        except Exception as error:
+            return _described(error)
+
+    def _numbers(
+        self, shares: list[dict[int, Result] | str], stage: str | None
+    ) -> dict[str, float] | str:
+        """What is to be logged, by its full name, or what went wrong on any rank."""
+        try:
+            results = self._joined(shares)
+            if stage is None:
+                return {}
+            usage = "usage/test" if stage == "test" else "usage"
+            found = {stage: self.scalars(results), usage: self.usage(results)}
+            return {
+                f"{prefix}/{name}": float(value)
+                for prefix, values in found.items()
+                for name, value in values.items()
+            }
         except Exception as error:
             return _described(error)
 

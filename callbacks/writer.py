@@ -38,7 +38,7 @@ def write(
     """Write a drawing; called on one rank only.
 
     Args:
-        trainer: its loggers get the images, at its global step.
+        trainer: its loggers get the images, at the step of the last batch.
         drawing: figures and arrays.
         folder: the run's folder; files are `images/<name>/[<figure>/]<stem>.png` and `.npz`.
         name: name of the callback.
@@ -66,12 +66,14 @@ def save(files: Mapping[Path, "Figure | Mapping[str, Tensor]"]) -> None:
 
 
 def _log(trainer: Trainer, tag: str, figure: "Figure") -> None:
+    # the step of the scalars beside it: a run that is resumed here logs all that is later anew
+    step = max(0, trainer.global_step - 1)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             picture = plots.pixels(figure)
-            logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+            logger.experiment.add_image(tag, picture, step, dataformats="HWC")
         elif hasattr(logger, "log_image"):  # W&B, and foreign loggers that follow it
-            logger.log_image(key=tag, images=[plots.pixels(figure)], step=trainer.global_step)
+            logger.log_image(key=tag, images=[plots.pixels(figure)], step=step)
 
 
 def _numpy(value: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":

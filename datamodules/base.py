@@ -138,6 +138,12 @@ class FlowDataModule(L.LightningDataModule):
             raise ConfigError(f"Call {type(self).__name__}.setup() before asking for its loaders.")
         if split not in self._splits:
             raise DataError(f"{type(self).__name__} has no {split} split; came {[*self._splits]}.")
+        rows, world = len(self._splits[split][0]), getattr(self.trainer, "world_size", 1)
+        if rows < world and not shuffle:
+            raise DataError(
+                f"The {split} split of {type(self).__name__} has fewer rows than there are ranks, "
+                f"{rows} and {world}: give it more, or train on fewer devices."
+            )
         return InMemoryLoader(self._splits[split], self.batch_size, shuffle=shuffle, seed=self.seed)
 
     def _checked(self, name: str, split: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

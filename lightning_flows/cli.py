@@ -28,7 +28,7 @@ from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.commands import COMMANDS, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.ending import exit_status, forwarding
+from lightning_flows.ending import RankTrainer, exit_status, forwarding
 from lightning_flows.errors import ConfigError, DivergenceError, check_from_zero, check_least
 from lightning_flows.families import FlowModule
 from lightning_flows.families.checkpoints import check_checkpoint
@@ -39,7 +39,7 @@ from lightning_flows.parsing import (
     stop,
     what_the_user_can_mend,
 )
-from lightning_flows.runs import config_beside, newest_checkpoint, next_run, run_of
+from lightning_flows.runs import LAST, config_beside, newest_checkpoint, next_run, run_of
 
 __all__ = ["FlowCLI", "main", "run"]
 
@@ -189,32 +189,39 @@ class FlowCLI(LightningCLI):
         """Let no checkpoint change the config, unlike Lightning."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it, and end with a status that tells a signal."""
+        """Run it, and end with a status that tells a signal, or an error that ranks have told."""
+        for logger in self.trainer.loggers:
+            getattr(logger, "log_dir", None)  # is chosen before ranks are forked, for all of them
         try:
             with forwarding(self.trainer):
                 super()._run_subcommand(subcommand)
         except BaseException as error:
-            status = exit_status(error)
+            status = exit_status(error, self.trainer)
             if status is None:
                 raise
             self._say_where()
             raise SystemExit(status) from error
 
     def _say_where(self) -> None:
-        """Say where the run has left what."""
-        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        """Say where the run has left what; other ranks may be gone."""
+        if not self.trainer.is_global_zero:
+            return
+        logger = self.trainer.logger
+        own = getattr(logger, "log_dir", None) or getattr(logger, "save_dir", None)
+        folder = Path(own or self.trainer.default_root_dir)
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         saved = [c.path for c in self.trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)]
+        # where ranks were forked, their callback knew the path
+        last = next(iter(saved), None) or Path(folder, "checkpoints", LAST)
         found = {
             "run": folder,
             "best checkpoint": best and Path(best),
-            "last checkpoint": next(iter(saved), None),
+            "last checkpoint": last,
             "pictures": folder / "images",
         }
-        if self.trainer.is_global_zero:
-            for name, path in found.items():
-                if path and path.exists():
-                    sys.stdout.write(f"{name}: {_shown(path)}\n")
+        for name, path in found.items():
+            if path and path.exists():
+                sys.stdout.write(f"{name}: {_shown(path)}\n")
 
 
 def _home(trainer: Namespace) -> str:
@@ -306,6 +313,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
         return FlowCLI(
             FlowModule,
             FlowDataModule,
+            trainer_class=RankTrainer,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,

@@ -18,7 +18,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_flows.errors import ConfigError, FlowError
 
-__all__ = ["FlowParser", "building", "read_yaml", "stop", "what_the_user_can_mend"]
+__all__ = [
+    "FlowParser",
+    "building",
+    "read_yaml",
+    "reason",
+    "shows_tracebacks",
+    "stop",
+    "what_the_user_can_mend",
+]
 
 T = TypeVar("T")
 
@@ -67,17 +75,22 @@ def building(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> It
         if sentence is None:
             given = ", ".join(f"{key}={value!r}" for key, value in options.items())
             whole = f"{name}({given})" if given else name
-            sentence = f"{_reason(error)} ({TRACEBACK}=1 shows where.)"
+            sentence = f"{reason(error)} ({TRACEBACK}=1 shows where.)"
             raise BuildError(f"{whole} cannot be built: {sentence}") from error
         raise BuildError(sentence if name in sentence else f"{name}: {sentence}") from error
 
 
 def stop(sentence: str, *, status: int, cause: BaseException | None = None) -> NoReturn:
     """Write a sentence to standard error, after the traceback where it is asked for, and exit."""
-    if cause is not None and os.environ.get(TRACEBACK, "0") != "0":
+    if cause is not None and shows_tracebacks():
         traceback.print_exception(cause)
     sys.stderr.write(f"error: {sentence}\n")
     raise SystemExit(status) from cause
+
+
+def shows_tracebacks() -> bool:
+    """Whether the environment asks for the traceback of every error."""
+    return os.environ.get(TRACEBACK, "0") != "0"
 
 
 def what_the_user_can_mend(error: BaseException) -> str | None:
@@ -93,9 +106,9 @@ def what_the_user_can_mend(error: BaseException) -> str | None:
     if last.startswith("lightning.") and isinstance(error, ValueError | RuntimeError | TypeError):
         return " ".join(str(error).split())  # Lightning says what it refuses
     if any(_restores_a_run(frame) for frame in frames):
-        return f"The checkpoint holds another state than this run has: {_reason(error)}"
+        return f"The checkpoint holds another state than this run has: {reason(error)}"
     if last.startswith("torch.optim."):
-        return f"{last} cannot go on with its options: {_reason(error)}"
+        return f"{last} cannot go on with its options: {reason(error)}"
     return None
 
 
@@ -178,8 +191,8 @@ def _is_shown(value: Any, default: Any) -> bool:
     return plain and value != default and len(repr(value)) < 60
 
 
-def _reason(error: BaseException) -> str:
-    """Kind of an error, and the first line of what it says."""
+def reason(error: BaseException) -> str:
+    """Kind of an error, and the first line of what it says, as a sentence."""
     line = str(error).strip().partition("\n")[0].rstrip(" .:")
     return f"{type(error).__name__}: {line}." if line else f"{type(error).__name__}."
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from lightning_flows.errors import CheckpointError
 from lightning_flows.families.checkpoints import check_checkpoint
 
-__all__ = ["config_beside", "newest_checkpoint", "next_run", "run_of"]
+__all__ = ["LAST", "config_beside", "newest_checkpoint", "next_run", "run_of"]
 
 LAST = "last.ckpt"
+"""Name of the newest checkpoint of a run."""
 
 
 def run_of(checkpoint: str | Path) -> Path:

@@ -24,6 +24,7 @@ from lightning_flows.families.batches import unpacked
 from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
 from lightning_flows.families.options import default_optimizer, logged_options, storable
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
+from lightning_flows.families.ranks import check_even
 from lightning_flows.families.seeding import seed_step
 from lightning_flows.jacobians import ModelMaps
 from lightning_flows.metrics.mean import StandardError
@@ -306,6 +307,7 @@ class FlowModule(Recorded, L.LightningModule):
                 logger.log_hyperparams(logged_options(self.hparams, data))
 
     def on_train_start(self) -> None:
+        check_even(self)
         check_optimizers(self.trainer.optimizers)
         if self.trainer.ckpt_path is None:
             self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
