@@ -79,7 +79,13 @@ def test_all_flows_are_here():
     assert made - {*FLOWS} == {flows.Flow, flows.InjectiveFlow}
 
 
-@pytest.mark.parametrize("kind", FLOWS, ids=lambda kind: kind.__name__)
+LONG = (NeuralSplineFlow, SurjectiveSplineFlow, MixedFlow, LatentPriorFlow, RankedFlow, NICE)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, id=k.__name__, marks=[pytest.mark.slow] * (k in LONG)) for k in FLOWS],
+)
 def test_a_fresh_flow_compiles_in_training_mode(kind):
     gradients = []
     for compiled in (True, False):  # so that it is the first to be called

@@ -82,8 +82,18 @@ def trained(model, data, precision, make_trainer):
     return trainer
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("family", FAMILIES)
+QUICK = [(family, "bf16-true") for family in FAMILIES if family not in ("splines", "iterative")]
+QUICK += [("density", "bf16-mixed"), ("rectangular", "16-mixed"), ("free form", "bf16-mixed")]
+
+
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [
+        pytest.param(f, p, marks=[pytest.mark.slow] * ((f, p) not in QUICK))
+        for f in FAMILIES
+        for p in PRECISIONS
+    ],
+)
 def test_families_train_in_every_precision(family, precision, make_trainer):
     model = FAMILIES[family](event_shape=4)
     trainer = trained(model, table(), precision, make_trainer)
@@ -91,7 +101,9 @@ def test_families_train_in_every_precision(family, precision, make_trainer):
     assert fused == ("mixed" not in precision)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize(
+    "precision", ["bf16-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)]
+)
 def test_images_train_in_half_precision(precision, make_trainer):
     flow = partial(Glow, levels=1, steps=1, hidden=(4,))
     data = Digits(batch_size=32)
