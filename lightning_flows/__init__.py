@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         Tikhonov,
     )
     from lightning_flows.transforms import Chain, Inverse, Multiscale, Transform, flowify
+    from lightning_flows.trusted import trust
 
 __version__ = "0.1.0"
 
@@ -114,6 +115,7 @@ _HOMES = {
         "Tikhonov",
     ),
     "transforms": ("Chain", "Inverse", "Multiscale", "Transform", "flowify"),
+    "trusted": ("trust",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -166,6 +168,7 @@ __all__ = [
     "__version__",
     "flowify",
     "load",
+    "trust",
 ]
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from lightning_flows.errors import CheckpointError
+from lightning_flows.families.checkpoints import plain_data_only, reading
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -76,14 +77,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             weights_only: None and True are the same.
 
         Raises:
-            CheckpointError: `weights_only` is False.
+            CheckpointError: `weights_only` is False, or the file holds more than plain data.
         """
-        if weights_only is False:
-            raise CheckpointError(
-                "weights_only is False, which would let the checkpoint run code; "
-                "checkpoints of lightning-flows hold plain data and need True."
+        with reading(path):
+            return super().load_checkpoint(
+                path, map_location, weights_only=plain_data_only(weights_only)
             )
-        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def _remove_temporaries(folder: Path) -> None:

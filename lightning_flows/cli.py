@@ -23,9 +23,10 @@ from yaml import YAMLError
 
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, families, flows, jacobians
+from lightning_flows.beside import guarded
 from lightning_flows.callbacks import LastCheckpoint, PredictionWriter
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
-from lightning_flows.commands import COMMANDS, parser_of
+from lightning_flows.commands import COMMANDS, TRUST, parser_of
 from lightning_flows.commands import main as run_command
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.ending import RankTrainer, exit_status, forwarding
@@ -40,6 +41,7 @@ from lightning_flows.parsing import (
     what_the_user_can_mend,
 )
 from lightning_flows.runs import LAST, config_beside, newest_checkpoint, next_run, run_of
+from lightning_flows.trusted import trust
 
 __all__ = ["FlowCLI", "main", "run"]
 
@@ -70,6 +72,7 @@ class FlowCLI(LightningCLI):
             }
         )
         parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_argument("--trust", action="append", default=[], help=TRUST)
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """List the commands that need no Trainer beside those that do."""
@@ -88,8 +91,13 @@ class FlowCLI(LightningCLI):
         subcommand = self.config.get("subcommand")
         if subcommand in COMMANDS:
             parser.error(f"{subcommand} must come first on the command line.")
+        config = self.config[subcommand]
+        trust(*config.pop("trust"))
+        if config.weights_only is False:
+            parser.error("weights_only is False, which would let a checkpoint run code.")
+        config.weights_only = True  # Lightning reads remote checkpoints as pickles otherwise
         for group in ("trainer", "checkpoint"):
-            value = self.config[subcommand][group]
+            value = config[group]
             if not isinstance(value, Namespace):
                 parser.error(f"{group} is {value!r}; accepted are options by their name.")
 
@@ -251,11 +259,14 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def completed(args: Sequence[str]) -> list[str]:
-    """Arguments with the config of a checkpoint's run, where they name that checkpoint alone.
+def config_of_run(args: Sequence[str]) -> dict[str, Any] | None:
+    """Config of the run of a checkpoint, where a command line names that checkpoint alone.
 
     Args:
-        args: a command line that may have neither `--config` nor `--model`.
+        args: a command line; one that has `--config` or `--model` names a config of its own.
+
+    Raises:
+        ConfigError: the config cannot be read.
     """
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--ckpt_path", "--config", "--model"):
@@ -263,14 +274,18 @@ def completed(args: Sequence[str]) -> list[str]:
     options, rest = known.parse_known_args(args)
     own = options.config or options.model or any(arg.startswith("--model.") for arg in rest)
     if own or not options.ckpt_path or not args or args[0] not in TRAINED:
-        return [*args]
+        return None
     config = config_beside(options.ckpt_path)
     if config is None:
-        return [*args]
-    content = yaml.safe_load(config.read_text())
+        return None
+    try:
+        content = read_yaml(config.read_text())
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} is no config in YAML.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{config} has no sections.")
     sections = ("seed_everything", "trainer", "model", "data", "checkpoint", "last")
-    kept = {name: content[name] for name in sections if name in content}
-    return [args[0], "--config", yaml.safe_dump(kept), *args[1:]]
+    return {name: content[name] for name in sections if name in content}
 
 
 def load_plugins() -> None:
@@ -309,35 +324,48 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             option or a class is unknown.
     """
     prepare()
+    args = sys.argv[1:] if args is None else args
     try:
-        return FlowCLI(
-            FlowModule,
-            FlowDataModule,
-            trainer_class=RankTrainer,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # families and data keep their own arguments
-            save_config_kwargs={"overwrite": True},
-            parser_class=FlowParser,
-            parser_kwargs={
-                "prog": "lightning-flows",
-                "version": lightning_flows.__version__,
-                "allow_abbrev": False,
-            },
-            trainer_defaults={
-                "logger": {
-                    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                    "init_args": {"save_dir": RUNS, "default_hp_metric": False},
-                },
-            },
-            args=completed(sys.argv[1:] if args is None else args),
-        )
+        known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        known.add_argument("--trust", action="append", default=[])
+        trust(*known.parse_known_args(args)[0].trust)  # before anything is parsed
+        config = config_of_run(args)
+        if config is None:
+            return _run(args)
+        with guarded(config, own=args):
+            return _run([args[0], "--config", yaml.safe_dump(config), *args[1:]])
     except Exception as error:
         sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise
         stop(sentence, status=1, cause=error)
+
+
+def _run(args: Sequence[str]) -> FlowCLI:
+    """Parse a command line that is whole, and run it."""
+    return FlowCLI(
+        FlowModule,
+        FlowDataModule,
+        trainer_class=RankTrainer,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,  # families and data keep their own arguments
+        save_config_kwargs={"overwrite": True},
+        parser_class=FlowParser,
+        parser_kwargs={
+            "prog": "lightning-flows",
+            "version": lightning_flows.__version__,
+            "allow_abbrev": False,
+        },
+        trainer_defaults={
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                "init_args": {"save_dir": RUNS, "default_hp_metric": False},
+            },
+        },
+        args=[*args],
+    )
 
 
 def run() -> None:

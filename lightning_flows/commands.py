@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lightning_flows import plots
+from lightning_flows.beside import guarded
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.base import Scene
 from lightning_flows.callbacks.isolation import evaluation, seeded
@@ -43,6 +45,7 @@ def sample(
     batch_size: int = 256,
     device: str | None = None,
     overwrite: bool = False,
+    trust: Sequence[str] = (),
 ) -> None:
     """Draw samples from a checkpoint, in the units of its data.
 
@@ -58,6 +61,7 @@ def sample(
             samples come again with the same seed and size.
         device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
         overwrite: whether a file that exists may be replaced.
+        trust: names of modules whose classes the checkpoint may name.
 
     Raises:
         FlowError: an option is out of range, the file exists, or the checkpoint cannot be read.
@@ -68,7 +72,7 @@ def sample(
     if out.suffix not in (".npz", ".png"):
         raise ConfigError(f"{out} is no file that can be written; accepted are .npz and .png.")
     _refuse_existing([out], overwrite)
-    module = _on(device, _module_of(ckpt_path))
+    module = _on(device, _module_of(ckpt_path, trust))
     context = _one_hot(module, label)
     shape = module.event_shape
     pictured = (len(shape) == 3 and shape[0] in (1, 3)) or (len(shape) == 1 and shape[0] <= 3)
@@ -108,6 +112,7 @@ def components(
     split: Literal["val", "test", "train"] = "val",
     device: str | None = None,
     overwrite: bool = False,
+    trust: Sequence[str] = (),
 ) -> None:
     """Extract local principal components from a checkpoint, to PNG files and one NPZ file.
 
@@ -120,6 +125,7 @@ def components(
         split: which part of the data to take the points from.
         device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
         overwrite: whether files that exist may be replaced.
+        trust: names of modules whose classes the checkpoint and its config may name.
 
     Raises:
         FlowError: an option is out of range, a file exists, or there is no data to look at.
@@ -127,7 +133,7 @@ def components(
     files = {name: out / f"{name or 'components'}.png" for name in extraction.figures}
     arrays = out / "components.npz"
     _refuse_existing([*files.values(), arrays], overwrite)
-    module = _on(device, _module_of(ckpt_path))
+    module = _on(device, _module_of(ckpt_path, trust))
     require(extraction, module, extraction.needs)
     if data is None:
         data = _data_of_config(config) if config else _data_of_run(ckpt_path)
@@ -146,6 +152,10 @@ def components(
     _say([*(files[name] for name in drawing.figures), arrays])
 
 
+TRUST = (
+    "module whose classes a checkpoint may name, and which is imported for that; may be given "
+    "several times."
+)
 COMMANDS: dict[str, Callable[..., None]] = {"sample": sample, "components": components}
 
 
@@ -154,7 +164,9 @@ def parser_of(command: str) -> FlowParser:
     function = COMMANDS[command]
     summary = (function.__doc__ or "").partition("\n")[0]
     parser = FlowParser(prog=f"lightning-flows {command}", description=summary, allow_abbrev=False)
-    parser.add_function_arguments(function, as_group=False, skip={"n", "extraction", "overwrite"})
+    parser.add_function_arguments(
+        function, as_group=False, skip={"n", "extraction", "overwrite", "trust"}
+    )
     if function is sample:
         parser.add_argument("-n", "--n", type=int, default=64, help="number of samples.")
     else:
@@ -162,6 +174,7 @@ def parser_of(command: str) -> FlowParser:
             ComponentExtraction, as_group=False, skip={"every_n_epochs", "name"}
         )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist.")
+    parser.add_argument("--trust", action="append", default=[], help=TRUST)
     return parser
 
 
@@ -178,7 +191,7 @@ def main(args: Sequence[str]) -> None:
     try:
         options = vars(parser.instantiate_classes(parser.parse_args(list(args[1:]))))
         if args[0] == "components":
-            own = ("ckpt_path", "out", "data", "config", "split", "device", "overwrite")
+            own = ("ckpt_path", "out", "data", "config", "split", "device", "overwrite", "trust")
             rest = {name: value for name, value in options.items() if name not in own}
             options = {name: options[name] for name in own if name in options}
             options["extraction"] = ComponentExtraction(**rest)
@@ -198,10 +211,10 @@ def _refuse_existing(files: Iterable[Path], overwrite: bool) -> None:
         raise ConfigError(f"{existing[0]} {verb} already; --overwrite replaces {them}.")
 
 
-def _module_of(ckpt_path: Path) -> FlowModule:
+def _module_of(ckpt_path: Path, trust: Sequence[str]) -> FlowModule:
     """The module that a checkpoint holds."""
     with building(f"The checkpoint {ckpt_path}"):
-        module: FlowModule = load(ckpt_path)
+        module: FlowModule = load(ckpt_path, trust=trust)
     return module
 
 
@@ -259,12 +272,17 @@ def _data_of_run(ckpt_path: Path) -> Any:
     """The data module that the config of the checkpoint's run names; None without a config."""
     for folder in (ckpt_path.parent, ckpt_path.parent.parent):
         if (folder / "config.yaml").is_file():
-            return _data_of_config(folder / "config.yaml")
+            return _data_of_config(folder / "config.yaml", named=False)
     return None
 
 
-def _data_of_config(path: Path) -> Any:
-    """The data module that the section `data` of a config names."""
+def _data_of_config(path: Path, *, named: bool = True) -> Any:
+    """The data module that the section `data` of a config names.
+
+    Args:
+        path: the config.
+        named: whether the user has named it; one that lies beside a checkpoint runs no code.
+    """
     try:
         section = (read_yaml(path.read_text()) or {}).get("data")
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
@@ -273,7 +291,8 @@ def _data_of_config(path: Path) -> Any:
         raise ConfigError(f"{path} has no section `data`.")
     parser = FlowParser(prog="lightning-flows components")
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    return parser.instantiate_classes(parser.parse_object({"data": section})).data
+    with nullcontext() if named else guarded(section):
+        return parser.instantiate_classes(parser.parse_object({"data": section})).data
 
 
 def _progress(things: Sequence[Any], words: str) -> Iterable[Any]:

@@ -7,25 +7,37 @@ It holds strings, numbers, lists and dicts only, so that a checkpoint which carr
 Two kinds of thing are written that way. A *factory* is called later (`flow: RealNVP` is called
 with the event shape); a *part* is an object that exists (`preprocess`). A nested recipe is of the
 same kind as the one around it, unless it says otherwise: `"factory": True` or `False`.
+
+A checkpoint runs no code: `lightning_flows.trusted` decides which classes a recipe may name.
 """
 
-import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from pathlib import PurePath
 from typing import Any, Self, TypeGuard
 
 import numpy as np
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.trusted import class_of
 
-__all__ = ["Recorded", "build_factory", "build_part", "factory_target", "to_recipe"]
+__all__ = [
+    "Recorded",
+    "build_factory",
+    "build_part",
+    "factory_target",
+    "is_recipe",
+    "storable",
+    "to_recipe",
+]
 
 
 class Recorded:
@@ -63,23 +75,51 @@ def to_recipe(value: Any) -> Any:
     return _recipe(value, around=None)
 
 
-def build_factory(recipe: dict[str, Any]) -> Callable[..., Any]:
-    """Make the class, function or partial that `to_recipe` described.
+def storable(value: Any) -> Any:
+    """Describe a value as plain data, and make sure that it can be made again from that.
+
+    Whatever a constructor draws at random meanwhile is drawn again later: the random numbers of
+    torch on the CPU go on as if nothing had been made.
+
+    Args:
+        value: as for `to_recipe`.
+
+    Raises:
+        ConfigError: as for `to_recipe`, or the description makes nothing, or something else.
+    """
+    recipe = to_recipe(value)
+    with torch.random.fork_rng(devices=[]):
+        _try_out(value, recipe)
+    return recipe
+
+
+def build_factory(recipe: dict[str, Any], kind: type | None = None) -> Callable[..., Any]:
+    """Make the class or the partial of one that `to_recipe` described.
+
+    Args:
+        recipe: the description.
+        kind: what the class has to be a subclass of; any part or network unless given.
 
     Raises:
         ConfigError: it is no recipe, or names what is no part, or options that the class has not.
     """
-    target, arguments = _target_and_arguments(recipe, factory=True)
+    with _not_too_deep():
+        target, arguments = _target_and_arguments(recipe, factory=True, kind=kind)
     return partial(target, **arguments) if arguments else target
 
 
-def build_part(recipe: dict[str, Any]) -> Any:
+def build_part(recipe: dict[str, Any], kind: type | None = None) -> Any:
     """Make the object that `to_recipe` described.
+
+    Args:
+        recipe: the description.
+        kind: as for `build_factory`.
 
     Raises:
         ConfigError: as for `build_factory`.
     """
-    target, arguments = _target_and_arguments(recipe, factory=False)
+    with _not_too_deep():
+        target, arguments = _target_and_arguments(recipe, factory=False, kind=kind)
     return target(**arguments)
 
 
@@ -118,8 +158,8 @@ def _recipe(value: Any, around: bool | None) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_recipe(item, around) for item in value]
     raise ConfigError(
-        f"{value!r} cannot be stored as plain data; accepted are numbers, strings, lists, classes, "
-        "functools.partial(Class, ...), and the parts of lightning_flows."
+        f"{_short(value)} cannot be stored as plain data; accepted are numbers, strings, lists, "
+        "classes, functools.partial(Class, ...), and the parts of lightning_flows."
     )
 
 
@@ -155,30 +195,55 @@ def _path(target: Any) -> str:
     return f"{target.__module__}.{name}"
 
 
-def _import(path: object) -> Any:
-    """Import a class that a recipe names; a checkpoint must not call just anything."""
-    if not isinstance(path, str):
-        raise ConfigError(f"class_path is {path!r}; accepted are import paths of classes.")
-    module, _, name = path.rpartition(".")
+def _try_out(value: Any, recipe: Any) -> None:
+    """Make every factory and part of a value again, and compare the recipes."""
+    if isinstance(value, partial | type | Recorded):
+        build = build_part if isinstance(value, Recorded) else build_factory
+        name = recipe["class_path"]
+        try:
+            again = to_recipe(build(recipe))
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a constructor raises
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(
+                f"{name} cannot be made again from its arguments as plain data: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
+        if again != recipe:
+            raise ConfigError(
+                f"{name} cannot be stored, because what is made again from its arguments has "
+                "others; let its constructor take each of them by name."
+            )
+    elif isinstance(recipe, dict):
+        for key, item in recipe.items():
+            _try_out(value[key], item)
+    elif isinstance(recipe, list) and not isinstance(value, np.ndarray):
+        for item, described in zip(value, recipe, strict=True):
+            _try_out(item, described)
+
+
+@contextmanager
+def _not_too_deep() -> Iterator[None]:
     try:
-        target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"class_path {path!r} cannot be imported: {error}.") from error
-    if not (isinstance(target, type) and issubclass(target, _BUILDABLE)):
-        raise ConfigError(f"class_path {path!r} is no flow, transform, network or optimizer.")
-    return target
+        yield
+    except RecursionError:
+        raise ConfigError("The recipe is nested too deeply to be one of a model.") from None
 
 
-def _target_and_arguments(recipe: Any, *, factory: bool) -> tuple[Any, dict[str, Any]]:
+def _target_and_arguments(
+    recipe: Any, *, factory: bool, kind: type | None
+) -> tuple[Any, dict[str, Any]]:
     """The class that a recipe names and its arguments, all but those of a later call."""
     if not is_recipe(recipe):
-        raise ConfigError(f"{recipe!r} is no recipe: it has no class_path.")
-    target = _import(recipe["class_path"])
+        raise ConfigError(f"{_short(recipe)} is no recipe: it has no class_path.")
+    what = "flow, transform, network or optimizer" if kind is None else kind.__name__
+    target = class_of(recipe["class_path"], _BUILDABLE if kind is None else kind, what)
     given: dict[str, Any] = {}
     for key in ("init_args", "dict_kwargs"):
         options = recipe.get(key) or {}
         if not isinstance(options, dict):
-            raise ConfigError(f"{key} is {options!r}; accepted are options by their name.")
+            raise ConfigError(f"{key} is {_short(options)}; accepted are options by their name.")
         given |= options
     signature = inspect.signature(target)
     try:
@@ -196,3 +261,9 @@ def _nested(value: Any, *, factory: bool) -> Any:
     if isinstance(value, dict):
         return {key: _nested(item, factory=factory) for key, item in value.items()}
     return value
+
+
+def _short(value: object) -> str:
+    """A value in a sentence: networks and long lists are cut after their first line."""
+    first = repr(value).partition("\n")[0]
+    return first if len(first) < 80 else f"{first[:80]}..."

@@ -50,7 +50,7 @@ def newest_checkpoint(folder: str | Path) -> Path:
     others = [path for path in last.parent.glob("*.ckpt") if path != last]
     for path in (last, *_newest_first(others)):
         try:
-            check_checkpoint(path, weights_only=True)
+            check_checkpoint(path)
         except CheckpointError as error:
             warnings.warn(f"{error} The one before it is used.", stacklevel=2)
         else:

@@ -245,7 +245,7 @@ MALFORMED = {
     "preprocess": (lambda c: c.update(preprocess=3), "3 is no recipe: it has no class_path"),
     "preprocess of another kind": (
         lambda c: c["preprocess"].update(class_path="torch.optim.Adam"),
-        "class_path 'torch.optim.Adam': missing a required argument: 'params'",
+        "class_path 'torch.optim.Adam' is no Transform",
     ),
     "weights": (lambda c: c.update(state_dict=3), "Expected state_dict to be dict-like"),
 }

@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_flows"
-GROUND = {"errors", "shapes", "recipe"}
+GROUND = {"errors", "shapes", "recipe", "trusted"}
 MAY_IMPORT = {
     "errors": set(),
     "shapes": {"errors"},
-    "recipe": {"errors"},
+    "trusted": {"errors"},
+    "recipe": {"errors", "trusted"},
     "nets": GROUND,
     "bases": {"nets"} | GROUND,
     "transforms": {"bases", "nets"} | GROUND,
@@ -27,12 +28,16 @@ MAY_IMPORT = {
     "parsing": {"errors"},
     "configs": set(),
 }
+MAY_IMPORT["checkpoint_io"] = {"errors", "families"}
+MAY_IMPORT["ending"] = set()
+MAY_IMPORT["runs"] = {"errors", "families"}
+MAY_IMPORT["beside"] = {"runs", "parsing", "trusted", "errors", "recipe"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}
 NEVER_LIGHTNING = {
-    "errors", "shapes", "recipe", "nets", "bases", "transforms", "jacobians", "flows", "metrics",
-    "plots",
+    "errors", "shapes", "trusted", "recipe", "nets", "bases", "transforms", "jacobians", "flows",
+    "metrics", "plots",
 }  # fmt: skip
 LATE = {
     "torchvision",

@@ -1,9 +1,11 @@
 """What the families are given, checked where it is given."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -11,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.jacobians import Penalty, Volume
+from lightning_flows.recipe import Recorded, build_part, storable
 from lightning_flows.shapes import Shape
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "flow_of",
     "refuse_manifold",
     "require_manifold",
+    "stored_arguments",
 ]
 
 _MADE = {
@@ -81,6 +85,54 @@ def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> An
             f"flow made a density of context_shape {made}; the model has {context_shape}."
         )
     return flow
+
+
+def stored_arguments(family: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a family as plain data, from which a checkpoint makes it again.
+
+    Args:
+        family: the family, whose flow is made.
+        arguments: those of its construction, by their names.
+
+    Raises:
+        ConfigError: one of them cannot be stored, or not be given again by its name.
+    """
+    for parameter in inspect.signature(type(family)).parameters.values():
+        positional = (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY)
+        if parameter.kind in positional and arguments.get(parameter.name):
+            raise ConfigError(
+                f"{type(family).__name__} takes {parameter.name} by position alone, and a "
+                "checkpoint could not give that again: let its constructor name each argument."
+            )
+    stored: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
+            raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
+        try:
+            stored[name] = storable(value)
+        except ConfigError as error:
+            made = _recipe_of_flow(family.flow) if name == "flow" else None
+            if made is None:
+                raise ConfigError(f"{name}: {error}") from error
+            stored[name] = made
+    return stored
+
+
+def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
+    """A flow as a part, where it can be made again with the same kind of weights."""
+    if not isinstance(flow, Recorded):
+        return None
+    try:
+        recipe = storable(flow)
+        with torch.random.fork_rng(devices=[]):
+            again = build_part(recipe)
+    except ConfigError:
+        return None
+    own, other = (
+        {name: (value.shape, value.dtype) for name, value in each.state_dict().items()}
+        for each in (flow, again)
+    )
+    return {**recipe, "factory": False} if own == other else None
 
 
 def refuse_manifold(family: object, flow: Any) -> None:

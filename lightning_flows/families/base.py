@@ -19,16 +19,28 @@ from torchmetrics import Metric
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.noise import Placed, Reproducible
 from lightning_flows.errors import CheckpointError, ConfigError
-from lightning_flows.families.arguments import check_factories, flow_of
+from lightning_flows.families.arguments import check_factories, flow_of, stored_arguments
 from lightning_flows.families.batches import unpacked
-from lightning_flows.families.checkpoints import check_checkpoint, check_optimizers
-from lightning_flows.families.options import default_optimizer, logged_options, storable
+from lightning_flows.families.checkpoints import (
+    check_checkpoint,
+    check_optimizers,
+    plain_data_only,
+    reading,
+)
+from lightning_flows.families.options import default_optimizer, logged_options
 from lightning_flows.families.preprocessing import brought_by, warn_of_another
 from lightning_flows.families.ranks import check_even
 from lightning_flows.families.seeding import seed_step
 from lightning_flows.jacobians import ModelMaps
 from lightning_flows.metrics.mean import StandardError
-from lightning_flows.recipe import Recorded, build_factory, build_part, is_recipe, to_recipe
+from lightning_flows.recipe import (
+    Recorded,
+    build_factory,
+    build_part,
+    is_recipe,
+    storable,
+    to_recipe,
+)
 from lightning_flows.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.transforms import Dequantise, Transform
 from lightning_flows.transforms.base import Kind, encode_inside
@@ -66,7 +78,8 @@ class FlowModule(Recorded, L.LightningModule):
     and give rank r of w rows r, r + w, and so on, as Lightning's samplers and ours do.
 
     Args:
-        flow: makes the flow from the event shape.
+        flow: makes the flow from the event shape. What is made by a function or a lambda, which no
+            checkpoint can hold, is stored by the arguments of its own construction.
         event_shape: shape of one data point.
         context_shape: shape of what the density is conditioned on.
         optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
@@ -77,7 +90,8 @@ class FlowModule(Recorded, L.LightningModule):
         context_key: name of the context in such a batch.
 
     Raises:
-        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else.
+        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else;
+            or an argument cannot be stored in a checkpoint and made again from it.
         ShapeError: the flow is one of other shapes.
     """
 
@@ -97,15 +111,17 @@ class FlowModule(Recorded, L.LightningModule):
         context_key: str = "context",
     ) -> None:
         super().__init__()
-        flow, optimizer, scheduler = (_factory(make) for make in (flow, optimizer, scheduler))
+        flow = _factory(flow, torch.nn.Module)
+        optimizer = _factory(optimizer, torch.optim.Optimizer)
+        scheduler = _factory(scheduler, torch.optim.lr_scheduler.LRScheduler)
         check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
-        # logged in `_begin`: Lightning refuses a data module whose options have the same names
-        self.save_hyperparameters(storable(type(self).__name__, self._arguments), logger=False)
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
         self.flow = flow_of(flow, self.event_shape, self.context_shape)
+        # logged in `_begin`: Lightning refuses a data module whose options have the same names
+        self.save_hyperparameters(stored_arguments(self, self._arguments), logger=False)
         self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
@@ -264,6 +280,9 @@ class FlowModule(Recorded, L.LightningModule):
     # -- hooks of the Trainer ------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
+        address = self.trainer.ckpt_path
+        if address and "://" in str(address):  # Lightning would unpickle whatever is there
+            check_checkpoint(address)
         data = getattr(self.trainer, "datamodule", None)
         classes = getattr(data, "classes", None)
         if classes and any(classes) and getattr(self.flow, "classes", None) != tuple(classes):
@@ -274,7 +293,7 @@ class FlowModule(Recorded, L.LightningModule):
         if stage == "fit" and self._takes_over:
             preprocess = brought_by(data)
             if preprocess is not None and self.preprocess is None:
-                to_recipe(preprocess)  # refuse now what no checkpoint could hold
+                storable(preprocess)  # refuse now what no checkpoint could hold
                 self.preprocess = copy.deepcopy(preprocess).to(self.device)
             self._takes_over = False
         if self._compile:
@@ -388,7 +407,7 @@ class FlowModule(Recorded, L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         recipe = checkpoint.get("preprocess")
         # in place of what `setup` has taken over a moment ago, where a run is resumed
-        self.preprocess = None if recipe is None else build_part(recipe).to(self.device)
+        self.preprocess = None if recipe is None else build_part(recipe, Transform).to(self.device)
         self._takes_over = False
         self._run_seed = checkpoint.get("run_seed", 0)
 
@@ -396,17 +415,23 @@ class FlowModule(Recorded, L.LightningModule):
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
         """Make the family again from a checkpoint alone, as Lightning does.
 
+        Only plain data is read from the file, wherever it lies, so that it runs no code.
+
         Args:
-            checkpoint_path: file or stream.
+            checkpoint_path: file, address or stream.
             args: as for Lightning's method.
             options: as well; arguments of the constructor replace those of the checkpoint.
 
         Raises:
-            CheckpointError: the file is missing or damaged.
+            CheckpointError: the file is missing or damaged, holds more than plain data, or
+                `weights_only` is False.
+            ConfigError: it names a class that it may not name; see `lightning_flows.trust`.
         """
+        options["weights_only"] = plain_data_only(options.get("weights_only"))
         if isinstance(checkpoint_path, str | Path):
-            check_checkpoint(checkpoint_path, weights_only=options.get("weights_only"))
-        return super().load_from_checkpoint(checkpoint_path, *args, **options)
+            check_checkpoint(checkpoint_path)
+        with reading(checkpoint_path):
+            return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load weights.
@@ -504,6 +529,14 @@ class FlowModule(Recorded, L.LightningModule):
         )
 
 
-def _factory(value: Any) -> Any:
-    """A factory as it is, or made from the recipe that a checkpoint holds."""
-    return build_factory(value) if is_recipe(value) else value
+def _factory(value: Any, kind: type) -> Any:
+    """A factory as it is, or made from the recipe that a checkpoint holds.
+
+    A flow whose factory could not be stored is stored itself, as a part: it is made here.
+    """
+    if not is_recipe(value):
+        return value
+    if value.get("factory", True):
+        return build_factory(value, kind)
+    part = build_part(value, kind)
+    return lambda event_shape, context_shape=None: part

@@ -1,23 +1,36 @@
-"""Checkpoints: the family that one holds, and those that cannot be read."""
+"""Checkpoints: the family that one holds, and those that cannot be read.
 
-from collections.abc import Iterable
+They are read as plain data, from whichever place they come: no pickled object of one is made.
+"""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
 from lightning_flows.errors import CheckpointError
 from lightning_flows.recipe import build_factory
+from lightning_flows.trusted import trust as trust_modules
 
-__all__ = ["check_checkpoint", "check_optimizers", "load"]
+__all__ = ["check_checkpoint", "check_optimizers", "load", "plain_data_only", "reading"]
 
 
-def load(path: str | Path, **options: Any) -> Any:
+def load(path: str | Path, *, trust: Iterable[str] = (), **options: Any) -> Any:
     """Make the family again that a checkpoint holds, whatever its class, in evaluation mode.
 
+    The checkpoint runs no code: it holds plain data, and the classes that it names are ours, those
+    of plugins, those of modules that are imported already, or those of modules that you trust.
+
     Args:
-        path: file of the checkpoint.
+        path: file or address of the checkpoint.
+        trust: names of modules whose classes the checkpoint may name, which are then imported; see
+            `lightning_flows.trust`.
         options: arguments of `load_from_checkpoint`, such as `map_location` (the CPU unless given),
             and of the constructor, in place of those of the checkpoint.
 
@@ -26,38 +39,46 @@ def load(path: str | Path, **options: Any) -> Any:
         original units.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or names no family.
+        CheckpointError: the file is missing, damaged, holds more than plain data, or names no
+            family.
+        ConfigError: it names a class that it may not name.
     """
-    recipe = (check_checkpoint(path, weights_only=True) or {}).get("family")
+    trust_modules(*trust)
+    recipe = check_checkpoint(path).get("family")
     if recipe is None:
         raise CheckpointError(
             f"The checkpoint {path} does not name its family; use load_from_checkpoint of the "
             "class that was trained."
         )
-    family: Any = build_factory(recipe)
-    options = {"map_location": "cpu", "weights_only": True, **options}
+    family: Any = build_factory(recipe, LightningModule)
+    options = {"map_location": "cpu", **options}
     return family.load_from_checkpoint(path, **options).eval()
 
 
-def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> Any:
-    """Read a checkpoint, and refuse one that cannot be read.
+def check_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as plain data, and refuse one that cannot be read.
 
     Args:
-        path: file of the checkpoint; remote ones are left to Lightning.
-        weights_only: as for `torch.load`.
+        path: file or address of the checkpoint.
 
     Returns:
-        Its content; None for remote ones.
+        Its content.
 
     Raises:
-        CheckpointError: no such file, a damaged one, or no checkpoint of a LightningModule.
+        CheckpointError: no such file, a damaged one, one that holds more than plain data, or no
+            checkpoint of a LightningModule.
     """
-    if "://" in str(path):
-        return None
-    if not Path(path).is_file():
+    remote = "://" in str(path)
+    if not remote and not Path(path).is_file():
         raise CheckpointError(f"The checkpoint {path} does not exist.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=weights_only)
+        with reading(path):
+            if remote:
+                content: Any = TorchCheckpointIO().load_checkpoint(path, weights_only=True)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises half a dozen kinds for half a file
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(
@@ -66,6 +87,41 @@ def check_checkpoint(path: str | Path, *, weights_only: bool | None = None) -> A
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} holds no checkpoint of a LightningModule.")
     return content
+
+
+def plain_data_only(weights_only: bool | None) -> bool:
+    """What `torch.load` is given for its argument of this name: always True.
+
+    Raises:
+        CheckpointError: it is False.
+    """
+    if weights_only is False:
+        raise CheckpointError(
+            "weights_only is False, which would let the checkpoint run code; "
+            "checkpoints of lightning-flows hold plain data and need True."
+        )
+    return True
+
+
+@contextmanager
+def reading(path: Any) -> Iterator[None]:
+    """Replace what torch says about a file that holds Python objects, which advises to make them.
+
+    Args:
+        path: file, address or stream that is read inside.
+
+    Raises:
+        CheckpointError: torch has refused to make an object.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error):
+            raise
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged or no checkpoint: it holds Python objects where "
+            "plain data belongs; they could run code, and none of them has been made."
+        ) from None
 
 
 def check_optimizers(optimizers: Iterable[Optimizer]) -> None:

@@ -134,10 +134,12 @@ class InjectiveModule(FlowModule):
         start, end = warmup
         if not 0 <= start <= end:
             raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
-        volume = build_part(volume) if is_recipe(volume) else volume
+        volume = build_part(volume, Volume) if is_recipe(volume) else volume
         self.volume = ExactVolume() if volume is None else volume
         if isinstance(penalties, list):
-            penalties = [build_part(part) if is_recipe(part) else part for part in penalties]
+            penalties = [
+                build_part(part, Penalty) if is_recipe(part) else part for part in penalties
+            ]
         check_parts(self.volume, penalties)
         self.penalties = [*penalties]
         self._beta = beta if residual is None else 1 / (2 * residual**2)

@@ -1,20 +1,15 @@
-"""Options of a family: how they are stored and logged, and the optimizer where none is given."""
+"""Options of a family: how they are logged, and the optimizer where none is given."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
-from lightning_flows.recipe import to_recipe
-
-__all__ = ["default_optimizer", "logged_options", "storable"]
+__all__ = ["default_optimizer", "logged_options"]
 
 
 def default_optimizer(
@@ -33,24 +28,3 @@ def logged_options(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
     hidden = "_class_path"  # of the command line, for Lightning alone
     shown = {name: value for name, value in options.items() if name != hidden}
     return {f"model/{name}" if name in taken else name: value for name, value in shown.items()}
-
-
-def storable(family: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as plain data; a warning names each that a checkpoint cannot hold.
-
-    Raises:
-        ConfigError: one is an array of NumPy.
-    """
-    stored: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
-            raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
-        try:
-            stored[name] = to_recipe(value)
-        except ConfigError as error:
-            warnings.warn(
-                f"{error} The checkpoint will not hold {name}; to load it, call "
-                f"{family}.load_from_checkpoint(path, {name}=...).",
-                stacklevel=3,
-            )
-    return stored

@@ -34,7 +34,6 @@ FREE = partial(FreeFormFlow, encoder=MLPEncoder, decoder=MLPDecoder, prior=SMALL
 PADDED = partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=SMALL)
 ON_DATA = (DensityFlow, SurjectiveFlow)
 ON_MANIFOLDS = (RectangularFlow, FreeFormInjectiveFlow, TwoStepFlow, InjectiveModule)
-pytestmark = pytest.mark.filterwarnings("ignore:.*will not hold")
 
 
 @pytest.mark.parametrize("family", ON_DATA)
