@@ -351,10 +351,8 @@ class FlowModule(Recorded, L.LightningModule):
         losses, parts = self.training_loss(x, context)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by a connector
-        if parts and every and (self.trainer.global_step + 1) % every == 0:
-            logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
-            self.log_dict(logged, batch_size=len(x))
+        logged = {f"train/{name}": value.detach().mean() for name, value in parts.items()}
+        self.log_dict(logged, batch_size=len(x))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
