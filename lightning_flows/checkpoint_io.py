@@ -2,23 +2,21 @@
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from lightning_flows.errors import CheckpointError
-from lightning_flows.families.checkpoints import plain_data_only, reading
+from lightning_flows.families.checkpoints import PlainDataIO
 
 __all__ = ["AtomicCheckpointIO"]
 
 TEMPORARY = ".tmp"
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(PlainDataIO):
     """Replaces a checkpoint in one step, so that what has its name can always be read.
 
     The file is written beside its target, brought to the disk (`fsync`), and renamed over it.
@@ -62,27 +60,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise CheckpointError(_reason(error, target)) from error
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Callable[..., Any] | None = lambda storage, _: storage,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Read a checkpoint; `weights_only=False` is refused for lack of need.
-
-        Args:
-            path: file or address.
-            map_location: as for `torch.load`.
-            weights_only: None and True are the same.
-
-        Raises:
-            CheckpointError: `weights_only` is False, or the file holds more than plain data.
-        """
-        with reading(path):
-            return super().load_checkpoint(
-                path, map_location, weights_only=plain_data_only(weights_only)
-            )
 
 
 def _remove_temporaries(folder: Path) -> None:

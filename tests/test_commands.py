@@ -230,7 +230,7 @@ MALFORMED = {
     "no arguments": (lambda c: c.pop("hyper_parameters"), "missing 2 required positional"),
     "flow is a number": (
         lambda c: c["hyper_parameters"].update(flow=3),
-        "alone.ckpt cannot be built: TypeError: 'int' object is not callable. (LIGHTNING_FLOWS_TRA",
+        "alone.ckpt: flow is 3; give what makes it, such as RealNVP",
     ),
     "flow's class": (lambda c: c["hyper_parameters"]["flow"].update(class_path=3), "class_path is"),
     "flow of another kind": (

@@ -10,6 +10,7 @@ from typing import Any, Self
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -22,6 +23,7 @@ from lightning_flows.errors import CheckpointError, ConfigError
 from lightning_flows.families.arguments import check_factories, flow_of, stored_arguments
 from lightning_flows.families.batches import unpacked
 from lightning_flows.families.checkpoints import (
+    PlainDataIO,
     check_checkpoint,
     check_optimizers,
     plain_data_only,
@@ -280,9 +282,9 @@ class FlowModule(Recorded, L.LightningModule):
     # -- hooks of the Trainer ------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        address = self.trainer.ckpt_path
-        if address and "://" in str(address):  # Lightning would unpickle whatever is there
-            check_checkpoint(address)
+        strategy = self.trainer.strategy
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:  # unpickles what an address gives
+            strategy.checkpoint_io = PlainDataIO()
         data = getattr(self.trainer, "datamodule", None)
         classes = getattr(data, "classes", None)
         if classes and any(classes) and getattr(self.flow, "classes", None) != tuple(classes):

@@ -4,7 +4,7 @@ They are read as plain data, from whichever place they come: no pickled object o
 """
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from lightning_flows.errors import CheckpointError
 from lightning_flows.recipe import build_factory
 from lightning_flows.trusted import trust as trust_modules
 
-__all__ = ["check_checkpoint", "check_optimizers", "load", "plain_data_only", "reading"]
+__all__ = [
+    "PlainDataIO",
+    "check_checkpoint",
+    "check_optimizers",
+    "load",
+    "plain_data_only",
+    "reading",
+]
 
 
 def load(path: str | Path, *, trust: Iterable[str] = (), **options: Any) -> Any:
@@ -74,7 +81,7 @@ def check_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         with reading(path):
             if remote:
-                content: Any = TorchCheckpointIO().load_checkpoint(path, weights_only=True)
+                content: Any = PlainDataIO().load_checkpoint(path)
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
@@ -122,6 +129,34 @@ def reading(path: Any) -> Iterator[None]:
             f"The checkpoint {path} is damaged or no checkpoint: it holds Python objects where "
             "plain data belongs; they could run code, and none of them has been made."
         ) from None
+
+
+class PlainDataIO(TorchCheckpointIO):
+    """Reads checkpoints as plain data; Lightning's own unpickles those of an address.
+
+    A family gives it to the Trainer in place of Lightning's own.
+    """
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint; `weights_only=False` is refused for lack of need.
+
+        Args:
+            path: file or address.
+            map_location: as for `torch.load`.
+            weights_only: None and True are the same.
+
+        Raises:
+            CheckpointError: `weights_only` is False, or the file holds more than plain data.
+        """
+        with reading(path):
+            return super().load_checkpoint(
+                path, map_location, weights_only=plain_data_only(weights_only)
+            )
 
 
 def check_optimizers(optimizers: Iterable[Optimizer]) -> None:
