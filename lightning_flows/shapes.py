@@ -35,7 +35,7 @@ def as_shape(shape: Sequence[int] | int, name: str = "event_shape") -> Shape:
         raise ShapeError(
             f"{name} is {shape!r}; accepted are positive integers such as (1, 28, 28)."
         )
-    return entries
+    return tuple(int(n) for n in entries)
 
 
 def as_features(shape: Sequence[int] | int, what: str) -> int:

@@ -24,30 +24,39 @@ class Proof:
 
     run: Callable[[Build], None]
     applies: Callable[[Any], bool]
+    slow: bool = False
 
 
 class Proofs(list[Proof]):
     """A list that functions join by the decorator `@proofs.add()` or `@proofs.add(when=...)`."""
 
     def add(
-        self, when: Callable[[Any], bool] = lambda _: True
+        self, when: Callable[[Any], bool] = lambda _: True, *, slow: bool = False
     ) -> Callable[[Callable[[Build], None]], Callable[[Build], None]]:
         def register(function: Callable[[Build], None]) -> Callable[[Build], None]:
-            self.append(Proof(function, when))
+            self.append(Proof(function, when, slow))
             return function
 
         return register
 
 
 def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
-    """Every case with every proof that applies to it, as arguments of pytest's parametrize."""
-    return [
-        pytest.param(proof.run, build, id=f"{name}-{proof.run.__name__}")
-        for name, build in cases.items()
-        for module in [build()]
-        for proof in proofs
-        if proof.applies(module)
-    ]
+    """Every case with every proof that applies to it, as arguments of pytest's parametrize.
+
+    A slow proof is among the quick tests for the first variant of each name alone.
+    """
+    found, seen = [], set()
+    for name, build in cases.items():
+        kind = name.partition(" (")[0]
+        module = build()
+        for proof in proofs:
+            if proof.applies(module):
+                later = proof.slow and (kind, proof.run) in seen
+                seen.add((kind, proof.run))
+                marks = [pytest.mark.slow] if later else []
+                name_of_both = f"{name}-{proof.run.__name__}"
+                found.append(pytest.param(proof.run, build, id=name_of_both, marks=marks))
+    return found
 
 
 def make(

@@ -285,7 +285,7 @@ def no_convolution(p: Density) -> bool:
     return not any(isinstance(module, nn.GroupNorm) for module in p.modules())
 
 
-@PROOFS.add(when=lambda p: exact(p) and no_convolution(p))
+@PROOFS.add(when=lambda p: exact(p) and no_convolution(p), slow=True)
 def compiles_without_a_break(build: Build) -> None:
     p = make(build)
     x, context = points(p, 4), draw_context(p, 4)

@@ -78,7 +78,7 @@ def vmap_over_points(build: Build) -> None:
     near(tuple(part[:, 0] for part in mapped), t.encode(x, context), 1e-11)
 
 
-@PROOFS.add()
+@PROOFS.add(slow=True)
 def compiles_without_a_break(build: Build) -> None:
     t = make(build)
     x, context = inputs(t, "encode"), draw_context(t, 4)

@@ -77,7 +77,7 @@ def test_compiles_without_graph_breaks():
 
 
 def test_refusals():
-    with pytest.raises(ConfigError, match="at least 2 levels"):
+    with pytest.raises(ConfigError, match="levels is 1; accepted are integers from 2 up"):
         Dequantise(2, 1)
     with pytest.raises(ShapeError, match=r"expected is \(batch, 2\)"):
         Dequantise(2, 4).encode(torch.zeros(3, 5))
