@@ -107,7 +107,7 @@ class LastCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         self._before = None
         if not loop._should_accumulate():
-            self._remember(trainer, loop.batch_progress.current.processed)
+            self._remember(trainer, _progress(trainer).processed)
         if not self._due or loop._should_accumulate() or trainer.is_last_batch:
             return
         fetcher = trainer.fit_loop._data_fetcher
@@ -195,12 +195,16 @@ class LastCheckpoint(Checkpoint):
     def _remember(self, trainer: Trainer, batches: int) -> None:
         """Keep where loaders stand before the batch that comes next, should its step fail."""
         loader = trainer.fit_loop._combined_loader
-        states = [] if loader is None else loader._state_dicts()
-        self._before = trainer.global_step, batches, states
+        assert loader is not None
+        # asking worker processes at every step would cost more than what it saves
+        slow = any(
+            hasattr(x, "state_dict") and getattr(x, "num_workers", 0) for x in loader.flattened
+        )
+        self._before = None if slow else (trainer.global_step, batches, loader._state_dicts())
 
     def _before_the_step(self, trainer: Trainer) -> dict[str, Any] | None:
         """A checkpoint that goes on with the batch that is at work; None where none can."""
-        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        progress = _progress(trainer)
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(False)
         if progress.ready == progress.processed:  # no batch is at work
             return checkpoint
@@ -238,6 +242,11 @@ class LastCheckpoint(Checkpoint):
             name = signal.Signals(self._leaving).name
             _say(f"Stopped by {name}. {_resume(self.path)}")
             raise SystemExit(128 + self._leaving)
+
+
+def _progress(trainer: Trainer) -> Any:
+    """Batches of this epoch that were begun (`ready`) and done (`processed`)."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current
 
 
 @rank_zero_only
