@@ -157,7 +157,7 @@ class ShowsImages(Logger):
 def test_loggers_with_log_image_get_pixels(tmp_path: Path) -> None:
     logger = ShowsImages(tmp_path)
     fit(tmp_path, Foreign(), [cb.SampleGrid(4)], logger=logger, max_epochs=1)
-    assert logger.seen == [("val/samples", 4, "uint8", 3)]
+    assert logger.seen == [("val/samples", 3, "uint8", 3)]
 
 
 def test_an_error_is_one_warning_and_training_goes_on(tmp_path: Path) -> None:
