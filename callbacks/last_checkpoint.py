@@ -36,8 +36,9 @@ class LastCheckpoint(Checkpoint):
     - SIGTERM and SIGINT (Ctrl+C): after the step that runs, all ranks save, and the process exits
       with status 143 or 130. Validation is finished first. A second signal ends at once.
     - SIGUSR1: after the step that runs, all ranks save, and training goes on.
-    - An exception: rank 0 saves what it has, unless weights are not finite, and the exception goes
-      on its way.
+    - An exception: rank 0 saves the state before the step that failed, and the exception goes on
+      its way. Nothing is saved where weights are not finite, where the gradients of earlier batches
+      are lost (accumulation), or where ranks were forked.
 
     Within an epoch a checkpoint is taken only where a resumed run does the same as this one: after
     the last batch of an accumulation, and not between a batch and the validation that follows it.
@@ -64,6 +65,7 @@ class LastCheckpoint(Checkpoint):
         self._due = False
         self._leaving: int | None = None
         self._loops: dict[str, Any] | None = None
+        self._before: tuple[int, int, list[dict[str, Any]]] | None = None
         self._flags: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -74,7 +76,7 @@ class LastCheckpoint(Checkpoint):
         beside = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
         folder = next(filter(None, [self.dirpath, *beside]), Path(root, "checkpoints"))
         self.path = Path(trainer.strategy.broadcast(str(folder))) / LAST
-        self._due, self._leaving, self._loops = False, None, None
+        self._due, self._leaving, self._loops, self._before = False, None, None, None
         if trainer.world_size > 1:
             # ranks agree about signals on the CPU: asking a GPU would wait for it at every step
             self._flags = torch.distributed.new_group(backend="gloo")
@@ -103,6 +105,9 @@ class LastCheckpoint(Checkpoint):
         ending, saving = self._agreed(self._signals.ending or 0, self._signals.saving or late)
         self._due = self._due or bool(ending or saving)
         loop = trainer.fit_loop.epoch_loop
+        self._before = None
+        if not loop._should_accumulate():
+            self._remember(trainer, _progress(trainer).processed)
         if not self._due or loop._should_accumulate() or trainer.is_last_batch:
             return
         fetcher = trainer.fit_loop._data_fetcher
@@ -126,6 +131,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the epoch before has left: only now have all schedulers stepped."""
+        if self.path is not None:
+            self._remember(trainer, 0)
         if self._loops is None:
             return
         ending, _ = self._agreed(self._signals.ending or 0, False)
@@ -167,7 +174,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save what rank 0 has, alone: other ranks may be gone."""
+        """Save the state before the step that failed; rank 0 does, alone: others may be gone."""
         self._signals.remove()
         if self.path is None or isinstance(exception, SystemExit) or not trainer.training:
             return
@@ -175,13 +182,38 @@ class LastCheckpoint(Checkpoint):
         if not (alone and trainer.is_global_zero and _finite(pl_module)):
             return
         with suppress(Exception):  # the exception that is on its way is the one to be told
-            checkpoint = trainer._checkpoint_connector.dump_checkpoint(False)
+            checkpoint = self._before_the_step(trainer)
+            if checkpoint is None:
+                return
             trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, self.path)
             _say(_resume(self.path))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
         self._signals.remove()
+
+    def _remember(self, trainer: Trainer, batches: int) -> None:
+        """Keep where loaders stand before the batch that comes next, should its step fail."""
+        loader = trainer.fit_loop._combined_loader
+        assert loader is not None
+        # asking worker processes at every step would cost more than what it saves
+        slow = any(
+            hasattr(x, "state_dict") and getattr(x, "num_workers", 0) for x in loader.flattened
+        )
+        self._before = None if slow else (trainer.global_step, batches, loader._state_dicts())
+
+    def _before_the_step(self, trainer: Trainer) -> dict[str, Any] | None:
+        """A checkpoint that goes on with the batch that is at work; None where none can."""
+        progress = _progress(trainer)
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(False)
+        if progress.ready == progress.processed:  # no batch is at work
+            return checkpoint
+        step, batches, states = self._before or (-1, -1, [])
+        if (step, batches) != (trainer.global_step, progress.processed):
+            return None
+        if states:
+            checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = states
+        return checkpoint
 
     def _agreed(self, ending: int, saving: bool) -> tuple[int, bool]:
         """What any rank has been asked for."""
@@ -210,6 +242,11 @@ class LastCheckpoint(Checkpoint):
             name = signal.Signals(self._leaving).name
             _say(f"Stopped by {name}. {_resume(self.path)}")
             raise SystemExit(128 + self._leaving)
+
+
+def _progress(trainer: Trainer) -> Any:
+    """Batches of this epoch that were begun (`ready`) and done (`processed`)."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current
 
 
 @rank_zero_only

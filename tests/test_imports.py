@@ -26,6 +26,9 @@ MAY_IMPORT = {
     "callbacks": {"jacobians", "metrics", "plots", "bases"} | GROUND,
     "datamodules": {"transforms", "bases"} | GROUND,
     "parsing": {"errors"},
+    "ending": {"parsing"},
+    "checkpoint_io": {"errors"},
+    "runs": {"families", "errors"},
     "configs": set(),
 }
 MAY_IMPORT["checkpoint_io"] = {"errors", "families"}

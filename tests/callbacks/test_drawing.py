@@ -92,7 +92,7 @@ def test_training_its_random_state_and_its_flags_are_left_alone(tmp_path: Path) 
     assert (states[0][2] == states[1][2]).all()
 
 
-def test_tensorboard_gets_images_and_scalars_at_the_step_of_training(tmp_path: Path) -> None:
+def test_tensorboard_gets_images_and_scalars_at_the_step_of_the_last_batch(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     fit(tmp_path, Foreign(PLANE), drawing(), logger=logger)
     assert "samples/0002" in images(Path(logger.log_dir))
@@ -101,7 +101,8 @@ def test_tensorboard_gets_images_and_scalars_at_the_step_of_training(tmp_path: P
         "val/components", "val/components/dimension", "val/components/spectrum",
         "val/components/walks", "val/density", "val/reconstructions", "val/samples",
     }  # fmt: skip
-    assert [event.step for event in events.Images("val/samples")] == [4, 8]
+    assert [event.step for event in events.Images("val/samples")] == [3, 7]
+    assert [event.step for event in events.Scalars("val/dimension")] == [3, 7]
     assert [event.value for event in events.Scalars("val/dimension")] == [2.0, 2.0]
     assert [event.value for event in events.Scalars("train/skipped_steps")] == [0.0, 0.0]
 
@@ -156,7 +157,7 @@ class ShowsImages(Logger):
 def test_loggers_with_log_image_get_pixels(tmp_path: Path) -> None:
     logger = ShowsImages(tmp_path)
     fit(tmp_path, Foreign(), [cb.SampleGrid(4)], logger=logger, max_epochs=1)
-    assert logger.seen == [("val/samples", 4, "uint8", 3)]
+    assert logger.seen == [("val/samples", 3, "uint8", 3)]
 
 
 def test_an_error_is_one_warning_and_training_goes_on(tmp_path: Path) -> None:

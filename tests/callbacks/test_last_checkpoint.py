@@ -167,6 +167,31 @@ def test_an_exception_leaves_a_checkpoint_and_goes_on_its_way(tmp_path, capsys):
     assert capsys.readouterr().err == f"Saved {path}; to go on, add: --ckpt_path {path}\n"
 
 
+class FailsWithin(pl.Callback):
+    """Fails before the gradient of the n-th batch."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def on_before_backward(self, trainer, pl_module, loss):
+        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == self.n:
+            fail(pl_module)
+
+
+# the eighth is the second of an accumulation, whose first one cannot be gone on from
+@pytest.mark.parametrize("batch", [7, 8])
+def test_a_step_that_failed_is_done_again(whole, batch, tmp_path):
+    _, options, weights = whole
+    with pytest.raises(RuntimeError, match="no such luck"):
+        run(tmp_path / "first", FailsWithin(batch), **options)
+    path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    accumulated = "accumulate_grad_batches" in options
+    assert steps_of(path) == (3 if accumulated else batch - 1)
+    _, module = run(tmp_path / "second", ckpt_path=path, **options)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
 def test_weights_that_are_not_finite_replace_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no such luck"):
         run(tmp_path, At(8, spoil))
