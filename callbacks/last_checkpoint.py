@@ -63,6 +63,7 @@ class LastCheckpoint(Checkpoint):
         self._signals = StopSignals()
         self._saved_at = 0.0
         self._due = False
+        self._begun = False
         self._leaving: int | None = None
         self._loops: dict[str, Any] | None = None
         self._before: tuple[int, int, list[dict[str, Any]]] | None = None
@@ -76,6 +77,7 @@ class LastCheckpoint(Checkpoint):
         beside = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
         folder = next(filter(None, [self.dirpath, *beside]), Path(root, "checkpoints"))
         self.path = Path(trainer.strategy.broadcast(str(folder))) / LAST
+        self._begun = False
         self._due, self._leaving, self._loops, self._before = False, None, None, None
         if trainer.world_size > 1:
             # ranks agree about signals on the CPU: asking a GPU would wait for it at every step
@@ -83,6 +85,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over, after Lightning has."""
+        self._begun = True
         if self.path is not None:
             self._signals.install()
             self._saved_at = time.monotonic()
@@ -176,7 +179,9 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save the state before the step that failed; rank 0 does, alone: others may be gone."""
         self._signals.remove()
-        if self.path is None or isinstance(exception, SystemExit) or not trainer.training:
+        if not (self._begun and trainer.training) or isinstance(exception, SystemExit):
+            return  # before, weights may be neither those of the run nor those of the checkpoint
+        if self.path is None:
             return
         alone = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
         if not (alone and trainer.is_global_zero and _finite(pl_module)):

@@ -20,6 +20,8 @@ from lightning_flows import (
     SurjectiveFlow,
     cli,
 )
+from lightning_flows.bases import Placed
+from lightning_flows.runs import run_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
@@ -69,8 +71,10 @@ def test_every_config_fits_tests_and_predicts(config, here, few_data):
     model = type(fitted.model).load_from_checkpoint(last).eval()
     x = predicted.datamodule.test_dataloader().tensors[0]
     name = "log_prob" if model.exact else "elbo"
-    with np.load(run_folder(here, 2) / "predictions.npz") as arrays, torch.no_grad():
-        x = x[: len(arrays[name])]
+    with np.load(folder / "predictions.npz") as file:
+        arrays = dict(file)
+    x = x[: len(arrays[name])]
+    with torch.no_grad(), Placed(torch.arange(len(x))):
         np.testing.assert_array_equal(arrays[name], model.log_prob(x))
         np.testing.assert_array_equal(arrays["latent"], model.encode(x))
 
@@ -92,8 +96,8 @@ def trained(tmp_path_factory):
 def test_predictions_of_all_batches_are_in_the_order_of_the_data(trained, here, capsys):
     _, checkpoint = trained
     done = cli.main(small("predict", "--data.standardise=true", f"--ckpt_path={checkpoint}"))
-    path = run_folder(here) / "predictions.npz"
-    assert f"Latents and log-densities: {path.relative_to(here)}\n" in capsys.readouterr().out
+    path = run_of(checkpoint) / "predictions.npz"
+    assert f"Latents and log-densities: {path}\n" in capsys.readouterr().out
     model = DensityFlow.load_from_checkpoint(checkpoint)
     x = Toy("moons", n_test=100, seed=done.datamodule.seed).load()["test"][0]
     with np.load(path) as arrays:

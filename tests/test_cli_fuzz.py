@@ -172,7 +172,7 @@ def check(numbers, capsys):
     wrong = {name: end for name, end in ends.items() if end not in ("trained", "refused")}
     assert not wrong, "\n".join(f"{name}\n    {end}" for name, end in wrong.items())
     counts = Counter(ends.values())  # else the changes are too wild or too tame to say anything
-    assert min(counts["trained"], counts["refused"]) > len(ends) / 10
+    assert min(counts["trained"], counts["refused"]) >= len(ends) / 10
 
 
 def test_changed_configurations_train_or_are_refused_in_one_sentence(here, capsys):

@@ -18,6 +18,7 @@ import lightning_flows
 from command_lines import small, train
 from lightning_flows import DensityFlow, RealNVP, cli, commands
 from lightning_flows.errors import CheckpointError
+from lightning_flows.runs import run_of
 from lightning_flows.transforms import Standardise
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
@@ -106,7 +107,7 @@ def test_components_are_those_of_the_callback(run, checkpoint, here, capsys):
     options += ["--trainer.callbacks.k=2", "--trainer.callbacks.relative=0.1"]
     options += ["--data.standardise=true", f"--ckpt_path={checkpoint}"]
     cli.main(small("validate", *options))
-    (drawn,) = here.glob("runs/**/images/components/validate.npz")
+    drawn = run_of(checkpoint) / "images" / "components" / "validate.npz"
     with np.load("found/components.npz") as found, np.load(drawn) as expected:
         assert sorted(found) == sorted(expected)
         for key in expected:

@@ -53,6 +53,8 @@ class Support:
 
         Infinite entries lie outside of every set, NaNs too.
         """
+        if not x.is_floating_point():  # an end such as 256 would be 0 among bytes
+            x = x.double()
         if self.columns:
             columns = zip(self.columns, x.split(1, 1), strict=True)
             return torch.stack([support.contains(column) for support, column in columns]).all(0)

@@ -119,7 +119,7 @@ class StochasticVolume(Volume):
         unsolved = (solution.residuals > 10 * self.tolerance).any(0)
         if unsolved.any():
             found, exact, sound = self._solve(decode, u[unsolved], v[:, unsolved], rows)
-            value[unsolved] = 0 * found
+            value[unsolved] = (0 * found).to(value)
             c[:, unsolved] = exact
             finite[unsolved] = sound
         return value, c, finite

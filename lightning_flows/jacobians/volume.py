@@ -173,12 +173,12 @@ class _HalfLogDet(torch.autograd.Function):
     def forward(ctx, j: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         q, r = torch.linalg.qr(j)
         ctx.save_for_backward(q, r)
-        return log_diagonal(r, len(q[0]))
+        return log_diagonal(r, q.shape[1])
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         q, r = ctx.saved_tensors
-        sound = full_rank(r, len(q[0]))[:, None, None]
+        sound = full_rank(r, q.shape[1])[:, None, None]
         pseudo_inverse: Tensor = torch.linalg.solve_triangular(r, q.mT, upper=True)
         return torch.where(sound, pseudo_inverse.mT * grad[:, None, None], 0.0)
 

@@ -48,6 +48,13 @@ def test_what_a_set_contains(support, shape):
     assert support.contains(missing).tolist() == [True, False, True, True]
 
 
+def test_bytes_lie_in_sets_whose_end_they_do_not_reach():
+    x = torch.tensor([[0, 255], [3, 128]], dtype=torch.uint8)
+    assert Support(0, 256, discrete=True).contains(x).tolist() == [True, True]
+    assert Support(0, 255, discrete=True).contains(x).tolist() == [False, True]
+    assert by_columns([DIGITS, Support(0, 256, discrete=True)]).contains(x).tolist() == [True] * 2
+
+
 @pytest.mark.parametrize(
     ("support", "row", "expected"),
     [

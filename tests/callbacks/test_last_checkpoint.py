@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_flows import DensityFlow, RealNVP
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import CheckpointError, ConfigError
 
 # the second part of a run writes to a folder of its own here
 pytestmark = [
@@ -45,10 +45,10 @@ def send(number):
     return lambda _: signal.raise_signal(number)
 
 
-def run(folder, *callbacks, scheduler=None, optimizer=None, ckpt_path=None, **options):
+def run(folder, *callbacks, scheduler=None, optimizer=None, ckpt_path=None, layers=2, **options):
     pl.seed_everything(3, verbose=False)
     data = Toy("moons", n_train=330, n_val=64, n_test=64, batch_size=64, standardise=True)
-    flow = partial(RealNVP, layers=2, hidden=(8,))
+    flow = partial(RealNVP, layers=layers, hidden=(8,))
     module = DensityFlow(flow, data.event_shape, optimizer=optimizer, scheduler=scheduler)
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     trainer = pl.Trainer(
@@ -196,6 +196,15 @@ def test_weights_that_are_not_finite_replace_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no such luck"):
         run(tmp_path, At(8, spoil))
     assert steps_of(tmp_path / "checkpoints" / "last.ckpt") == 6
+
+
+def test_a_checkpoint_that_does_not_fit_is_left_as_it_is(tmp_path):
+    run(tmp_path, logger=False, max_epochs=1)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="another architecture"):
+        run(tmp_path, logger=False, ckpt_path=path, layers=3)
+    assert path.read_bytes() == before
 
 
 def test_a_trial_run_leaves_nothing(tmp_path, monkeypatch):

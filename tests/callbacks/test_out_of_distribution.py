@@ -273,4 +273,5 @@ def test_the_command_line_takes_a_foreign_data_set(
     )
     callback = next(c for c in cli.trainer.callbacks if isinstance(c, OutOfDistribution))
     assert isinstance(callback.data, Toy)
-    assert len(scores(tmp_path, "0001")["outside_log_prob"]) == 16
+    run = tmp_path / "runs" / "run_0"
+    assert len(scores(run, "0001")["outside_log_prob"]) == 16

@@ -9,6 +9,7 @@ from lightning_flows.callbacks import ContributionRanking
 from lightning_flows.datamodules import Arrays, Digits
 
 from lightning_flows import DensityFlow, RankedFlow, RealNVP
+from lightning_flows.bases import Placed
 from lightning_flows.errors import ConfigError
 from lightning_flows.transforms import (
     ActNorm,
@@ -174,8 +175,9 @@ def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
     assert callback.states == [True] * len(callback.batches)
     model.eval()  # where dequantisation is a hash of the image, whatever the random state
     torch.manual_seed(5)
-    with torch.no_grad():
-        y = model.to_model_space(torch.cat(callback.batches))[0]
+    x = torch.cat(callback.batches)
+    with torch.no_grad(), Placed(torch.arange(len(x))):
+        y = model.to_model_space(x)[0]
         expected = model.flow.contributions(y, 0).mean(0)
     assert len(scores) == 1
     torch.testing.assert_close(scores[0], expected)

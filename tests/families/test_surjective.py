@@ -154,7 +154,7 @@ def test_logged_bounds_and_their_errors_do_not_depend_on_the_batch_size(make_tra
     for name in ("elbo", "iwbo_7"):
         expected[f"test/{name}_se"] = values[name].std() / 60**0.5
     for batch_size in (7, 50, 60):
-        data = DataLoader(x, batch_size)
+        data = DataLoader(x, batch_size=batch_size)
         logged = make_trainer().test(model, data, verbose=False)[0]
         assert logged == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-5)
         predicted = make_trainer().predict(model, data)
