@@ -482,5 +482,5 @@ def test_data_is_not_executed(suffix):
     path = Path(f"x.{suffix}")
     WRITERS[suffix](path)
     with pytest.raises((DataError, ConfigError)):
-        Arrays(str(path), validation=0.0, test=0.0).setup()
+        Arrays(str(path), key="data" if suffix == "npz" else None, validation=0.0, test=0.0).setup()
     unharmed()
