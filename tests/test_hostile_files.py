@@ -381,7 +381,7 @@ def test_the_data_of_a_config_beside_a_checkpoint(name, content, capsys):
     unharmed()
 
 
-FLOW = {"class_path": "RealNVP", "init_args": {"layers": 1}}
+FLOW = {"class_path": "RealNVP", "init_args": {"layers": 1, "hidden": [4]}}
 WHOLE = {
     "model": {"class_path": "DensityFlow", "init_args": {"flow": FLOW}},
     "data": {"class_path": "Toy", "init_args": {"n_train": 32, "n_val": 32, "n_test": 32}},
@@ -434,6 +434,28 @@ def test_the_whole_config_beside_a_checkpoint(name, content, capsys):
     with pytest.raises(SystemExit):
         cli.main(["test", f"--ckpt_path={file}"])
     assert capsys.readouterr().err.count("error: ") == 1
+    unharmed()
+
+
+def test_a_run_of_ones_own_is_tested_by_its_checkpoint_alone(content, capsys):
+    file = beside(content, WHOLE)
+    cli.main(["test", f"--ckpt_path={file}"])
+    named = cli.main(["test", f"--ckpt_path={file}", "--data=evil_module.Data"])
+    assert type(named.datamodule).__name__ == "Data"  # of the command line, not of the file
+    del sys.modules["evil_module"]
+    file = beside(content, CONFIGS["data"])
+    tested = cli.main(["test", f"--ckpt_path={file}", "--trust", "evil_module"])
+    assert type(tested.datamodule).__name__ == "Data"
+    with pytest.raises(SystemExit):
+        cli.main(["test", f"--ckpt_path={file}", "--weights_only=false"])
+    assert "would let a checkpoint run code" in capsys.readouterr().err
+
+
+def test_a_config_beside_trusts_nothing(content, capsys):
+    file = beside(content, {**CONFIGS["data"], "trust": ["evil_module"]})
+    with pytest.raises(SystemExit):
+        cli.main(["test", f"--ckpt_path={file}"])
+    assert "neither ours nor of a plugin" in capsys.readouterr().err
     unharmed()
 
 
