@@ -13,10 +13,11 @@ from importlib.abc import MetaPathFinder
 from typing import Any
 
 from jsonargparse import get_loader, set_loader
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import CheckpointIO, ClusterEnvironment, LayerSync, Precision
+from lightning.pytorch.plugins import CheckpointIO, LayerSync, Precision
 from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.optim import Optimizer
@@ -86,12 +87,12 @@ class _Guard(MetaPathFinder):
             entry = entries.pop()
             if isinstance(entry, dict):
                 path = entry.get("class_path")
-                if is_import_path(path) and not self._is_own(path):
+                if isinstance(path, str) and is_import_path(path) and not self._is_own(path):
                     class_of(path, KINDS, WHAT)
                 entries += [item for key, item in entry.items() if key != "class_path"]
             elif isinstance(entry, list):
                 entries += entry
-            elif is_import_path(entry) and not self._is_own(entry):
+            elif isinstance(entry, str) and is_import_path(entry) and not self._is_own(entry):
                 self._check_text(entry)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:

@@ -39,9 +39,9 @@ def trust(*modules: str) -> None:
     _trusted.update(modules)
 
 
-def is_import_path(text: object) -> bool:
-    """Whether something may be an import path: names with dots between them."""
-    return isinstance(text, str) and bool(re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text))
+def is_import_path(text: str) -> bool:
+    """Whether a text may be an import path: names with dots between them."""
+    return bool(re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text))
 
 
 def may_import(module: str) -> bool:

@@ -381,7 +381,7 @@ def test_the_data_of_a_config_beside_a_checkpoint(name, content, capsys):
     unharmed()
 
 
-FLOW = {"class_path": "RealNVP", "init_args": {"layers": 1}}
+FLOW = {"class_path": "RealNVP", "init_args": {"layers": 1, "hidden": [4]}}
 WHOLE = {
     "model": {"class_path": "DensityFlow", "init_args": {"flow": FLOW}},
     "data": {"class_path": "Toy", "init_args": {"n_train": 32, "n_val": 32, "n_test": 32}},
@@ -437,6 +437,28 @@ def test_the_whole_config_beside_a_checkpoint(name, content, capsys):
     unharmed()
 
 
+def test_a_run_of_ones_own_is_tested_by_its_checkpoint_alone(content, capsys):
+    file = beside(content, WHOLE)
+    cli.main(["test", f"--ckpt_path={file}"])
+    named = cli.main(["test", f"--ckpt_path={file}", "--data=evil_module.Data"])
+    assert type(named.datamodule).__name__ == "Data"  # of the command line, not of the file
+    del sys.modules["evil_module"]
+    file = beside(content, CONFIGS["data"])
+    tested = cli.main(["test", f"--ckpt_path={file}", "--trust", "evil_module"])
+    assert type(tested.datamodule).__name__ == "Data"
+    with pytest.raises(SystemExit):
+        cli.main(["test", f"--ckpt_path={file}", "--weights_only=false"])
+    assert "would let a checkpoint run code" in capsys.readouterr().err
+
+
+def test_a_config_beside_trusts_nothing(content, capsys):
+    file = beside(content, {**CONFIGS["data"], "trust": ["evil_module"]})
+    with pytest.raises(SystemExit):
+        cli.main(["test", f"--ckpt_path={file}"])
+    assert "neither ours nor of a plugin" in capsys.readouterr().err
+    unharmed()
+
+
 def test_names_of_files_are_no_modules():
     """Data called like a module of the folder is read, and what the user names is imported."""
     np.save("evil_module.npy", np.random.default_rng(0).normal(size=(40, 2)))
@@ -482,5 +504,5 @@ def test_data_is_not_executed(suffix):
     path = Path(f"x.{suffix}")
     WRITERS[suffix](path)
     with pytest.raises((DataError, ConfigError)):
-        Arrays(str(path), validation=0.0, test=0.0).setup()
+        Arrays(str(path), key="data" if suffix == "npz" else None, validation=0.0, test=0.0).setup()
     unharmed()

@@ -120,7 +120,7 @@ def stored_arguments(family: Any, arguments: Mapping[str, Any]) -> dict[str, Any
 
 def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
     """A flow as a part, where it can be made again with the same kind of weights."""
-    if not isinstance(flow, Recorded):
+    if not (isinstance(flow, Recorded) and isinstance(flow, nn.Module)):
         return None
     try:
         recipe = storable(flow)
