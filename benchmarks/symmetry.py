@@ -97,7 +97,7 @@ AUGMENTED = (
         "checkerboard",
         "spline",
         partial(WIDE, hidden=(64, 64)),
-        partial(ComposedFlow, layers=[partial(NOISE, add=1), partial(WIDE, hidden=(54, 54))]),
+        partial(ComposedFlow, layers=[partial(NOISE, add=1), partial(WIDE, hidden=(58, 58))]),
         bounded=True,
     ),
 )

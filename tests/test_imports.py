@@ -27,13 +27,10 @@ MAY_IMPORT = {
     "datamodules": {"transforms", "bases"} | GROUND,
     "parsing": {"errors"},
     "ending": {"parsing"},
-    "checkpoint_io": {"errors"},
-    "runs": {"families", "errors"},
+    "checkpoint_io": {"errors", "families"},
+    "runs": {"errors", "families"},
     "configs": set(),
 }
-MAY_IMPORT["checkpoint_io"] = {"errors", "families"}
-MAY_IMPORT["ending"] = set()
-MAY_IMPORT["runs"] = {"errors", "families"}
 MAY_IMPORT["beside"] = {"runs", "parsing", "trusted", "errors", "recipe"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
