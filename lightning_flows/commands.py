@@ -257,7 +257,7 @@ def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) ->
         dtype = torch.get_default_dtype() if x.is_floating_point() else x.dtype
         return x.to(module.device, dtype)
 
-    points = points_of(dataset, n, conditional=conditional)
+    points = points_of(dataset, n, conditional=conditional, keys=keys)
     return Scene(
         module,
         points,

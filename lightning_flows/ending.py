@@ -164,7 +164,7 @@ def _status_of_ranks(trainer: Trainer) -> int:
             return 128 - code
     if 1 in codes:
         return 1
-    return max(code if code > 0 else 128 - code for code in codes)
+    return max(code if code >= 0 else 128 - code for code in codes)
 
 
 def _end(procs: list["subprocess.Popen[Any]"]) -> None:

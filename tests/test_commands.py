@@ -148,6 +148,25 @@ class Staged(LightningDataModule):
     val_dataloader = test_dataloader = train_dataloader
 
 
+class Named(Staged):
+    """The same rows in mappings, under a name of their own."""
+
+    def train_dataloader(self):
+        return DataLoader([{"rows": row} for row in self.rows], batch_size=100)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def test_components_know_the_name_of_the_data_in_mappings(here):
+    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3, data_key="rows")
+    trainer = Trainer(max_epochs=0, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(module, Named())
+    trainer.save_checkpoint("named.ckpt")
+    args = ["components", "--ckpt_path=named.ckpt", "--points=3", "--out=found", "--walks=1"]
+    commands.main([*args, f"--data={__name__}.Named"])
+    np.testing.assert_array_equal(np.load("found/components.npz")["points"], Named().x[:3])
+
+
 def test_noise_is_that_of_preprocessed_data_and_splits_have_their_stage(here):
     data = Staged()
     module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3)  # starts as the identity

@@ -209,10 +209,12 @@ def test_a_plugin_is_trusted(content, monkeypatch):
     assert type(lightning_flows.load(file)).__module__ == "evil_package.part"
 
 
-def test_a_dependency_that_lies_in_the_current_folder_is_another(monkeypatch):
+@pytest.mark.parametrize("file", ["torchvision.py", "torchvision/__init__.py"])
+def test_a_dependency_that_lies_in_the_current_folder_is_another(file, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
-    Path("torchvision.py").write_text(EVIL)
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(EVIL)
     with pytest.raises(ConfigError, match="neither ours"):
         build_part({"class_path": "torchvision.Flow", "init_args": {"event_shape": 2}})
     unharmed()

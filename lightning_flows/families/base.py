@@ -228,6 +228,7 @@ class FlowModule(Recorded, L.LightningModule):
         Args:
             context: that of the points, (batch, *context_shape), or None.
         """
+        context = self._given(context)
 
         def encode(y: Tensor) -> Tensor:
             with self.noise_of(y):

@@ -95,6 +95,15 @@ def test_sizes_are_compared_with_the_file_before_memory_is_taken(tmp_path, monke
     archive(tmp_path / "bomb.npz", zeros, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(DataError, match=r"bomb\.npz grows from 0\.\d+ MB to 8\.39 MB .*savez"):
         Arrays(str(tmp_path / "bomb.npz"))
+    generator = np.random.default_rng(0)  # one number in 200 is not zero: about 100 times
+    sparse = np.where(generator.random(2**22) < 0.005, generator.random(2**22), 0).astype("<f4")
+    archive(
+        tmp_path / "sparse.npz",
+        header((2**22, 1), "<f4")[:-8] + sparse.tobytes(),
+        compression=zipfile.ZIP_DEFLATED,
+    )
+    assert 20 < 2**24 / (tmp_path / "sparse.npz").stat().st_size < 200
+    assert np.array_equal(readers.read_npz(tmp_path / "sparse.npz", None)["train"][:, 0], sparse)
     sides = b"".join(n.to_bytes(4, "big") for n in (2**31, 2**31, 2**31))
     for content in (b"\0\0\x08\3" + sides + b"0", b"\0\0\x08\xff" + b"\xff" * 2000):
         (tmp_path / "a").write_bytes(content)

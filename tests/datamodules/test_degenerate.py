@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules.degenerate import repeated
 
 from lightning_flows import DensityFlow, RealNVP
 from lightning_flows.errors import ConfigError, DataError
@@ -139,6 +140,25 @@ def test_a_value_that_repeats_is_named_with_its_share():
         Arrays(data=np.stack([B, rain], 1))
     Arrays(data=np.stack([B, np.round(100 * A)], 1)[:60])  # few repeats: a matter of chance
     Arrays(data=np.where(A[:, None] > 1.9, 0, np.stack([A, B], 1)))  # 3 % of the rows
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (np.arange(100).repeat(2), "c holds whole numbers, 100 different ones"),
+        (np.arange(100).repeat(2)[1:], None),  # fewer than two rows a value
+        (np.arange(30).repeat(50) / 7, "c takes 30 different values alone"),
+        (np.arange(30).repeat(50)[1:] / 7, None),
+        (np.r_[np.zeros(5), np.arange(1, 96) / 7], "c takes the value 0 in 5 % of the rows"),
+        (np.r_[np.zeros(5), np.arange(1, 97) / 7], None),
+        (np.r_[np.zeros(4), np.arange(1, 20) / 7], "c takes the value 0 in 17 % of the rows"),
+        (np.r_[np.zeros(3), np.arange(1, 20) / 7], None),  # a matter of chance
+        (np.full(200, 3.0), None),  # constant
+    ],
+)
+def test_what_repeats_counts_from_its_bound_on(column, message):
+    found = repeated(torch.as_tensor(column, dtype=torch.float64)[:, None], ["c"], [0], "rows")
+    assert found == ({} if message is None else {0: message})
 
 
 @pytest.mark.parametrize(

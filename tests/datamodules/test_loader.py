@@ -189,6 +189,15 @@ def test_state_of_a_finished_epoch_does_not_shorten_the_next():
     assert len(list(iterator)) == 4
 
 
+@pytest.mark.parametrize(("epoch", "left"), [(1, 5), (2, 3), (3, 5)])
+def test_a_state_shortens_its_own_epoch_alone(epoch, left):
+    loader = InMemoryLoader((torch.arange(10),), 2, shuffle=True)
+    loader.load_state_dict({"epoch": 2, "consumed": 4})
+    loader.set_epoch(epoch)
+    assert len(rows(loader)) == left
+    assert len(rows(loader)) == 5  # a second iterator begins anew
+
+
 class Recorder(L.LightningModule):
     def __init__(self):
         super().__init__()

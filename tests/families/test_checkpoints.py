@@ -9,6 +9,7 @@ import torch
 from lightning_flows.datamodules import Arrays, Digits, Toy
 from torch import nn
 
+import lightning_flows
 from lightning_flows import (
     MAF,
     ComposedFlow,
@@ -331,3 +332,19 @@ def test_preprocessing_of_arrays_in_memory_is_in_the_checkpoint(make_trainer, tm
     again = DensityFlow.load_from_checkpoint(tmp_path / "x.ckpt")
     assert again.preprocess.std[2] > 50
     assert torch.equal(again.log_prob(x), model.log_prob(x))
+
+
+def test_weights_come_to_where_they_are_asked_for(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(DensityFlow(partial(RealNVP, layers=1), 2), toy())
+    trainer.save_checkpoint(tmp_path / "flow.ckpt")
+    asked = []
+
+    def place(storage, location):
+        asked.append(location)
+        return storage
+
+    lightning_flows.load(tmp_path / "flow.ckpt", map_location=place)
+    assert set(asked) == {"cpu"}
+    module = lightning_flows.load(tmp_path / "flow.ckpt")
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}

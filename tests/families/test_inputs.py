@@ -31,7 +31,7 @@ from lightning_flows import (
 )
 from lightning_flows.errors import ConfigError, ShapeError
 from lightning_flows.nets import MLPDecoder, MLPEncoder
-from lightning_flows.transforms import Augment
+from lightning_flows.transforms import Augment, Standardise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(val_dataloader|exists and is not empty)")
 SMALL = partial(RealNVP, layers=1, hidden=(4,))
@@ -130,6 +130,30 @@ def test_options_of_module_and_data_may_share_names(kind, make_trainer, tmp_path
 
 
 # -- data ------------------------------------------------------------------------------------------
+
+
+@each_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_model_maps_are_encode_and_decode_in_their_parts(family, dtype):
+    """With preprocessing and with context, of whatever type: callbacks and commands take these."""
+    torch.manual_seed(0)
+    model = FAMILIES[family](4, context_shape=3).eval()
+    x, context = points(), torch.eye(3)[torch.arange(32) % 3]
+    with torch.no_grad():
+        for parameter in model.flow.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    if model.exact:  # else noise is a hash of what encode is given
+        model.preprocess = Standardise(4)
+        model.preprocess.fit(x)
+    maps = model.model_maps(context.to(dtype))
+    y = x if maps["to_model"] is None else maps["to_model"](x)
+    z = maps["encode"](y)
+    torch.testing.assert_close(z, model.encode(x, context))
+    again = maps["decode"](z)
+    again = again if maps["from_model"] is None else maps["from_model"](again)
+    torch.testing.assert_close(again, model.decode(z, context))
+    if family == "density":  # whose latents depend on the context
+        assert not torch.allclose(z, model.encode(x, context.flip(0)))
 
 
 @each_family

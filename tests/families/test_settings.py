@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import cli
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning_flows.callbacks import NonFiniteGuard, PredictionWriter, SampleGrid
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader
 
 from lightning_flows import (
@@ -136,6 +137,19 @@ def test_the_first_of_several_loaders_has_the_plain_names(family, make_trainer, 
         alone = make_trainer().validate(model, each, verbose=False)[0]
         assert found[f"val/{figure}{suffix}"] == pytest.approx(alone[f"val/{figure}"], rel=1e-5)
     assert found["val/loss"] != found["val/loss/dataloader_idx_1"]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "monitored"),
+    [
+        (ReduceLROnPlateau, {"monitor": "val/loss"}),
+        (partial(cli.ReduceLROnPlateau, monitor="val/nll"), {"monitor": "val/nll"}),
+        (partial(StepLR, step_size=2), {}),
+    ],
+)
+def test_a_scheduler_follows_the_figure_that_it_names(scheduler, monitored):
+    found = FAMILIES["density"](scheduler=scheduler).configure_optimizers()["lr_scheduler"]
+    assert found == {"scheduler": found["scheduler"], "interval": "epoch", **monitored}
 
 
 def test_predictions_of_several_loaders_are_several_files(make_trainer, tmp_path):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning_flows.datamodules import Arrays, Digits, InMemoryLoader
 from torch import nn
 from torch.utils.data import DataLoader
@@ -293,6 +294,29 @@ def test_a_fit_says_once_that_rows_were_left_out(make_trainer):
     with pytest.warns(UserWarning, match="The Jacobian of") as said:
         make_trainer(max_epochs=3).fit(model, DataLoader(rows(0, 8), 8), DataLoader(rows(1, 7), 8))
     assert len([w for w in said if "The Jacobian of 1 rows" in str(w.message)]) == 1
+
+
+def test_training_counts_failures_an_epoch_at_a_time_however_often_it_stops(make_trainer, tmp_path):
+    """Three rows fail in the first batch of an epoch, one in the second."""
+    x = torch.cat([rows(3, 1), rows(1, 3)])
+    path = tmp_path / "middle.ckpt"
+
+    def save(trainer, module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 0):
+            trainer.save_checkpoint(path)
+
+    for ckpt_path in (None, path):
+        model, found = FreeFormInjectiveFlow(CONE, 4, volume=ExactVolume(), **STILL), []
+        note = LambdaCallback(
+            on_train_batch_end=save,
+            on_train_epoch_start=lambda trainer, module, found=found: found.append(
+                trainer.callback_metrics.get("train/volume/failed")
+            ),
+        )
+        trainer = make_trainer(max_epochs=3, callbacks=[note])
+        trainer.fit(model, InMemoryLoader((x,), 4), ckpt_path=ckpt_path)
+        counts = [*filter(None, found), trainer.callback_metrics["train/volume/failed"]]
+        assert counts == [4] * (3 if ckpt_path is None else 2)
 
 
 @pytest.mark.parametrize("cause", ["data", "prior"])

@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_flows import bases, flows, transforms
 from lightning_flows.bases import Bernoulli, Density, Normal
+from lightning_flows.bases.starting import Starting, starting
 from lightning_flows.bases.support import REAL
 from lightning_flows.errors import DataError
 from lightning_flows.flows import (
@@ -261,3 +262,11 @@ def test_starting_ends_with_the_call():
         flow.initialise(torch.zeros(1, 2))
     flow.log_prob(torch.randn(4, 2))
     assert not any(part.initialised for part in flow.modules() if isinstance(part, ActNorm))
+
+
+def test_what_starts_inside_of_a_start_does_not_end_it():
+    """As where a layer calls `initialise` of a density that it holds."""
+    with Starting():
+        norm(2).initialise(torch.randn(4, 2))
+        assert starting()
+    assert not starting()

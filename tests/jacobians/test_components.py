@@ -231,6 +231,7 @@ def test_one_bad_point_does_not_spoil_the_others() -> None:
     assert found.scales[1].isnan().all()
     assert found.axes[1].isnan().all()
     assert found.dimension[1].isnan()
+    assert found.converged.tolist() == [True, False, True]
     assert found.scales[[0, 2]].tolist() == [[2.0, 2.0], [2.0, 2.0]]
 
 

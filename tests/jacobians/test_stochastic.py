@@ -72,6 +72,9 @@ def test_what_the_iterations_did_can_be_read(decoder):
         direct(lambda x: x, decode, u).log_volume.detach(), log_volume(decode, u).detach()
     )
     assert direct.last_solution is None
+    fewer = u[:, : LATENT - 1]  # the same strategy, on another flow that needs no iterations
+    strategy(lambda x: x, lambda u: decode(nn.functional.pad(u, (0, 1))), fewer)
+    assert strategy.last_solution is None
 
 
 class Stretched(nn.Module):

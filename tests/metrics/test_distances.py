@@ -21,6 +21,7 @@ from lightning_flows.metrics import (
     sliced_wasserstein,
 )
 from lightning_flows.metrics.mean import StandardError
+from lightning_flows.metrics.samples import TwoSampleMetric
 
 
 def points(seed: int, n: int, d: int) -> Tensor:
@@ -187,6 +188,28 @@ def test_standard_errors_are_the_spread_over_other_points_and_directions(name: s
         metric.standard_error(groups=1)
     with pytest.raises(ShapeError, match=r"Came 60 samples .* from 61 groups"):
         metric.standard_error(groups=61)
+
+
+class Shift(TwoSampleMetric):
+    """Difference of means, of which the jackknife is the textbook's standard error."""
+
+    def distance(self, samples: Tensor, data: Tensor) -> Tensor:
+        return samples.mean() - data.mean()
+
+
+def test_one_group_a_point_gives_the_standard_error_of_a_mean() -> None:
+    x, y = 5 + points(20, 12, 1), 30 * points(21, 12, 1)
+    metric = Shift()
+    metric.update(x, real=False)
+    metric.update(y, real=True)
+    expected = float((x - y).double().std() / 12**0.5)
+    assert float(metric.standard_error(groups=12)) == pytest.approx(expected, rel=1e-6)
+    for few, many in ((False, True), (True, False)):  # either set may be the smaller one
+        metric.reset()
+        metric.update(x[:11], real=few)
+        metric.update(y, real=many)
+        with pytest.raises(ShapeError, match=r"from 12 groups at least 12 of each"):
+            metric.standard_error(groups=12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.0, 30.0])

@@ -30,6 +30,17 @@ def test_a_fraction_of_a_normal_has_that_mass(scale, dtype):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("unit", [1e-8, 1e-4, 30.0])
+def test_units_of_the_data_change_nothing(unit):
+    """Nor does a column that is 1000 times as wide as another."""
+    scale = unit * torch.tensor([1.0, 1e-3], dtype=torch.float64)
+    x = scale * torch.randn(200, 2, generator=torch.Generator().manual_seed(0)).double()
+    target = torch.distributions.Normal(torch.zeros(2).double(), scale)
+    found = density_mass(lambda x: target.log_prob(x).sum(1), x, n=2000)
+    assert found.value == pytest.approx(1, abs=4 * found.standard_error)
+    assert found.effective > 800
+
+
 def test_standard_errors_are_the_spread_over_seeds():
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(1))
     runs = [density_mass(lambda x: Normal(2).log_prob(x), x, n=500, seed=s) for s in range(100)]
