@@ -52,7 +52,7 @@ def described(path):
     return pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=marks)
 
 
-@pytest.mark.parametrize("config", map(described, SETS))
+@pytest.mark.parametrize("config", [described(path) for path in SETS])
 def test_every_config_fits_tests_and_predicts(config, here, few_data):
     (here / "data").symlink_to(few_data)
     data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
