@@ -1,4 +1,5 @@
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -18,3 +19,11 @@ def same_random_numbers():
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002, the global state is what is meant
     random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def same_streams():
+    """A progress bar of a run that was broken off leaves its own in place of these."""
+    before = sys.stdout, sys.stderr
+    yield
+    sys.stdout, sys.stderr = before
