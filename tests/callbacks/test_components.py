@@ -17,6 +17,7 @@ from lightning_flows.callbacks.budget import plan
 from lightning_flows.callbacks.signs import signs
 from lightning_flows.datamodules import Arrays
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_flows import DensityFlow, RealNVP
 from lightning_flows.errors import ConfigError
@@ -96,6 +97,19 @@ def test_agreement_and_signs_follow_the_drawing_before(tmp_path: Path) -> None:
     for before, after in pairwise(axes):
         np.testing.assert_allclose((before * after).sum(2), 3**0.5 / 2, rtol=1e-5)
     np.testing.assert_allclose(axes[6], -axes[0], atol=1e-5)  # after half a turn
+
+
+def test_in_another_run_a_callback_starts_anew(tmp_path: Path) -> None:
+    """From the points of that run's data, and with no drawing before to agree with."""
+    callback = ComponentExtraction(points=4, k=1, walks=0, every_n_epochs=1)
+    for shift in (0.0, 30.0):
+        data = Cloud((2,))
+        data.x += shift
+        run = trainer(tmp_path / str(shift), callbacks=[callback], max_epochs=1)
+        points = DataLoader(data, batch_size=16)
+        run.fit(Foreign((2,), lr=0.0), points, points)
+        assert "val/component_agreement" not in run.callback_metrics
+        np.testing.assert_array_equal(arrays(tmp_path / str(shift))["points"], data.x[:4])
 
 
 def test_signs_agree_between_neighbours() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning_flows.callbacks import LastCheckpoint
+from lightning_flows.callbacks import LastCheckpoint, last_checkpoint
 from lightning_flows.datamodules import Toy
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -128,6 +129,29 @@ def test_checkpoints_within_an_epoch_follow_the_clock(tmp_path):
     assert seen == [(n, n) for n in range(1, 12)]
     assert steps_of(folder / "previous.ckpt") == 11
     assert sorted(path.name for path in folder.iterdir())[1:] == ["last.ckpt", "previous.ckpt"]
+
+
+def test_minutes_are_counted_from_the_start_and_from_each_checkpoint(tmp_path, monkeypatch):
+    now, newest = [1e6], []
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(last_checkpoint, "time", clock)
+
+    class HalfAMinute(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            path = tmp_path / "checkpoints" / "last.ckpt"
+            newest.append(steps_of(path) if path.exists() else 0)
+            now[0] += 30
+
+    run(tmp_path, HalfAMinute(), LastCheckpoint(minutes=2), max_epochs=2)
+    assert newest == [0, 0, 0, 0, 4, 4, 6, 6, 6, 6, 10, 10]  # an epoch ends after six batches
+
+
+def test_one_that_has_ended_a_run_goes_through_another(tmp_path):
+    callback = LastCheckpoint()
+    with pytest.raises(SystemExit):
+        run(tmp_path / "first", At(3, send(signal.SIGTERM)), callback, max_epochs=1)
+    trainer, _ = run(tmp_path / "second", callback, max_epochs=1)
+    assert trainer.global_step == 6
 
 
 def test_a_signal_can_ask_for_a_checkpoint_alone(tmp_path):

@@ -158,6 +158,7 @@ def test_predictions_of_several_loaders_are_several_files(make_trainer, tmp_path
     several = [loader(seed=1), loader(16, seed=2)]
     assert [len(batches) for batches in trainer.predict(model, several)] == [4, 2]
     assert writer.path == tmp_path / "predictions.npz"
+    trainer.predict(model, several)  # again: what was predicted before is forgotten
     for each, name in zip(several, ("", "_dataloader_idx_1"), strict=True):
         with np.load(tmp_path / f"predictions{name}.npz") as arrays, torch.no_grad():
             expected = model.eval().log_prob(each.dataset)

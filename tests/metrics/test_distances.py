@@ -215,7 +215,9 @@ def test_one_group_a_point_gives_the_standard_error_of_a_mean() -> None:
 @pytest.mark.parametrize("scale", [1.0, 5.0, 30.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_standard_errors_keep_their_digits_far_from_zero(scale: float, dtype: torch.dtype) -> None:
-    x = 1000 * scale + torch.randn(1000, generator=torch.Generator().manual_seed(18)).to(dtype)
+    offset = scale * (1e3 if dtype == torch.float32 else 1e9)
+    drawn = torch.randn(1000, generator=torch.Generator().manual_seed(18), dtype=torch.float64)
+    x = (offset + drawn).to(dtype)
     metric = StandardError()
     for part in x.split(7):
         metric.update(part)
