@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import rich
 import torch
 
 pytest.register_assert_rewrite(
@@ -24,6 +25,7 @@ def same_random_numbers():
 @pytest.fixture(autouse=True)
 def same_streams():
     """A progress bar of a run that was broken off leaves its own in place of these."""
+    rich.reconfigure()  # the console that Lightning prints its tables to
     before = sys.stdout, sys.stderr
     yield
     sys.stdout, sys.stderr = before

@@ -65,11 +65,10 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
     monkeypatch.setattr(trusted, "_trusted", set())
-    before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] not in trusted.ROOTS:
-            del sys.modules[name]
+    strange = {*NAMES, "evil_package", "antigravity", "this"}
+    for name in strange & set(sys.modules):
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

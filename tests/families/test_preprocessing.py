@@ -100,7 +100,8 @@ def test_what_was_never_trained_takes_over_nothing(make_trainer):
     model, data = FAMILIES["density"](), Arrays(data=points(10, 5))
     for step in ("test", "validate", "predict"):
         with pytest.warns(UserWarning, match="has none, because it has not been trained"):
-            getattr(make_trainer(), step)(model, data)
+            options = {} if step == "predict" else {"verbose": False}
+            getattr(make_trainer(), step)(model, data, **options)
     assert model.preprocess is None
     make_trainer(max_steps=1).fit(model, data)  # tested before, and still adopts
     assert same(model.preprocess, data.preprocess)
