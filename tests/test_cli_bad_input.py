@@ -151,7 +151,7 @@ BAD_INPUT = {
     ),
     "clipping": (
         lambda: small("fit", "--trainer.gradient_clip_val=-1"),
-        "Trainer: gradient_clip_val is -1.0; accepted are numbers from 0 up.",
+        "Trainer: gradient_clip_val is -1",
     ),
     "accumulation": (
         lambda: small("fit", "--trainer.accumulate_grad_batches=0"),
