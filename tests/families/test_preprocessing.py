@@ -99,8 +99,8 @@ def test_a_resumed_run_has_the_preprocessing_of_its_checkpoint(standardise, make
 def test_what_was_never_trained_takes_over_nothing(make_trainer):
     model, data = FAMILIES["density"](), Arrays(data=points(10, 5))
     for step in ("test", "validate", "predict"):
+        options = {} if step == "predict" else {"verbose": False}
         with pytest.warns(UserWarning, match="has none, because it has not been trained"):
-            options = {} if step == "predict" else {"verbose": False}
             getattr(make_trainer(), step)(model, data, **options)
     assert model.preprocess is None
     make_trainer(max_steps=1).fit(model, data)  # tested before, and still adopts
