@@ -9,19 +9,19 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-.venv/demo: .venv/pip pyproject.toml setup.py
+.venv/demo: .venv/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/test: .venv/pip pyproject.toml setup.py
+.venv/test: .venv/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-.venv/dev: .venv/pip pyproject.toml setup.py
+.venv/dev: .venv/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-.venv/bench: .venv/pip pyproject.toml setup.py
+.venv/bench: .venv/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
@@ -38,9 +38,7 @@ test-slow: .venv/test
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	rm -rf build/types && mkdir -p build/types/lightning_flows
-	cd build/types/lightning_flows && ln -s ../../../lightning_flows/* ../../../datamodules ../../../callbacks .
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p lightning_flows
+	$(BIN)/mypy -p lightning_flows
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 bench: .venv/bench

@@ -18,8 +18,8 @@ from benchmarks.foreign import AMBIENT, BATCH, EPOCHS, FOREIGN, TEST, Outcome, l
 from benchmarks.intervals import spread, spread_name
 from benchmarks.report import write_section
 from lightning_flows.bases import ConditionalNormal
-from lightning_flows.families import FlowModule, SurjectiveFlow
 from lightning_flows.flows import ComposedFlow, NeuralSplineFlow, SurjectiveSplineFlow
+from lightning_flows.modules import FlowModule, SurjectiveModule
 from lightning_flows.transforms import VAELayer
 
 __all__ = ["METHODS", "main", "table"]
@@ -27,7 +27,7 @@ __all__ = ["METHODS", "main", "table"]
 OWN = "MNIST"
 RATE = 1e-3
 _trained = partial(
-    SurjectiveFlow,
+    SurjectiveModule,
     optimizer=partial(Adam, lr=RATE, fused=True),
     scheduler=partial(CosineAnnealingLR, T_max=EPOCHS),
 )
@@ -73,7 +73,7 @@ def table(outcomes: Mapping[str, Sequence[Outcome]], steps: int) -> str:
         f"{spread_name(seeds)}; conditioners 256x256. AUROC of the log-density of "
         f"all pixels (of its lower bound for the VAE, one draw), {TEST} test images of each set; "
         "preprocessing is counted. Funnels take 784 pixels to 196, 64, 16 "
-        "and then to the latents. Each pixel is standardised by itself, which makes both pairs "
+        "and then to the latents. Each pixel is standardized by itself, which makes both pairs "
         "easy.",
         "",
         f"| model | {' | '.join(f'{OWN} → {other}' for other in FOREIGN[OWN])} | −log density of "

@@ -16,7 +16,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
@@ -25,17 +24,18 @@ from benchmarks.report import write_section
 from benchmarks.training import BATCH, WARMUP, fit_density, train_joint
 from lightning_flows.bases import Normal
 from lightning_flows.bases.base import Density
+from lightning_flows.datamodules import Toy
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import (
+from lightning_flows.jacobians import log_volume
+from lightning_flows.nets import ResidualDecoder, ResidualEncoder
+from lightning_flows.objectives import (
     ExactVolume,
     FreeFormVolume,
     NoVolume,
     StochasticVolume,
     Volume,
-    log_volume,
 )
-from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, save_png, title
 
 __all__ = ["METHODS", "Outcome", "main", "run"]
@@ -59,12 +59,12 @@ class Outcome:
     """What training ended in; all figures are NaN where it broke.
 
     Args:
-        kl: KL(true ‖ learned density along the circle, normalised), nats.
+        kl: KL(true ‖ learned density along the circle, normalized), nats.
         mass: integral of the learned density along the circle; 1 if it holds together.
         error: mean squared reconstruction error of data.
         angles: grid of angles, (n,).
         truth: true density at them, (n,).
-        density: learned density at them, normalised, (n,).
+        density: learned density at them, normalized, (n,).
         curve: what the points of the grid are projected to, (n, 2).
     """
 
@@ -157,11 +157,11 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
         f"points, Adam with learning rate {RATE:g} and a cosine, {spread_name(seeds)}. "
         "Joint methods have a fixed standard normal prior: exact and stochastic with 8 "
         f"affine couplings, free-form with residual networks; their first {WARMUP:.0%} of steps "
-        "learn the reconstruction alone. With one latent every normalised probe is ±1, so the "
+        "learn the reconstruction alone. With one latent every normalized probe is ±1, so the "
         "stochastic gradient is the exact one, and only the batches differ. Two-step trains the "
         "autoencoder for as many steps, then the spline prior for as many again; the autoencoder "
         "is the same for the three priors. KL is KL(true ‖ learned density along the circle, "
-        "normalised); mass is the integral of the learned density along the circle.",
+        "normalized); mass is the integral of the learned density along the circle.",
         "",
         "| method and prior | KL, nats | mass | squared error | NaN |",
         "|---|---:|---:|---:|---:|",
@@ -175,14 +175,14 @@ def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
 
 
 def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
-    """Above: the learned curves, coloured by density. Below: densities along the angle."""
+    """Above: the learned curves, colored by density. Below: densities along the angle."""
     from matplotlib.collections import LineCollection
 
     shown = (EXACT, FREE, TWO_STEP[0], TWO_STEP[3], TWO_STEP[5])
     drawing = figure(2.0 * len(shown), 4.2, pad=0.05)
     grid = drawing.add_gridspec(2, len(shown), height_ratios=(1.1, 1))
     for column, name in enumerate(shown):
-        run, colour = outcomes[name][0], MODEL if name in VOLUMES else ACCENT
+        run, color = outcomes[name][0], MODEL if name in VOLUMES else ACCENT
         top: Any = drawing.add_subplot(grid[0, column])
         ring = torch.stack([run.angles.cos(), run.angles.sin()], 1)[::50]
         top.plot(*ring.T, color="0.85", lw=5, zorder=0)
@@ -198,7 +198,7 @@ def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
         low: Any = drawing.add_subplot(grid[1, column])
         low.fill_between(run.angles, run.truth, color=DATA, alpha=0.35, lw=0)
         for other in outcomes[name]:
-            low.plot(other.angles[::20], other.density[::20], color=colour, lw=1, alpha=0.8)
+            low.plot(other.angles[::20], other.density[::20], color=color, lw=1, alpha=0.8)
         low.set(xlim=(-math.pi, math.pi), ylim=(0, 0.7))
         low.set_xticks([-math.pi, 0, math.pi], ["−π", "0", "π"])
         low.set_yticks([0, 0.2, 0.4, 0.6], ["0", "0.2", "0.4", "0.6"] if column == 0 else [""] * 4)

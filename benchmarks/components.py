@@ -17,8 +17,9 @@ from torch import Tensor
 from benchmarks.memory import STATUS, resident
 from benchmarks.report import Row, speed_row
 from benchmarks.timing import Stopwatch, interleave, stopwatch
+from lightning_flows.components import components
 from lightning_flows.flows import RealNVP
-from lightning_flows.jacobians import components, jacobian
+from lightning_flows.jacobians import jacobian
 
 __all__ = ["accuracy", "blobs", "component_rows", "peak", "trained"]
 
@@ -109,14 +110,14 @@ def component_rows(*, quick: bool, rounds: int, warmup: int) -> Iterator[Row]:
 
 
 def blobs(n: int, side: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Smooth images: spots of random places, widths and colours, and noise: (n, channels side²)."""
-    place, width, colour = (
+    """Smooth images: spots of random places, widths and colors, and noise: (n, channels side²)."""
+    place, width, color = (
         torch.rand(n, SPOTS, count, generator=generator) for count in (2, 2, channels)
     )
     grid = torch.linspace(0, 1, side)
     distance = (grid - place[..., None]) / (0.1 + 0.2 * width[..., None])
     x, y = torch.exp(-distance.square()).unbind(2)
-    spots = torch.einsum("nsc,nsx,nsy->ncxy", colour + 0.5, x, y).flatten(1)
+    spots = torch.einsum("nsc,nsx,nsy->ncxy", color + 0.5, x, y).flatten(1)
     return spots - 0.5 + 0.1 * torch.randn(spots.shape, generator=generator)
 
 
@@ -131,7 +132,7 @@ def trained(
     for step in range(steps):
         x = blobs(64, side, channels, generator)
         if step == 0:
-            flow.initialise(x)
+            flow.initialize(x)
         optimizer.zero_grad()
         (-flow.log_prob(x).mean()).backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)

@@ -12,14 +12,14 @@ __all__ = ["DATASETS", "Split", "checkerboard", "digits", "moons"]
 
 @dataclass(frozen=True)
 class Split:
-    """Standardised data, (n, D) each, and what turns a mean log-density into one of the data.
+    """Standardized data, (n, D) each, and what turns a mean log-density into one of the data.
 
     Args:
         train: what is trained on.
         val: what chooses the checkpoint.
         test: what is reported.
         offset: mean log |det| of the preprocessing over the test data, in nats.
-        levels: number of grey levels, where the data is discrete.
+        levels: number of gray levels, where the data is discrete.
     """
 
     train: Tensor
@@ -33,14 +33,14 @@ class Split:
         return replace(self, train=self.train[:n], val=self.val[:n], test=self.test[:n])
 
     def bits_per_dim(self, nats: float) -> float | None:
-        """Bits per dimension of grey levels from nats of the data scaled to (0, 1)."""
+        """Bits per dimension of gray levels from nats of the data scaled to (0, 1)."""
         if self.levels is None:
             return None
         return (math.log(self.levels) - nats / self.test.shape[1]) / math.log(2)
 
 
 def moons() -> Split:
-    """Two half circles with noise 0.05, standardised by constants; nats of standardised data."""
+    """Two half circles with noise 0.05, standardized by constants; nats of standardized data."""
     from sklearn.datasets import make_moons
 
     points = torch.tensor(make_moons(30_000, noise=0.05, random_state=0)[0])
@@ -58,7 +58,7 @@ def checkerboard() -> Split:
 
 
 def digits(alpha: float = 0.05) -> Split:
-    """8 x 8 digits: one draw of uniform dequantisation, logit, standardised.
+    """8 x 8 digits: one draw of uniform dequantization, logit, standardized.
 
     Mean and scale are those of the training and validation parts.
 

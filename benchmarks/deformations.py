@@ -14,7 +14,7 @@ def deformations(x: Tensor) -> Tensor:
     affine maps of the plane, and the thickness of strokes.
 
     Args:
-        x: grey images, (batch, 1, height, width).
+        x: gray images, (batch, 1, height, width).
 
     Returns:
         (batch, 7, height · width).

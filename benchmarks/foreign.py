@@ -14,12 +14,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning_flows.datamodules import MNIST, FashionMNIST, ImageDataModule, NotMNIST
 from torch import Tensor
 
-from lightning_flows.families import FlowModule, InjectiveModule
+from lightning_flows.core.shapes import size, sum_event
+from lightning_flows.datamodules import MNIST, FashionMNIST, ImageDataModule, NotMNIST
 from lightning_flows.metrics import auroc, stump_accuracy
-from lightning_flows.shapes import size, sum_event
+from lightning_flows.modules import FlowModule, InjectiveModule
 
 __all__ = ["FOREIGN", "MODULES", "Outcome", "load", "own_copy", "run", "score", "train"]
 
@@ -122,7 +122,7 @@ def score(model: FlowModule, x: Tensor, *, beta: float | None = None) -> dict[st
 
     Densities are negative log-densities in nats with the contribution of the preprocessing, of
     pixels or of volume of the manifold in the space of pixels. The reconstruction error is squared
-    and in grey levels. NaN count as most foreign.
+    and in gray levels. NaN count as most foreign.
 
     Args:
         model: trained.

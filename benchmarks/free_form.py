@@ -10,8 +10,8 @@ from benchmarks.report import Row, speed_row
 from benchmarks.timing import Stopwatch, interleave, stopwatch
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
-from lightning_flows.jacobians import FreeFormVolume
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import FreeFormVolume
 
 __all__ = ["free_form_rows"]
 

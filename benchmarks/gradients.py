@@ -24,16 +24,15 @@ from benchmarks.report import write_section
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import (
+from lightning_flows.jacobians import cotangents, log_volume
+from lightning_flows.nets import ResidualDecoder, ResidualEncoder
+from lightning_flows.objectives import (
     ExactVolume,
     FreeFormVolume,
     PrincipalVolume,
     StochasticVolume,
     Volume,
-    cotangents,
-    log_volume,
 )
-from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.plots.canvas import (
     ACCENT,
     MODEL,
@@ -123,9 +122,9 @@ def agreements(kind: str, state: str, *, steps: int, draws: int) -> list[Agreeme
         random = isinstance(volume, StochasticVolume | FreeFormVolume)
         count = draws if random else 1
         samples = torch.stack([gradient(flow, target, volume, x) for _ in range(count)])
-        centre, size = samples.mean(0), exact.norm()
+        center, size = samples.mean(0), exact.norm()
         noise = samples.var(0).sum().div(count).sqrt() / size if count > 1 else torch.tensor(0.0)
-        bias = (centre - exact).norm() / size
+        bias = (center - exact).norm() / size
         if target == "probe" and kind == "free":
             bias, noise = torch.tensor(torch.nan), torch.tensor(torch.nan)
         single = [
@@ -137,7 +136,7 @@ def agreements(kind: str, state: str, *, steps: int, draws: int) -> list[Agreeme
                 name,
                 FLOWS[kind],
                 state,
-                cosine(centre, exact).item(),
+                cosine(center, exact).item(),
                 bias.item(),
                 noise.item(),
                 sum(single) / len(single),
@@ -265,14 +264,14 @@ def picture(found: Sequence[Agreement], path: Path) -> None:
         (flow, quantity) for flow in FLOWS.values() for quantity in ("cosine", "bias")
     ):
         axes: Any = drawing.add_subplot(1, 4, panel + 1)
-        for state, colour, shift in zip(STATES, (ACCENT, MODEL), (-0.14, 0.14), strict=True):
+        for state, color, shift in zip(STATES, (ACCENT, MODEL), (-0.14, 0.14), strict=True):
             chosen = {a.strategy: a for a in found if (a.flow, a.state) == (flow, state)}
             values = [getattr(chosen[name], quantity) for name in names]
             if quantity == "bias":  # exact to rounding: at the left edge
                 values = [max(value, 1e-3) for value in values]
             rows = [row + shift for row in range(len(names))]
             label = f"{state} parameters" if panel == 0 else None
-            axes.scatter(values, rows, s=22, color=colour, label=label, zorder=2, clip_on=False)
+            axes.scatter(values, rows, s=22, color=color, label=label, zorder=2, clip_on=False)
         axes.set(ylim=(len(names) - 0.4, -0.6))
         axes.set_yticks(range(len(names)), names if panel == 0 else [""] * len(names))
         axes.grid(axis="y", color="0.92", lw=0.8, zorder=0)

@@ -19,7 +19,8 @@ from benchmarks.report import write_section
 from benchmarks.timing import Stopwatch, interleave, stopwatch
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
-from lightning_flows.jacobians import (
+from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import (
     ExactVolume,
     FreeFormVolume,
     NoVolume,
@@ -27,12 +28,11 @@ from lightning_flows.jacobians import (
     StochasticVolume,
     Volume,
 )
-from lightning_flows.nets import MLPDecoder, MLPEncoder
 from lightning_flows.plots.canvas import SMALL, figure, plain, save_png
 
 __all__ = ["STRATEGIES", "main", "seconds"]
 
-STRATEGIES: dict[str, tuple[Callable[[], Volume], str, str]] = {  # how to make it, colour, marker
+STRATEGIES: dict[str, tuple[Callable[[], Volume], str, str]] = {  # how to make it, color, marker
     "loop of JVPs": (LoopOfJvps, "#8d99a6", "s"),
     "exact": (ExactVolume, "#c8553d", "o"),
     "principal": (PrincipalVolume, "#e0a458", "v"),
@@ -102,9 +102,9 @@ def picture(
     for index, (found, label) in enumerate(panels):
         axes: Any = drawing.add_subplot(1, 2, index + 1, sharey=shared)
         shared = axes
-        for name, (_, colour, marker) in STRATEGIES.items():
+        for name, (_, color, marker) in STRATEGIES.items():
             times = [1e3 * each[name] for each in found.values()]
-            axes.plot(list(found), times, color=colour, marker=marker, ms=4, lw=1.4, label=name)
+            axes.plot(list(found), times, color=color, marker=marker, ms=4, lw=1.4, label=name)
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(list(found), [str(value) for value in found])
         axes.minorticks_off()

@@ -17,7 +17,7 @@ import torch
 from benchmarks.rectangular import step_loss
 from benchmarks.report import Row
 from lightning_flows.flows import PaddedFlow, RealNVP
-from lightning_flows.jacobians import ExactVolume
+from lightning_flows.objectives import ExactVolume
 
 __all__ = ["memory_rows", "peak", "resident"]
 

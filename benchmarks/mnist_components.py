@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning_flows.datamodules import MNIST
 from torch import Tensor
 
 from benchmarks.components import accuracy
@@ -20,9 +19,11 @@ from benchmarks.experiment import begin, command_line
 from benchmarks.intervals import spread
 from benchmarks.report import write_section
 from benchmarks.timing import Timing, interleave, stopwatch
-from lightning_flows.families import FlowModule, FreeFormInjectiveFlow
-from lightning_flows.jacobians import Components, components, jacobian, traverse
+from lightning_flows.components import Components, components, traverse
+from lightning_flows.datamodules import MNIST
+from lightning_flows.jacobians import jacobian
 from lightning_flows.metrics import participation_ratio
+from lightning_flows.modules import FlowModule, FreeFormModule
 from lightning_flows.plots import canvas
 
 __all__ = ["digits_of", "main", "picture", "table"]
@@ -36,7 +37,7 @@ def digits_of(x: Tensor, labels: Tensor, n: int) -> dict[int, Tensor]:
 
 
 def extract(module: FlowModule, x: Tensor) -> Components:
-    """All components, in grey levels."""
+    """All components, in gray levels."""
     return components(module.encode, module.decode, x, relative=RELATIVE)
 
 
@@ -48,14 +49,14 @@ def table(module: FlowModule, digits: dict[int, Tensor], timing: Timing) -> str:
         "## Components of MNIST",
         "",
         f"A free-form injective flow of {found[1].scales.shape[1]} latents "
-        f"(`configs/mnist/components.yaml`), {n} test images of each digit, components in grey "
+        f"(`configs/mnist/components.yaml`), {n} test images of each digit, components in gray "
         "levels. Participation ratio (Σλ)²/Σλ²; dimension: directions with λ above "
         f"{RELATIVE:.0%} of the largest; width: √Σλ. Deformation: squared length of the {K} widest "
         "axes within the span of seven deformations of the decoded image (shifts, size, rotation, "
         "two stretches, thickness of strokes), as a share of the whole; beside it the same of the "
         "axes of another image of the class, and of the narrowest axes. Mean ± standard error.",
         "",
-        "| digit | participation ratio | dimension | width, grey levels | deformation "
+        "| digit | participation ratio | dimension | width, gray levels | deformation "
         "| of another image | narrowest axes |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -122,8 +123,8 @@ def picture(module: FlowModule, x: Tensor, path: Path) -> None:
         for column, cell in enumerate(cells):
             image, axis = canvas.array(pixels[column][row]), names[column].startswith("axis")
             limit = abs(image).max() if axis else 255
-            low, colours = (-limit, canvas.DIVERGING) if axis else (0, "gray")
-            cell.imshow(image, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+            low, colors = (-limit, canvas.DIVERGING) if axis else (0, "gray")
+            cell.imshow(image, cmap=colors, vmin=low, vmax=limit, interpolation="nearest")
             cell.set_axis_off()
             if row == 0:
                 canvas.title(cell, names[column], size=canvas.SMALL - 1)
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ckpt_path", type=Path, required=True)
     parser.add_argument("--points", type=int, default=100, help="of each digit")
     options = begin(parser, arguments)
-    module = FreeFormInjectiveFlow.load_from_checkpoint(options.ckpt_path).eval()
+    module = FreeFormModule.load_from_checkpoint(options.ckpt_path).eval()
     data = MNIST(str(options.data))
     data.prepare_data()
     x, labels = data.load()["test"]

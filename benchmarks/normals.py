@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_flows.jacobians import Components
+from lightning_flows.components import Components
 
 __all__ = ["NORMALS", "normal_cosines"]
 
@@ -20,15 +20,15 @@ def _swiss_roll_normal(x: Tensor) -> Tensor:
 
 
 def _s_curve_normal(x: Tensor) -> Tensor:
-    """Away from the nearer of the two circles' centres, (0, ±1)."""
+    """Away from the nearer of the two circles' centers, (0, ±1)."""
     return torch.stack([x[:, 0], torch.zeros_like(x[:, 1]), x[:, 2] - x[:, 2].sign()], 1)
 
 
 def _torus_normal(x: Tensor) -> Tensor:
     """Away from the circle of radius 1.5 inside the tube."""
     across = x[:, :2]
-    centre = 1.5 * across / across.norm(dim=1, keepdim=True)
-    return torch.cat([across - centre, x[:, 2:]], 1)
+    center = 1.5 * across / across.norm(dim=1, keepdim=True)
+    return torch.cat([across - center, x[:, 2:]], 1)
 
 
 NORMALS: dict[str, Callable[[Tensor], Tensor]] = {

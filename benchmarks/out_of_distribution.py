@@ -39,16 +39,16 @@ from benchmarks.foreign import (
 )
 from benchmarks.intervals import spread, spread_name
 from benchmarks.report import write_section
-from lightning_flows.families import (
-    DensityFlow,
-    FlowModule,
-    FreeFormInjectiveFlow,
-    RectangularFlow,
-    TwoStepFlow,
-)
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
-from lightning_flows.jacobians import StochasticVolume
+from lightning_flows.modules import (
+    DensityModule,
+    FlowModule,
+    FreeFormModule,
+    RectangularModule,
+    TwoStepModule,
+)
 from lightning_flows.nets import ConvDecoder, ConvEncoder
+from lightning_flows.objectives import StochasticVolume
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, legend, plain, save_png, title
 
 __all__ = ["METHODS", "main", "picture", "table"]
@@ -77,13 +77,13 @@ _ADAM: dict[str, Any] = {
     "scheduler": partial(CosineAnnealingLR, T_max=EPOCHS),
 }
 METHODS: dict[str, Callable[..., FlowModule]] = {
-    "bijective": partial(DensityFlow, partial(RealNVP, layers=6, hidden=(256, 256)), **_ADAM),
+    "bijective": partial(DensityModule, partial(RealNVP, layers=6, hidden=(256, 256)), **_ADAM),
     "rectangular": partial(
-        RectangularFlow, _PADDED, volume=StochasticVolume(), beta=5, warmup=(2, 6), **_ADAM
+        RectangularModule, _PADDED, volume=StochasticVolume(), beta=5, warmup=(2, 6), **_ADAM
     ),
-    "free-form": partial(FreeFormInjectiveFlow, _FREE, beta=5, warmup=(2, 6), **_ADAM),
+    "free-form": partial(FreeFormModule, _FREE, beta=5, warmup=(2, 6), **_ADAM),
     "two-step": partial(
-        TwoStepFlow,
+        TwoStepModule,
         _FREE,
         manifold_epochs=EPOCHS // 2,
         **_ADAM | {"scheduler": partial(CosineAnnealingWarmRestarts, T_0=EPOCHS // 2)},
@@ -105,12 +105,12 @@ def table(outcomes: Outcomes, steps: int) -> str:
         f"one thread, {spread_name(seeds)} over the runs that did not break. "
         f"{LATENTS} latents, but for the bijective flow; two-step trains the autoencoder for half "
         "of the steps and the prior for the other half. All densities count the contribution of "
-        "the preprocessing (dequantisation, logit, standardisation). Each pixel is standardised by "
+        "the preprocessing (dequantization, logit, standardization). Each pixel is standardized by "
         "itself, so ink at a border that is black in all training images is very improbable to "
         "begin with, and easy pairs say little about the models. Of an injective model, "
         f"*{ON_MANIFOLD}* is that of the projection with respect to volume, *{AMBIENT}* that in "
         "the space of all pixels, with residuals scored as Gaussian of the variance that they have "
-        f"on {VALIDATION} validation images, and *{ERROR}* the squared error in grey levels. "
+        f"on {VALIDATION} validation images, and *{ERROR}* the squared error in gray levels. "
         "Nothing was chosen by foreign images.",
         "",
         f"### AUROC, {TEST} test images of each set",

@@ -57,7 +57,7 @@ def quality_rows(settings: tuple[Setting, ...], seeds: int, say: Say) -> Iterato
 
     Args:
         settings: data sets and budgets.
-        seeds: number of repetitions: initialisation and order of batches.
+        seeds: number of repetitions: initialization and order of batches.
         say: told of every result as it comes.
     """
     pairs = {"spline coupling": 2, "spline autoregressive": 1}  # and their numbers of peers

@@ -19,12 +19,12 @@ from benchmarks.experiment import begin, command_line
 from benchmarks.report import write_section
 from benchmarks.tables import Table
 from benchmarks.training import descend
-from lightning_flows.families import DensityFlow
+from lightning_flows.components.dimension import count_dimension
+from lightning_flows.components.extract import components
+from lightning_flows.core.shapes import Shape
 from lightning_flows.flows import Flow, RealNVP
-from lightning_flows.jacobians.components import components
-from lightning_flows.jacobians.dimension import count_dimension
 from lightning_flows.metrics import spanned_variances
-from lightning_flows.shapes import Shape
+from lightning_flows.modules import DensityModule
 from lightning_flows.transforms import LULinear
 
 __all__ = ["FLOWS", "Outcome", "choose_noise", "main", "run"]
@@ -95,7 +95,7 @@ def run(
     turn = torch.linalg.eigh(torch.cov(train.double().T)).eigenvectors.to(train)
     x, points = train @ turn, (test @ turn)[:POINTS]
     variance = choose_noise(train)
-    module = DensityFlow(make, x.shape[1], noise=variance**0.5)
+    module = DensityModule(make, x.shape[1], noise=variance**0.5)
 
     def loss(_: int) -> Tensor:
         return module.training_loss(x[torch.randint(len(x), (BATCH,))], None)[0]
@@ -127,7 +127,7 @@ def table(rows: Sequence[str], steps: int) -> str:
     lines = [
         "## Rank-deficient tables",
         "",
-        f"All columns, standardised; constant ones, which have no unit, are 0. {steps} steps of "
+        f"All columns, standardized; constant ones, which have no unit, are 0. {steps} steps of "
         f"{BATCH} rows turned to their principal axes (an orthogonal map), with noise of variance "
         "2α = a tenth of the smallest eigenvalue of the covariance above rounding. Spanned: "
         f"directions that the {POINTS} test rows together vary in, λ > {THRESHOLD:g}·2α in the "

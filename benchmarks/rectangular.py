@@ -11,7 +11,7 @@ from torch.func import jvp
 from benchmarks.report import Row, speed_row
 from benchmarks.timing import Stopwatch, interleave, stopwatch
 from lightning_flows.flows import PaddedFlow, RealNVP
-from lightning_flows.jacobians import Embedded, ExactVolume, StochasticVolume, Volume
+from lightning_flows.objectives import Embedded, ExactVolume, StochasticVolume, Volume
 
 __all__ = ["LoopOfJvps", "rectangular_rows", "step_loss"]
 

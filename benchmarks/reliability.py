@@ -24,8 +24,8 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_flows import cli
-from lightning_flows.errors import CheckpointError
-from lightning_flows.families.checkpoints import check_checkpoint
+from lightning_flows.core.errors import CheckpointError
+from lightning_flows.modules.checkpoints import check_checkpoint
 
 KINDS = ("SIGKILL", "SIGKILL in a write", "SIGTERM", "SIGINT")
 SECONDS = {1: 3.0, 2: 5.0}  # from the first step, in which a run of so many ranks is killed
@@ -48,7 +48,7 @@ def command(ranks: int) -> list[str]:
     devices = [f"--trainer.devices={ranks}", *["--trainer.strategy=ddp_fork"] * (ranks > 1)]
     return [
         "fit",
-        "--model=DensityFlow",
+        "--model=DensityModule",
         "--model.flow=RealNVP",
         "--model.flow.layers=2",
         "--model.flow.hidden=[8]",

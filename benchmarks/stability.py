@@ -24,15 +24,9 @@ from benchmarks.report import write_section
 from benchmarks.training import BATCH, CLIP, descend
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
-from lightning_flows.jacobians import (
-    Embedded,
-    ExactVolume,
-    FreeFormVolume,
-    Volume,
-    log_volume,
-    squared_norm,
-)
+from lightning_flows.jacobians import log_volume
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
+from lightning_flows.objectives import Embedded, ExactVolume, FreeFormVolume, Volume, squared_norm
 from lightning_flows.plots.canvas import figure, save_png
 
 SIGMA = 0.3

@@ -16,20 +16,20 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
 from benchmarks.normals import NORMALS, normal_cosines
 from benchmarks.report import write_section
 from benchmarks.training import descend
-from lightning_flows.families import DensityFlow
+from lightning_flows.components import components
+from lightning_flows.components.dimension import count_dimension, shrinkage
+from lightning_flows.datamodules import Toy
 from lightning_flows.flows import RealNVP
-from lightning_flows.jacobians import components
-from lightning_flows.jacobians.dimension import count_dimension, shrinkage
+from lightning_flows.modules import DensityModule
 from lightning_flows.plots.canvas import DATA, SERIES, point_panels, save_png, title
 
-__all__ = ["REGULARISERS", "Outcome", "Stage", "main", "train"]
+__all__ = ["Outcome", "REGULARizERS", "Stage", "main", "train"]
 
 ALPHA = 1e-3
 NOISE = 0.01  # of the points of all surfaces, small beside √(2α)
@@ -40,7 +40,7 @@ REFINING = 3e-4  # highest learning rate of later stages on surfaces
 FLOW = partial(RealNVP, layers=16, hidden=(64, 64), activation="silu", mixing="lu")
 
 TIKHONOV, NOISY, NEITHER = "α = 1e-3", "noise, σ² = 2e-3", "neither"
-REGULARISERS: dict[str, dict[str, float]] = {
+REGULARizERS: dict[str, dict[str, float]] = {
     TIKHONOV: {"tikhonov": ALPHA},
     NOISY: {"noise": math.sqrt(2 * ALPHA)},
     NEITHER: {},
@@ -50,7 +50,7 @@ STAGES = 3  # of the runs without noise on the points
 SHARE = 3 / 8  # steps with α for every step with noise, which costs a third
 
 
-EVERYTHING = {"surfaces": tuple(NORMALS), "floor": tuple(REGULARISERS)}
+EVERYTHING = {"surfaces": tuple(NORMALS), "floor": tuple(REGULARizERS)}
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Outcome:
     """What a flow knew at the end of a stage of its training.
 
     Args:
-        kind: how the stage was regularised.
-        nll: mean over test points without the regularisation, nats.
+        kind: how the stage was regularized.
+        nll: mean over test points without the regularization, nats.
         cosine: median |cos| between the last axis and the true normal.
         scales: standard deviations along the axes, widest first, (n, 3).
         points: the test points, (n, 3).
@@ -75,8 +75,8 @@ class Outcome:
 
     @property
     def floor(self) -> float:
-        """By how much the regularisation widens each variance."""
-        return shrinkage(**{"tikhonov": 0.0, "noise": 0.0} | REGULARISERS[self.kind])
+        """By how much the regularization widens each variance."""
+        return shrinkage(**{"tikhonov": 0.0, "noise": 0.0} | REGULARizERS[self.kind])
 
     @property
     def variances(self) -> list[float]:
@@ -94,7 +94,7 @@ class Outcome:
 
 
 Runs = dict[tuple[str, str, int], list[Outcome]]
-"""Outcomes of the stages, by part, surface or regulariser, and seed."""
+"""Outcomes of the stages, by part, surface or regularizer, and seed."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Stage:
     """A part of a training.
 
     Args:
-        kind: how it is regularised.
+        kind: how it is regularized.
         steps: how many.
         rate: highest learning rate.
         batch: points in a step.
@@ -115,7 +115,7 @@ class Stage:
 
 
 def train(name: str, stages: Sequence[Stage], seed: int, *, noise: float = NOISE) -> list[Outcome]:
-    """Train a flow in stages, each with its regulariser and a learning rate that falls to zero.
+    """Train a flow in stages, each with its regularizer and a learning rate that falls to zero.
 
     A run whose gradient is not finite ends with the stage before.
 
@@ -129,11 +129,11 @@ def train(name: str, stages: Sequence[Stage], seed: int, *, noise: float = NOISE
     data = Toy(name, noise=noise, n_train=20_000, n_test=POINTS, seed=seed)
     splits = data.load()
     x, test = splits["train"][0], splits["test"][0]
-    module = DensityFlow(FLOW, data.event_shape)
+    module = DensityModule(FLOW, data.event_shape)
 
     outcomes: list[Outcome] = []
     for stage in stages:
-        options = REGULARISERS[stage.kind]
+        options = REGULARizERS[stage.kind]
         module.tikhonov, module.noise = options.get("tikhonov", 0.0), options.get("noise", 0.0)
 
         def loss(_: int, batch: int = stage.batch) -> Tensor:
@@ -174,7 +174,7 @@ def surface_table(runs: Runs, steps: int) -> str:
         "1/s² along the three axes: medians, nothing subtracted. Means over seeds, and the worst "
         "seed in brackets.",
         "",
-        "| surface | regulariser | \\|cos\\| | two dimensions: beyond 2 | beyond 5 "
+        "| surface | regularizer | \\|cos\\| | two dimensions: beyond 2 | beyond 5 "
         "| 1/s² along the axes | seeds |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
@@ -235,7 +235,7 @@ def floor_table(runs: Runs, steps: int) -> str:
         "the test points, in nats; smallest 1/s²: median over the points, nothing subtracted; both "
         f"after each part. 2α is {2 * ALPHA:g}.",
         "",
-        "| regulariser | seed | NLL | smallest 1/s² | \\|cos\\| |",
+        "| regularizer | seed | NLL | smallest 1/s² | \\|cos\\| |",
         "|---|---:|---:|---:|---:|",
     ]
     for (part, kind, seed), run in sorted(runs.items()):

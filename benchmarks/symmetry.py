@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from lightning_flows.datamodules import Toy
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
@@ -22,16 +21,10 @@ from benchmarks.intervals import explain, paired, shown, spread, spread_name
 from benchmarks.report import write_section
 from benchmarks.training import BATCH, fit_density
 from lightning_flows.bases import ConditionalNormal
-from lightning_flows.families import FlowFactory, SurjectiveFlow
+from lightning_flows.datamodules import Toy
 from lightning_flows.flows import NICE, ComposedFlow, NeuralSplineFlow, RealNVP
-from lightning_flows.transforms import (
-    Abs,
-    Augment,
-    InverseOf,
-    Softplus,
-    Sort,
-    SortedToReal,
-)
+from lightning_flows.modules import FlowFactory, SurjectiveModule
+from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus, Sort, SortedToReal
 
 __all__ = ["AUGMENTED", "CASES", "Case", "Outcome", "main", "run", "table"]
 
@@ -125,7 +118,7 @@ def run(case: Case, kind: str, seed: int, steps: int, draws: int) -> Outcome:
     data = Toy(case.data, **ROWS)
     rows = data.load()
     torch.manual_seed(seed)
-    model = SurjectiveFlow(getattr(case, kind), data.event_shape, chunk_size=CHUNK)
+    model = SurjectiveModule(getattr(case, kind), data.event_shape, chunk_size=CHUNK)
     if not fit_density(model.flow, rows["train"][0], steps * case.longer, rate=RATE):
         return Outcome()
     model.eval()
@@ -140,7 +133,7 @@ def run(case: Case, kind: str, seed: int, steps: int, draws: int) -> Outcome:
     return Outcome(own.mean().item(), weights.mean().item(), iwbo.mean().item(), best)
 
 
-def integral(model: SurjectiveFlow, x: Tensor) -> Tensor:
+def integral(model: SurjectiveModule, x: Tensor) -> Tensor:
     """Log-density (n,) of a flow that adds one or two entries first: ∫ p(x, u) du by midpoints."""
     augment, *others = model.flow.transform.transforms
     assert isinstance(augment, Augment)

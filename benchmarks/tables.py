@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning_flows.datamodules import Arrays
 from torch import Tensor
 
 from benchmarks.experiment import begin, command_line
@@ -31,12 +30,13 @@ from benchmarks.training import (
     train_joint,
 )
 from lightning_flows.bases.base import Density
+from lightning_flows.datamodules import Arrays
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import FreeFormVolume, NoVolume, StochasticVolume, Volume
 from lightning_flows.metrics import frechet_distance, sliced_wasserstein
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
-from lightning_flows.transforms import Standardise
+from lightning_flows.objectives import FreeFormVolume, NoVolume, StochasticVolume, Volume
+from lightning_flows.transforms import Standardize
 
 __all__ = ["METHODS", "TABLES", "Outcome", "Table", "main", "run"]
 
@@ -76,10 +76,10 @@ class Table:
             test_path=None if self.test_path is None else str(folder / self.test_path),
             key="data" if self.path.endswith(".npz") else None,
             redundant="keep",
-            standardise=False,
+            standardize=False,
         )
         rows = {name: x for name, (x,) in data.load().items()}
-        units = Standardise(data.event_shape, minimum_scale=1e-3)
+        units = Standardize(data.event_shape, minimum_scale=1e-3)
         units.fit(rows["train"])
         return {name: units.encode(x)[0] for name, x in rows.items()}
 
@@ -130,7 +130,7 @@ def run(name: str, table: Table, rows: Mapping[str, Tensor], seed: int, steps: i
     if sound and not joint:
         with torch.no_grad():
             u, u_val = injective.project(train), injective.project(val)
-            injective.initialise(train)
+            injective.initialize(train)
         sound = fit_density(injective.prior, u, steps, rate=RATE, val=u_val)
     return measure(injective, rows) if sound else Outcome()
 
@@ -172,7 +172,7 @@ def distances(samples: Tensor, x: Tensor) -> Outcome:
     """Distances of samples to rows; NaN where a sample is not finite."""
     if not samples.isfinite().all():
         return Outcome()
-    frechet = frechet_distance(samples, x, standardise=False)
+    frechet = frechet_distance(samples, x, standardize=False)
     return Outcome(frechet.item(), sliced_wasserstein(samples, x).item())
 
 
@@ -208,7 +208,7 @@ def table(outcomes: Outcomes, steps: int, sizes: Mapping[str, tuple[int, int, in
         f"the first {WARMUP:.0%} of their steps on the reconstruction alone. Two-step trains the "
         f"same networks as an autoencoder for {steps // 2} steps, then the prior on its latents "
         f"for {steps // 2}; with twice the steps, {steps} and {steps}. The prior is a "
-        "spline flow of 3 layers everywhere, its inputs standardised before it is trained.",
+        "spline flow of 3 layers everywhere, its inputs standardized before it is trained.",
         "",
         "All figures are over test rows, in units of the training rows' standard deviation. "
         f"Fréchet distance: the papers' FID-like one, between Gaussians fitted to {SAMPLES:,} "

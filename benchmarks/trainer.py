@@ -15,14 +15,14 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning_flows.datamodules import InMemoryLoader
 from torch import Tensor
 
 from benchmarks.peers import Sizes
 from benchmarks.report import Row, speed_row
 from benchmarks.timing import Stopwatch, interleave
-from lightning_flows.families import DensityFlow
+from lightning_flows.datamodules import InMemoryLoader
 from lightning_flows.flows import RealNVP
+from lightning_flows.modules import DensityModule
 
 __all__ = ["trainer_rows"]
 
@@ -35,7 +35,7 @@ REFRESH_RATE = 1
 def trainer_rows(
     sizes: Sizes, *, batch: int, steps: int, rounds: int, warmup: int
 ) -> Iterator[Row]:
-    """Time a step of `DensityFlow` in a Trainer as the command line sets it up.
+    """Time a step of `DensityModule` in a Trainer as the command line sets it up.
 
     TensorBoard, logging every 50 steps, and the Rich bar are on.
     Set-up, first steps, and what happens once in an epoch (checkpoint, validation) are not timed.
@@ -91,7 +91,7 @@ def _trainer(make: Callable[..., RealNVP], data: Tensor, batch: int, folder: Pat
             enable_model_summary=False,
         )
         loader: Any = InMemoryLoader([data], batch, shuffle=True)
-        trainer.fit(DensityFlow(make, data.shape[1]), loader)
+        trainer.fit(DensityModule(make, data.shape[1]), loader)
     return clock.seconds / (len(loader) - WARMUP_STEPS)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians import NoVolume, Volume
+from lightning_flows.objectives import NoVolume, Volume
 
 __all__ = ["BATCH", "CLIP", "WARMUP", "descend", "fit_density", "train_joint"]
 
@@ -30,7 +30,7 @@ def train_joint(
     prior: bool = True,
     val: Tensor | None = None,
 ) -> bool:
-    """Minimise volume - log prior + β·squared error, or the error alone; False if it broke.
+    """Minimize volume - log prior + β·squared error, or the error alone; False if it broke.
 
     With rows to validate on, the parameters are those with the least objective there.
     """
@@ -40,7 +40,7 @@ def train_joint(
         batch = x[torch.randint(len(x), (BATCH,))]
         whole = prior and step >= begin
         if whole and step == begin:
-            flow.initialise(x)
+            flow.initialize(x)
         embedded = (volume if whole else NoVolume())(flow.project, flow.embed, batch)
         error = beta * (batch - embedded.x_hat).square().sum(1)
         if whole:
@@ -66,7 +66,7 @@ def squared_errors(flow: InjectiveFlow, x: Tensor) -> Tensor:
 def fit_density(
     density: Density, x: Tensor, steps: int, *, rate: float, val: Tensor | None = None
 ) -> bool:
-    """Maximise the likelihood of rows (n, d), or of those to validate on; False if it broke."""
+    """Maximize the likelihood of rows (n, d), or of those to validate on; False if it broke."""
 
     def loss(step: int) -> Tensor:
         return -density.log_prob(x[torch.randint(len(x), (BATCH,))])

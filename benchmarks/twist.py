@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.experiment import begin, command_line
+from lightning_flows.components.extract import components
 from lightning_flows.flows import Flow
-from lightning_flows.jacobians import squared_norm
-from lightning_flows.jacobians.components import components
+from lightning_flows.objectives import squared_norm
 from lightning_flows.plots.canvas import DATA, SERIES, figure, plain, save_png, title
 from lightning_flows.transforms import Chain, LULinear, Transform
 
@@ -76,7 +76,7 @@ class History:
 
 
 def gaussian(scales: Sequence[float], n: int, seed: int = 0, turn: float | None = None) -> Tensor:
-    """Centred Gaussian data, (n, D), with these standard deviations along turned axes.
+    """Centerd Gaussian data, (n, D), with these standard deviations along turned axes.
 
     In double precision: Adam would make steps of full size out of the rounding of a gradient that
     is zero.

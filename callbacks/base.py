@@ -13,12 +13,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, check_least, check_name
+from lightning_flows.core.errors import ConfigError, check_least, check_name
 
-from .isolation import evaluation, seeded
-from .points import Points, fixed_points, image_scale, training_points
-from .protocols import batch_keys, context_shape, require
-from .writer import Drawing, write
+from .drawing.isolation import evaluation, seeded
+from .drawing.points import Points, fixed_points, image_scale, training_points
+from .drawing.protocols import batch_keys, context_shape, require
+from .drawing.writer import Drawing, write
 
 __all__ = ["CHUNK", "FlowCallback", "Result", "Scene", "Task"]
 

@@ -9,18 +9,18 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import check_least
-from lightning_flows.jacobians.agreement import agreement
-from lightning_flows.jacobians.component_options import Through, check_options
-from lightning_flows.jacobians.components import OVERSAMPLING, Components, components
-from lightning_flows.jacobians.dimension import shrinkage
-from lightning_flows.jacobians.traversal import traverse
+from lightning_flows.components.agreement import agreement
+from lightning_flows.components.dimension import shrinkage
+from lightning_flows.components.extract import OVERSAMPLING, Components, components
+from lightning_flows.components.options import Through, check_options
+from lightning_flows.components.traversal import traverse
+from lightning_flows.core.errors import check_least
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
-from .budget import STEPS, Plan, plan
-from .maps import drawn_as, draws, maps, through_of
-from .signs import beside, shown, signs
-from .writer import Drawing
+from .drawing.budget import STEPS, Plan, plan
+from .drawing.maps import drawn_as, draws, maps, through_of
+from .drawing.signs import beside, shown, signs
+from .drawing.writer import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,9 +36,9 @@ class ComponentExtraction(FlowCallback):
     """Extracts local principal components at fixed data points, draws them and counts dimensions.
 
     Images give a row of component images for each point, and strips of images along walks; points
-    in two or three dimensions give arrows and curves on the data; other events a table of colours.
+    in two or three dimensions give arrows and curves on the data; other events a table of colors.
     Beside it come the spectrum and the histogram of intrinsic dimensions. An axis keeps the sign
-    that it had at its point in the drawing before; in the first one neighbours agree.
+    that it had at its point in the drawing before; in the first one neighbors agree.
 
     Components, `tikhonov` and `noise` are of preprocessed data where the module has a
     preprocessing of its own (`FlowModule.model_maps`); so are the spectrum, dimensions, condition
@@ -64,7 +64,7 @@ class ComponentExtraction(FlowCallback):
         budget: most Jacobian products in one drawing. What would cost more is cut, walks before
             points, and a warning says so. A product is J·v or Jᵀ·v at one point.
         method: "full" builds Jacobians, "iterative" does not; unless given, as
-            `jacobians.components` chooses.
+            `components.components` chooses.
         tikhonov: weight of the Tikhonov penalty that the flow was trained with; sets the floor of
             the spectrum.
         noise: the same said by the standard deviation of noise on the preprocessed training data.
@@ -228,7 +228,7 @@ class ComponentExtraction(FlowCallback):
         return {"walks": walk.points[:, None], "offsets": walk.offsets, "products": cost}
 
     def _collected(self, results: list[Result]) -> dict[str, Tensor]:
-        """All results, with signs that agree with the last drawing, or between neighbours."""
+        """All results, with signs that agree with the last drawing, or between neighbors."""
         at = [result for result in results if "axes" in result]
         found = {key: joined(at, key) for key in at[0] if key != "products"}
         sign = signs(shown(found), self._last)

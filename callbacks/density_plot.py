@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import ShapeError, check_from_zero, check_least
+from lightning_flows.core.errors import ShapeError, check_from_zero, check_least
 from lightning_flows.plots.canvas import limits
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
-from .writer import Drawing
+from .drawing.writer import Drawing
 
 __all__ = ["DensityPlot"]
 
@@ -77,7 +77,7 @@ class DensityPlot(FlowCallback):
         return torch.as_tensor(limits(points.double().numpy(), self.margin))
 
     def _grid(self, scene: Scene) -> Tensor:
-        """Centres of the cells, (rows, columns, 2); rows run upwards."""
+        """Centers of the cells, (rows, columns, 2); rows run upwards."""
         across, up = (
             low + (torch.arange(self.resolution) + 0.5) * (high - low) / self.resolution
             for low, high in self._limits(scene).float()

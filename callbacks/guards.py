@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_flows.errors import DivergenceError, check_least
+from lightning_flows.core.errors import DivergenceError, check_least
 
 __all__ = ["NonFiniteGuard"]
 
@@ -81,7 +81,7 @@ class NonFiniteGuard(Callback):
             raise DivergenceError(
                 f"{self.skipped} optimizer steps had a loss or gradient that is not finite, the "
                 f"last at step {trainer.global_step}: lower the learning rate, clip gradients or "
-                "regularise (tikhonov, noise), then resume from the last checkpoint."
+                "regularize (tikhonov, noise), then resume from the last checkpoint."
             )
         if not self._warned:
             self._warned = True

@@ -16,9 +16,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
-
-from .stop_signals import StopSignals
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.core.stop_signals import StopSignals
 
 __all__ = ["LastCheckpoint"]
 

@@ -10,14 +10,14 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.bases.noise import Placed, occurrences
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
+from lightning_flows.core.noise import Placed, occurrences
 from lightning_flows.metrics import auroc, stump_accuracy
 
 from .base import FlowCallback, Result, Scene, Task, chunks
-from .points import Points, points_of, split_of
-from .protocols import batch_keys, context_shape
-from .writer import Drawing
+from .drawing.points import Points, points_of, split_of
+from .drawing.protocols import batch_keys, context_shape
+from .drawing.writer import Drawing
 
 __all__ = ["OutOfDistribution"]
 

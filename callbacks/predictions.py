@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_flows.errors import check_name
+from lightning_flows.core.errors import check_name
 
 __all__ = ["PredictionWriter"]
 

@@ -6,10 +6,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_flows.bases.noise import Placed
-from lightning_flows.errors import ConfigError, check_least
+from lightning_flows.core.errors import ConfigError, check_least
+from lightning_flows.core.noise import Placed
 
-from .isolation import evaluation
+from .drawing.isolation import evaluation
 
 __all__ = ["ContributionRanking"]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from lightning_flows import plots
 
 from .base import FlowCallback, Result, Scene, Task, as_points, chunks, joined
-from .writer import Drawing
+from .drawing.writer import Drawing
 
 __all__ = ["ReconstructionGrid"]
 

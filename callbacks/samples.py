@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_flows import plots
-from lightning_flows.errors import check_from_zero
+from lightning_flows.core.errors import check_from_zero
 
 from .base import FlowCallback, Result, Scene, Task, as_points, chunks, joined
-from .writer import Drawing
+from .drawing.writer import Drawing
 
 __all__ = ["SampleGrid"]
 

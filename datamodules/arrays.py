@@ -6,15 +6,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.core.errors import ConfigError, DataError
 from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain
-from lightning_flows.transforms.dequantise import Dequantise
-from lightning_flows.transforms.standardise import Standardise
-from lightning_flows.transforms.surjections import OnEntries
+from lightning_flows.transforms.surjections.dequantize import Dequantize
+from lightning_flows.transforms.surjections.entries import OnEntries
 
 from .base import FlowDataModule, Splits, split_indices
-from .columns import (
+from .readers.columns import (
     check_integers,
     in_one_precision,
     warn_of_repeated,
@@ -22,8 +22,8 @@ from .columns import (
     with_columns_of_training,
     without_redundant,
 )
-from .files import Table, as_table, read_tables
-from .options import plain
+from .readers.files import Table, as_table, read_tables
+from .readers.options import plain
 
 __all__ = ["Arrays"]
 
@@ -47,19 +47,19 @@ class Arrays(FlowDataModule):
         key: name of the array in an .npz file.
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories, text or numbers. They become
-            numbers from 0 up, are not standardised, and need a `MixedFlow` with `classes`.
-        dequantise: names or positions of columns of whole numbers, which have no density; true for
+            numbers from 0 up, are not standardized, and need a `MixedFlow` with `classes`.
+        dequantize: names or positions of columns of whole numbers, which have no density; true for
             all columns, or for the pixels of images. A whole number k becomes uniform on
             [k, k + 1) in `preprocess`, and log-densities are lower bounds of the log-probability
             of the whole numbers. Samples are whole numbers again.
         redundant: what happens to columns of a table that are constant, equal an earlier one, or
             are a linear function of earlier ones, so that no density of full dimension exists:
             refuse them, drop them, or keep them for a flow that learns a manifold (constant ones
-            only if not standardised, or with minimum_scale).
+            only if not standardized, or with minimum_scale).
         validation: share of the rows to validate on, where no validation data is given.
         test: share of the rows to test on, where no test data is given.
-        standardise: preprocess to zero mean and unit variance.
-        minimum_scale: least standard deviation that `standardise` divides by, so that constant
+        standardize: preprocess to zero mean and unit variance.
+        minimum_scale: least standard deviation that `standardize` divides by, so that constant
             columns and pixels are accepted; 0 refuses them.
         batch_size: rows in a batch, on each device.
         seed: starting point of the split and of the order of training data.
@@ -85,11 +85,11 @@ class Arrays(FlowDataModule):
         key: str | None = None,
         columns: list[int | str] | None = None,
         categorical: list[int | str] | None = None,
-        dequantise: list[int | str] | bool = False,
+        dequantize: list[int | str] | bool = False,
         redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
-        standardise: bool = True,
+        standardize: bool = True,
         minimum_scale: float = 0.0,
         batch_size: int = 256,
         seed: int = 0,
@@ -104,7 +104,7 @@ class Arrays(FlowDataModule):
         options: dict[str, Any] = {
             "columns": plain(columns),
             "categorical": () if categorical is None else plain(categorical),
-            "dequantise": plain(dequantise),
+            "dequantize": plain(dequantize),
         }
         if path is not None:
             tables = read_tables(path, key=key, **options)
@@ -120,12 +120,12 @@ class Arrays(FlowDataModule):
         event_shape = tuple(train.values.shape[1:])
         names, categories = train.names, train.categories
         places = [place for place, name in enumerate(names) if name in categories]
-        parts = _dequantising(train)
-        centred = standardise and len(places) < max(len(names), 1)
-        if centred:
-            parts += [Standardise(event_shape, minimum_scale=minimum_scale, untouched=places)]
+        parts = _dequantizing(train)
+        centerd = standardize and len(places) < max(len(names), 1)
+        if centerd:
+            parts += [Standardize(event_shape, minimum_scale=minimum_scale, untouched=places)]
         preprocess = Chain(parts) if len(parts) > 1 else parts[0] if parts else None
-        tables = in_one_precision(tables, centred=centred)
+        tables = in_one_precision(tables, centerd=centerd)
         warn_of_repeated(train)
         super().__init__(
             event_shape,
@@ -137,7 +137,7 @@ class Arrays(FlowDataModule):
         self.column_names = names or None
         self.categories = {names[place]: categories[names[place]] for place in places}
         self.classes = tuple(len(categories.get(name, ())) for name in names) if places else ()
-        self._refuses_constant = centred and minimum_scale == 0
+        self._refuses_constant = centerd and minimum_scale == 0
         self._tables = tables
         self._shares = {"val": validation, "test": test}
 
@@ -174,22 +174,22 @@ def _tables_in_memory(data: Any, options: dict[str, Any]) -> dict[str, Table]:
     return {name: as_table(part, f"data[{name!r}]", **options) for name, part in data.items()}
 
 
-def _dequantising(table: Table) -> list[Transform]:
+def _dequantizing(table: Table) -> list[Transform]:
     """The part of the preprocessing that makes whole numbers continuous, where there are some."""
     if not table.integers:
         return []
     event_shape = tuple(table.values.shape[1:])
     places = [place for place, name in enumerate(table.names) if name in table.integers]
     if len(places) == len(table.names):
-        return [Dequantise(event_shape, None)]
-    return [OnEntries(event_shape, places, Dequantise(len(places), None))]
+        return [Dequantize(event_shape, None)]
+    return [OnEntries(event_shape, places, Dequantize(len(places), None))]
 
 
 def _refuse_constant_columns(x: Tensor, names: Sequence[str]) -> None:
     constant = torch.nonzero(x.amax(0) == x.amin(0)).flatten().tolist()
     if constant:
         raise DataError(
-            f"Arrays cannot standardise constant columns: {', '.join(names[i] for i in constant)}; "
+            f"Arrays cannot standardize constant columns: {', '.join(names[i] for i in constant)}; "
             "choose others with columns, set redundant to drop, minimum_scale to a positive "
-            "number, or standardise to false."
+            "number, or standardize to false."
         )

@@ -7,15 +7,15 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.noise import Placed, occurrences
-from lightning_flows.errors import ConfigError, DataError, check_least
-from lightning_flows.shapes import Shape, as_shape
+from lightning_flows.core.errors import ConfigError, DataError, check_least
+from lightning_flows.core.noise import Placed, occurrences
+from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain
-from lightning_flows.transforms.standardise import Standardise
 
 from .loader import InMemoryLoader
-from .options import plain, whole
+from .readers.options import plain, whole
 
 __all__ = ["FlowDataModule", "Splits", "split_indices"]
 
@@ -38,7 +38,7 @@ class FlowDataModule(L.LightningDataModule):
 
     Args:
         event_shape: shape of one data point.
-        preprocess: transform whose `Standardise` parts are to be fitted, or None.
+        preprocess: transform whose `Standardize` parts are to be fitted, or None.
         label_names: names of the classes, where data has labels.
         conditional: give labels as one-hot vectors for a model that is conditioned on them,
             instead of as integers that a model ignores.
@@ -222,14 +222,14 @@ def split_indices(total: int, sizes: Sequence[int], seed: int) -> list[Tensor]:
 
 @torch.no_grad()
 def _fit(preprocess: Transform, x: Tensor) -> None:
-    """Fit every `Standardise` of a chain on what the parts before it make of the data."""
+    """Fit every `Standardize` of a chain on what the parts before it make of the data."""
     was_training = preprocess.training
-    preprocess.eval()  # dequantisation noise that is the same on all ranks
+    preprocess.eval()  # dequantization noise that is the same on all ranks
     parts: list[Any] = (
         list(preprocess.transforms) if isinstance(preprocess, Chain) else [preprocess]
     )
     for place, part in enumerate(parts):
-        if isinstance(part, Standardise) and not part.fitted:
+        if isinstance(part, Standardize) and not part.fitted:
             # a chain of their own: noise is then a hash of whole events, as in the whole chain
             before = Chain(parts[:place]).eval() if place else None
             part.fit(_through(before, *rows) for rows in _pieces(x))

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import DataError, check_least
+from lightning_flows.core.errors import DataError, check_least
+from lightning_flows.transforms.bijections.elementwise import Logit
+from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain
-from lightning_flows.transforms.dequantise import Dequantise
-from lightning_flows.transforms.elementwise import Logit
-from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.surjections.dequantize import Dequantize
 
 from .base import FlowDataModule, Splits, split_indices
-from .idx import read_idx
+from .readers.idx import read_idx
 
 __all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "read_images", "split_images"]
 
@@ -23,15 +23,15 @@ _NUMERALS = tuple("0123456789")
 class ImageDataModule(FlowDataModule):
     """Base of image data: integers from 0 to levels - 1, kept in memory as uint8.
 
-    Preprocessing is Dequantise, Logit, Standardise; log-densities with it are lower bounds of the
+    Preprocessing is Dequantize, Logit, Standardize; log-densities with it are lower bounds of the
     log-probability of the integers.
 
     Args:
         event_shape: (channels, height, width).
         levels: number of values that a pixel may take.
         alpha: how far Logit draws in the ends of the unit interval.
-        minimum_scale: least deviation that Standardise divides a pixel by. Without, the noise of
-            dequantisation is all that pixels at the border hold, at the size of ink.
+        minimum_scale: least deviation that Standardize divides a pixel by. Without, the noise of
+            dequantization is all that pixels at the border hold, at the size of ink.
         label_names: names of the classes.
         conditional: give labels as one-hot vectors that a model is conditioned on.
         batch_size: images in a batch, on each device.
@@ -52,9 +52,9 @@ class ImageDataModule(FlowDataModule):
     ) -> None:
         preprocess = Chain(
             [
-                Dequantise(event_shape, levels),
+                Dequantize(event_shape, levels),
                 Logit(event_shape, alpha),
-                Standardise(event_shape, minimum_scale=minimum_scale),
+                Standardize(event_shape, minimum_scale=minimum_scale),
             ]
         )
         super().__init__(
@@ -94,7 +94,7 @@ def read_images(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
 
 
 class Digits(ImageDataModule):
-    """1797 handwritten digits of 8 x 8 pixels and 17 grey levels, embedded in scikit-learn.
+    """1797 handwritten digits of 8 x 8 pixels and 17 gray levels, embedded in scikit-learn.
 
     Args:
         validation: number of images to validate on.
@@ -145,7 +145,7 @@ class MNIST(ImageDataModule):
         limit: train on this many images only; all unless given.
         alpha: how far Logit draws in the ends of the unit interval.
         minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
-            the noise of dequantisation small at the border.
+            the noise of dequantization small at the border.
         conditional: give labels as one-hot vectors that a model is conditioned on.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Sampler, SequentialSampler, TensorDataset
 
-from lightning_flows.errors import ConfigError, DataError, check_least
+from lightning_flows.core.errors import ConfigError, DataError, check_least
 
 __all__ = ["Batch", "InMemoryLoader"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
 
 from .base import Splits, split_indices
 from .images import ImageDataModule, read_images, split_images

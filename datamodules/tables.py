@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_flows.errors import DataError, check_least
+from lightning_flows.core.errors import DataError, check_least
 
 from .base import FlowDataModule, Splits
-from .download import fetch, md5_of, unpack
-from .files import said
-from .frames import read_old_frame
-from .readers import read_npy
+from .readers.download import fetch, md5_of, unpack
+from .readers.files import said
+from .readers.formats import read_npy
+from .readers.frames import read_old_frame
 
 __all__ = ["BSDS300", "GAS", "HEPMASS", "MINIBOONE", "POWER", "TableDataModule"]
 
@@ -34,8 +34,8 @@ _Parts = tuple[_Rows, _Rows, _Rows]
 class TableDataModule(FlowDataModule):
     """Base of the five tables: what they share is the archive they come in.
 
-    Rows are standardised as published, and `preprocess` is None: log-densities are nats of the
-    standardised rows, as in published tables, and not of the original units.
+    Rows are standardized as published, and `preprocess` is None: log-densities are nats of the
+    standardized rows, as in published tables, and not of the original units.
 
     Subclasses name their files and the number of columns that the preprocessing leaves, and say
     how to `read` the splits.
@@ -121,7 +121,7 @@ class POWER(TableDataModule):
 
     Of the eight columns of the file reactive power and global intensity (places 1 and 3) go.
     Rows are shuffled; uniform noise hides how coarsely values were recorded: 0.001 on active
-    power, 0.01 on voltage, 1 on the three meters, none on the time. Standardised with training
+    power, 0.01 on voltage, 1 on the three meters, none on the time. Standardized with training
     and validation rows. Shuffle and noise are the published ones, draw by draw.
     """
 
@@ -137,14 +137,14 @@ class POWER(TableDataModule):
         rows[:, 0] += 0.001 * generator.rand(total)
         rows[:, 2:5] += generator.rand(total, 3)
         train, val, test = _cut(rows)
-        return _standardised((train, val, test), np.concatenate([train, val]), ddof=0)
+        return _standardized((train, val, test), np.concatenate([train, val]), ddof=0)
 
 
 class GAS(TableDataModule):
     """Sensors in a mixture of ethylene and carbon monoxide: 8 columns, 852,174 rows to train on.
 
     Time and the two concentrations go, then one by one the first column that correlates by more
-    than 0.98 with another that is left. Standardised with all rows, those to test on included, as
+    than 0.98 with another that is left. Standardized with all rows, those to test on included, as
     published. The rows are in the order of the file.
     """
 
@@ -165,7 +165,7 @@ class GAS(TableDataModule):
         for column in range(len(similar)):
             left[column] = not similar[column, left].any()
         rows = rows[:, left]
-        return _standardised(_cut(rows), rows, ddof=1)
+        return _standardized(_cut(rows), rows, ddof=1)
 
 
 class HEPMASS(TableDataModule):
@@ -173,7 +173,7 @@ class HEPMASS(TableDataModule):
 
     Signal rows alone are kept, and the label goes. A column goes if its smallest value occurs
     more than five times, which is what the published code counts of "recurring values".
-    Standardised with training and validation rows. The file of the test rows has a column more
+    Standardized with training and validation rows. The file of the test rows has a column more
     at its end, which goes.
     """
 
@@ -192,14 +192,14 @@ class HEPMASS(TableDataModule):
         known, test = known[:, kept], test[:, kept]
         held_out = int(0.1 * len(known))
         parts = (known[: len(known) - held_out], known[len(known) - held_out :], test)
-        return _standardised(parts, known, ddof=1)
+        return _standardized(parts, known, ddof=1)
 
 
 class MINIBOONE(TableDataModule):
     """Electron neutrinos: 43 columns, 29,556 rows to train on.
 
     The file of the archive has lost outliers and columns with recurring values already.
-    Standardised with training and validation rows. The rows are in the order of the file.
+    Standardized with training and validation rows. The rows are in the order of the file.
     """
 
     files = ("miniboone/data.npy",)
@@ -207,14 +207,14 @@ class MINIBOONE(TableDataModule):
 
     def read(self, folder: Path) -> _Parts:
         train, val, test = _cut(read_npy(folder / self.files[0]).astype(np.float64))
-        return _standardised((train, val, test), np.concatenate([train, val]), ddof=0)
+        return _standardized((train, val, test), np.concatenate([train, val]), ddof=0)
 
 
 class BSDS300(TableDataModule):
     """Patches of natural images, 8 x 8 pixels: 63 columns, 1,000,000 rows to train on.
 
     The file of the archive holds patches less their mean, without the last pixel, which follows
-    from the others. They are not standardised, as published.
+    from the others. They are not standardized, as published.
     """
 
     files = ("BSDS300/BSDS300.hdf5",)
@@ -245,7 +245,7 @@ def _cut(rows: _Rows) -> _Parts:
     return rows[:train], rows[train:kept], rows[kept:]
 
 
-def _standardised(parts: _Parts, reference: _Rows, *, ddof: int) -> _Parts:
+def _standardized(parts: _Parts, reference: _Rows, *, ddof: int) -> _Parts:
     """Scale all parts with mean and standard deviation (n - ddof) of the reference rows."""
     _refuse_constant(reference)
     mean, std = reference.mean(0), reference.std(0, ddof=ddof)

@@ -5,16 +5,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, check_from_zero, check_least
-from lightning_flows.shapes import check_batch
-from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.core.errors import ConfigError, check_from_zero, check_least
+from lightning_flows.core.shapes import check_batch
+from lightning_flows.transforms.bijections.standardize import Standardize
 
 from .base import FlowDataModule, Splits
-from .exchangeable import EXCHANGEABLE
-from .manifolds import MANIFOLDS
-from .options import whole
-from .plane import PLANE
-from .toy_set import ToySet
+from .readers.options import whole
+from .toys.exchangeable import EXCHANGEABLE
+from .toys.manifolds import MANIFOLDS
+from .toys.plane import PLANE
+from .toys.toy_set import ToySet
 
 __all__ = ["Toy", "ToyName"]
 
@@ -38,7 +38,7 @@ _SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS, **EXCHANGEABLE}
 
 
 class Toy(FlowDataModule):
-    """Samples of a known distribution, all centred and of size about one.
+    """Samples of a known distribution, all centerd and of size about one.
 
     In the plane: moons, checkerboard, rings, spiral; corner_checkerboard and signed_rings, which
     are alike under changes of sign. On manifolds, to which noise may be added: swiss_roll,
@@ -54,7 +54,7 @@ class Toy(FlowDataModule):
         noise: standard deviation of Gaussian noise; a value that suits the distribution unless
             given. It is radial for rings and
             signed_rings.
-        standardise: preprocess to zero mean and unit variance.
+        standardize: preprocess to zero mean and unit variance.
         batch_size: points in a batch, on each device.
         seed: starting point of the samples and of the order of training data.
 
@@ -74,7 +74,7 @@ class Toy(FlowDataModule):
         n_val: int = 2_000,
         n_test: int = 5_000,
         noise: float | None = None,
-        standardise: bool = False,
+        standardize: bool = False,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -91,7 +91,7 @@ class Toy(FlowDataModule):
         event_shape = (self._set.dimension,)
         super().__init__(
             event_shape,
-            preprocess=Standardise(event_shape) if standardise else None,
+            preprocess=Standardize(event_shape) if standardize else None,
             batch_size=batch_size,
             seed=seed,
         )

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from lightning_flows.callbacks import ComponentExtraction
 
 from lightning_flows import cli
-from lightning_flows.commands import components as extract
+from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.cli.commands import components as extract
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits" / "rectangular.yaml"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lightning_flows.cli import main
+from lightning_flows.cli.command_line import main
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits" / "rectangular.yaml"
 ROWS = {
@@ -31,7 +31,7 @@ def demo() -> None:
     results = cli.trainer.test(cli.model, cli.datamodule, ckpt_path="best", verbose=False)[0]
     seconds = time.perf_counter() - start
 
-    table = Table(title=f"RectangularFlow on digits, {seconds:.0f} s")
+    table = Table(title=f"RectangularModule on digits, {seconds:.0f} s")
     table.add_column("result")
     table.add_column("value", justify="right")
     for name, words in ROWS.items():

@@ -10,7 +10,7 @@ def small(subcommand, *options):
     """A small model of the moons."""
     return [
         subcommand,
-        "--model=DensityFlow",
+        "--model=DensityModule",
         "--model.flow=RealNVP",
         "--model.flow.layers=2",
         "--model.flow.hidden=[8]",
@@ -35,7 +35,7 @@ def run_folder(here, version=0):
 def train(folder):
     """A run of the moons: its CLI object and its last checkpoint."""
     done = cli.main(
-        [*small("fit"), "--data.standardise=true", f"--trainer.logger.save_dir={folder}/runs"]
+        [*small("fit"), "--data.standardize=true", f"--trainer.logger.save_dir={folder}/runs"]
     )
     return done, run_folder(folder) / "checkpoints" / "last.ckpt"
 

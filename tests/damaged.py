@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pandas as pd
 import torch
-from lightning_flows.datamodules import Arrays
-from lightning_flows.datamodules.frames import read_old_frame
-from lightning_flows.datamodules.idx import read_idx
 
 from image_files import idx
+from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules.readers.frames import read_old_frame
+from lightning_flows.datamodules.readers.idx import read_idx
 
 _X = np.random.default_rng(0).normal(size=(20, 3))
 _FRAME = pd.DataFrame(_X, columns=["a", "b", "c"])

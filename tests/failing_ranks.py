@@ -9,15 +9,15 @@ import warnings
 from pathlib import Path
 
 import torch
-from lightning_flows.callbacks import SampleGrid
-from lightning_flows.datamodules import Toy
 from torch.utils.data import DataLoader, TensorDataset
 
 from command_lines import small
-from lightning_flows import DensityFlow, cli
+from lightning_flows import DensityModule, cli
+from lightning_flows.callbacks import SampleGrid
+from lightning_flows.datamodules import Toy
 
 
-class FailsInStep(DensityFlow):
+class FailsInStep(DensityModule):
     """Does something in the third step, on one rank."""
 
     def training_step(self, batch, batch_idx):

@@ -8,9 +8,9 @@ _COLOUR = _RNG.choice(["red", "green", "blue"], 2000, p=[0.5, 0.3, 0.2])
 FRAME = pd.DataFrame(
     {
         "size": _RNG.normal(5.0, 2.0, 2000) + 4.0 * (_COLOUR == "red"),
-        "colour": _COLOUR,
+        "color": _COLOUR,
         "weight": _RNG.normal(size=2000),
         "grade": _RNG.choice([10, 20], 2000, p=[0.75, 0.25]),
     }
 )
-CATEGORICAL = ["colour", "grade"]
+CATEGORICAL = ["color", "grade"]

@@ -8,24 +8,24 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers.logger import DummyLogger
-from lightning_flows.callbacks import ContributionRanking, LastCheckpoint
-from lightning_flows.datamodules import Arrays, Digits, Toy
 
 from lightning_flows import (
     ComposedFlow,
-    DensityFlow,
+    DensityModule,
     FreeFormFlow,
-    FreeFormInjectiveFlow,
+    FreeFormModule,
     PaddedFlow,
     RankedFlow,
     RealNVP,
-    RectangularFlow,
+    RectangularModule,
     StochasticVolume,
-    SurjectiveFlow,
-    TwoStepFlow,
+    SurjectiveModule,
+    TwoStepModule,
 )
-from lightning_flows.jacobians import OffDiagonal, Tikhonov
+from lightning_flows.callbacks import ContributionRanking, LastCheckpoint
+from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import OffDiagonal, Tikhonov
 from lightning_flows.transforms import Augment
 
 ACTNORM = partial(RealNVP, layers=2, hidden=(8,), actnorm=True)
@@ -34,24 +34,24 @@ SMALL = partial(RealNVP, layers=2, hidden=(8,))
 
 def toy(name="moons"):
     """Rows that two ranks cannot share evenly, and a last batch that is short."""
-    return Toy(name, n_train=155, n_val=31, n_test=31, batch_size=16, standardise=True)
+    return Toy(name, n_train=155, n_val=31, n_test=31, batch_size=16, standardize=True)
 
 
 def density():
-    """Dequantised images, with noise and a penalty of random probes."""
+    """Dequantized images, with noise and a penalty of random probes."""
     data = Digits(validation=31, test=31, batch_size=16)
-    return DensityFlow(ACTNORM, data.event_shape, noise=0.1, tikhonov=0.01), data
+    return DensityModule(ACTNORM, data.event_shape, noise=0.1, tikhonov=0.01), data
 
 
 def surjective():
     flow = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
-    return SurjectiveFlow(flow, (2,), iw_samples=2), toy()
+    return SurjectiveModule(flow, (2,), iw_samples=2), toy()
 
 
 def rectangular():
     flow = partial(PaddedFlow, latent_features=2, ambient=ACTNORM, prior=ACTNORM)
     options = {"volume": StochasticVolume(), "target": 0.1, "warmup": (0, 2), "noise": 0.01}
-    return RectangularFlow(flow, (3,), penalties=[Tikhonov(0.01)], **options), toy("torus")
+    return RectangularModule(flow, (3,), penalties=[Tikhonov(0.01)], **options), toy("torus")
 
 
 def free_form():
@@ -60,18 +60,18 @@ def free_form():
         "decoder": partial(MLPDecoder, hidden=(8,)),
     }
     flow = partial(FreeFormFlow, latent_features=2, prior=SMALL, **nets)
-    return FreeFormInjectiveFlow(flow, (3,), penalties=[OffDiagonal(0.1)]), toy("torus")
+    return FreeFormModule(flow, (3,), penalties=[OffDiagonal(0.1)]), toy("torus")
 
 
 def two_step():
     flow = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
-    return TwoStepFlow(flow, (3,), manifold_epochs=1, noise=0.01), toy("torus")
+    return TwoStepModule(flow, (3,), manifold_epochs=1, noise=0.01), toy("torus")
 
 
 def ranked():
     x = torch.randn(193, 16, generator=torch.Generator().manual_seed(0))
-    data = Arrays(data=x, validation=0.2, test=0.0, standardise=False, batch_size=16)
-    return DensityFlow(partial(RankedFlow, levels=2, steps=1, hidden=(8,)), 16), data
+    data = Arrays(data=x, validation=0.2, test=0.0, standardize=False, batch_size=16)
+    return DensityModule(partial(RankedFlow, levels=2, steps=1, hidden=(8,)), 16), data
 
 
 FAMILIES = {

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_flows import DensityFlow, RectangularFlow, SurjectiveFlow
+from lightning_flows import DensityModule, RectangularModule, SurjectiveModule
 from lightning_flows.transforms import Ranking
 from scripts import run_script, same_drawings
 from two_ranks import ranked
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
 FAMILIES = {
-    "rectangular": RectangularFlow,
-    "density": DensityFlow,
-    "surjective": SurjectiveFlow,
+    "rectangular": RectangularModule,
+    "density": DensityModule,
+    "surjective": SurjectiveModule,
 }
 family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -37,7 +37,7 @@ def test_both_ranks_end_with_the_same_weights(runs, family):
     for key, value in first["weights"].items():
         assert torch.equal(value, second["weights"][key]), key
         assert value.isfinite().all(), key
-    flags = [value for key, value in first["weights"].items() if "initialised" in key]
+    flags = [value for key, value in first["weights"].items() if "initialized" in key]
     assert len(flags) >= 2
     assert all(flags)
 

@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_flows import DensityModule, RealNVP
 from lightning_flows.callbacks import (
     ComponentExtraction,
     DensityPlot,
@@ -18,9 +20,7 @@ from lightning_flows.callbacks import (
     SampleGrid,
 )
 from lightning_flows.datamodules import Toy
-
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.checkpoint_io import AtomicCheckpointIO
+from lightning_flows.modules.checkpoint_io import AtomicCheckpointIO
 
 STEPS = int(os.environ.get("STEPS", "20000"))
 SETTLED = 2_000  # steps until libraries have made what they keep
@@ -28,16 +28,16 @@ PROC = Path("/proc/self")
 
 
 class Watch(pl.Callback):
-    """Notes the resident memory in bytes, and the number of open files."""
+    """Notes the memory that is taken, swapped out or not, in KiB, and the number of open files."""
 
     def __init__(self):
         self.found = {}
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step % 1000 == 0:
-            pages = int((PROC / "statm").read_text().split()[1])
-            files = len(os.listdir(PROC / "fd"))
-            self.found[trainer.global_step] = pages * os.sysconf("SC_PAGE_SIZE"), files
+            status = dict(line.split(":") for line in (PROC / "status").read_text().splitlines())
+            memory = sum(int(status[name].split()[0]) for name in ("VmRSS", "VmSwap"))
+            self.found[trainer.global_step] = memory, len(os.listdir(PROC / "fd"))
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ class Watch(pl.Callback):
 def test_memory_and_files_do_not_grow(tmp_path):
     pl.seed_everything(1, verbose=False)
     data = Toy("moons", n_train=4000, n_val=64, n_test=64, batch_size=16)
-    model = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), data.event_shape, noise=0.05)
+    model = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), data.event_shape, noise=0.05)
     watch = Watch()
     drawing = [
         SampleGrid(n=64),

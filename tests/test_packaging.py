@@ -17,8 +17,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the unpacked wheel."""
     tree, wheels, target = (tmp_path_factory.mktemp(name) for name in ("tree", "wheels", "target"))
     for name in ("lightning_flows", *PARTS):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(wheels)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(tree)], check=True)
@@ -50,7 +51,7 @@ def test_wheel_works_elsewhere(installed: Path, tmp_path: Path) -> None:
         "from importlib.resources import files\n"
         "print(lightning_flows.__file__)\n"
         "print((files('lightning_flows.configs') / 'digits' / 'nsf.yaml').is_file())\n"
-        "print(lightning_flows.RectangularFlow.__name__)\n"
+        "print(lightning_flows.RectangularModule.__name__)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -62,4 +63,4 @@ def test_wheel_works_elsewhere(installed: Path, tmp_path: Path) -> None:
     )
     file, has_config, name = done.stdout.split()
     assert Path(file).is_relative_to(installed)
-    assert (has_config, name) == ("True", "RectangularFlow")
+    assert (has_config, name) == ("True", "RectangularModule")

@@ -74,6 +74,8 @@ def test_ranks_that_are_started_as_commands(at, number, tmp_path):
             cwd=folder,
             stderr=subprocess.PIPE,
             text=True,
+            # a process in the background of a shell ignores SIGINT, and so would its children
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             process_group=0,
         )
 

@@ -7,23 +7,23 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_flows.callbacks import ContributionRanking, PredictionWriter
-from lightning_flows.datamodules import Arrays, Digits, Toy
 
 from lightning_flows import (
     ComposedFlow,
-    DensityFlow,
+    DensityModule,
     FreeFormFlow,
-    FreeFormInjectiveFlow,
+    FreeFormModule,
     PaddedFlow,
     RankedFlow,
     RealNVP,
-    RectangularFlow,
-    SurjectiveFlow,
-    TwoStepFlow,
+    RectangularModule,
+    SurjectiveModule,
+    TwoStepModule,
 )
-from lightning_flows.jacobians import Isometry, OffDiagonal, free_form, penalties
+from lightning_flows.callbacks import ContributionRanking, PredictionWriter
+from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import Isometry, OffDiagonal, free_form, penalties
 from lightning_flows.transforms import Augment
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
@@ -36,12 +36,12 @@ def rectangular():
     """With a volume that is not computed at first, and data whose shares are uneven."""
     flow = partial(PaddedFlow, latent_features=3, ambient=ACTNORM, prior=ACTNORM)
     data = Digits(validation=101, test=97, batch_size=32)
-    return RectangularFlow(flow, data.event_shape, beta=1.0, warmup=(1, 3)), data
+    return RectangularModule(flow, data.event_shape, beta=1.0, warmup=(1, 3)), data
 
 
 def density():
-    data = Toy("moons", n_train=333, n_val=101, n_test=97, batch_size=32, standardise=True)
-    return DensityFlow(ACTNORM, data.event_shape), data
+    data = Toy("moons", n_train=333, n_val=101, n_test=97, batch_size=32, standardize=True)
+    return DensityModule(ACTNORM, data.event_shape), data
 
 
 def surjective():
@@ -50,7 +50,7 @@ def surjective():
     splits = dict(zip(("train", "val", "test"), x.split([256, 101, 97]), strict=True))
     data = Arrays(data=splits, batch_size=32)
     flow = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
-    return SurjectiveFlow(flow, data.event_shape, iw_samples=7, chunk_size=3), data
+    return SurjectiveModule(flow, data.event_shape, iw_samples=7, chunk_size=3), data
 
 
 def joint():
@@ -62,21 +62,21 @@ def joint():
     prior = partial(RealNVP, layers=2, hidden=(8,))
     flow = partial(FreeFormFlow, latent_features=2, prior=prior, **nets)
     parts = [OffDiagonal(0.1), Isometry(0.1)]
-    return FreeFormInjectiveFlow(flow, 3, target=1.0, warmup=(1, 3), penalties=parts)
+    return FreeFormModule(flow, 3, target=1.0, warmup=(1, 3), penalties=parts)
 
 
 def two_step():
     small = partial(RealNVP, layers=2, hidden=(8,))
     flow = partial(PaddedFlow, latent_features=2, ambient=small, prior=small)
-    return TwoStepFlow(flow, 3, manifold_epochs=2)
+    return TwoStepModule(flow, 3, manifold_epochs=2)
 
 
 def ranked():
     """Columns that are alike, so that noise alone decides which of them add most."""
     x = torch.randn(250, 32, generator=torch.Generator().manual_seed(0))
-    data = Arrays(data=x, validation=0.2, test=0.0, standardise=False, batch_size=32)
+    data = Arrays(data=x, validation=0.2, test=0.0, standardize=False, batch_size=32)
     flow = partial(RankedFlow, levels=3, steps=2, hidden=(8,), actnorm=False)
-    return DensityFlow(flow, 32), data
+    return DensityModule(flow, 32), data
 
 
 class Steps(pl.Callback):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lightning_flows.bases.starting import Starting
-from lightning_flows.bases.support import REAL, Support
-from lightning_flows.errors import ShapeError
-from lightning_flows.recipe import Recorded
-from lightning_flows.shapes import Shape, as_shape, check_batch
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.recipe import Recorded
+from lightning_flows.core.shapes import Shape, as_shape, check_batch
+from lightning_flows.core.starting import Starting
+from lightning_flows.core.support import REAL, Support
 
 __all__ = ["Density", "DensityDistribution", "check_context"]
 
@@ -22,7 +22,7 @@ class Density(Recorded, nn.Module):
     """A density on events of one shape. Bases are densities, and so is every flow.
 
     Subclasses implement `log_prob` and `draw`; `draw` takes its noise from
-    `lightning_flows.bases.noise`, so that scores which draw are reproducible.
+    `lightning_flows.core.noise`, so that scores which draw are reproducible.
 
     Args:
         event_shape: shape of one point.
@@ -65,7 +65,7 @@ class Density(Recorded, nn.Module):
         return x, self.log_prob(x, context)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Draw points; reparametrised where the density is.
+        """Draw points; reparametrized where the density is.
 
         Args:
             n: number of points, for each row of context where there is context.
@@ -90,7 +90,7 @@ class Density(Recorded, nn.Module):
         return DensityDistribution(self, context)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set data-dependent parameters (ActNorm) from a batch; call it once, before training.
 
         Every layer is reached that scoring the batch reaches: in bases and priors, in densities of

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.bases.conditional import Parametrised
-from lightning_flows.bases.noise import uniform_noise
-from lightning_flows.bases.support import Support
-from lightning_flows.errors import check_least
+from lightning_flows.bases.conditional import Parametrized
+from lightning_flows.core.errors import check_least
+from lightning_flows.core.noise import uniform_noise
+from lightning_flows.core.support import Support
 
 __all__ = ["Bernoulli", "Categorical", "draw_categories"]
 
 
-class Categorical(Parametrised):
+class Categorical(Parametrized):
     """Each entry is one of the numbers 0 to classes - 1, independently given the context.
 
     Args:

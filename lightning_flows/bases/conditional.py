@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density, check_context
-from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob_each
-from lightning_flows.bases.support import REAL, Support, log_prob_inside
-from lightning_flows.errors import ShapeError, check_positive
+from lightning_flows.core.errors import ShapeError, check_positive
+from lightning_flows.core.noise import normal_noise
+from lightning_flows.core.shapes import as_shape, size, sum_event
+from lightning_flows.core.support import REAL, Support, log_prob_inside
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
-from lightning_flows.shapes import as_shape, size, sum_event
 
-__all__ = ["ConditionalNormal", "ConvNormal", "Parametrised", "Scaled"]
+__all__ = ["ConditionalNormal", "ConvNormal", "Parametrized", "Scaled"]
 
 
-class Parametrised(Density):
+class Parametrized(Density):
     """A density of independent entries whose parameters are learned or computed from context.
 
     All parameters are zero at the start. Subclasses say `parameters_each` and `support`, and
@@ -71,7 +71,7 @@ class Parametrised(Density):
         return MLP(inputs, outputs, hidden=hidden, activation=activation, zero_last=True)
 
 
-class Scaled(Parametrised):
+class Scaled(Parametrized):
     """A density of independent entries with a bounded scale, whose logarithm comes last.
 
     Args:
@@ -151,7 +151,7 @@ class ConditionalNormal(Scaled):
 class ConvNormal(ConditionalNormal):
     """Diagonal normal density of an image given an image of the same height and width.
 
-    A `ConvNet` scores every pixel given a neighbourhood of the context, 5 by 5 pixels of it.
+    A `ConvNet` scores every pixel given a neighborhood of the context, 5 by 5 pixels of it.
 
     Args:
         event_shape: (channels, height, width) of one point.

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.conditional import Parametrised
-from lightning_flows.bases.support import REAL, Support
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.recipe import factory_target
-from lightning_flows.shapes import Shape, as_shape, join, joined_shape
+from lightning_flows.bases.conditional import Parametrized
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.recipe import factory_target
+from lightning_flows.core.shapes import Shape, as_shape, join, joined_shape
+from lightning_flows.core.support import REAL, Support
 
 __all__ = ["DensityFactory", "DensityGiven"]
 
@@ -86,7 +86,7 @@ class DensityGiven(nn.Module):
 
     def score_each(self, x: Tensor, given: Tensor, context: Tensor | None) -> Tensor:
         """Log-density of every entry by itself, where the density has independent ones."""
-        assert isinstance(self.density, Parametrised)
+        assert isinstance(self.density, Parametrized)
         return self.density.log_prob_each(x, self._join(given, context))
 
     def draw(self, given: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.categorical import draw_categories
-from lightning_flows.bases.noise import normal_noise
 from lightning_flows.bases.normal import normal_log_prob
-from lightning_flows.errors import check_from_zero, check_least
+from lightning_flows.core.errors import check_from_zero, check_least
+from lightning_flows.core.noise import normal_noise
 
 __all__ = ["NormalMixture"]
 

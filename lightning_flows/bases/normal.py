@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.noise import normal_noise
-from lightning_flows.errors import check_finite, check_positive
-from lightning_flows.shapes import sum_event
+from lightning_flows.core.errors import check_finite, check_positive
+from lightning_flows.core.noise import normal_noise
+from lightning_flows.core.shapes import sum_event
 
 __all__ = ["Normal", "normal_log_prob", "normal_log_prob_each"]
 

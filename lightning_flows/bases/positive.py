@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_flows.bases.conditional import Scaled
-from lightning_flows.bases.noise import normal_noise, uniform_noise
-from lightning_flows.bases.support import POSITIVE, RECTIFIED
+from lightning_flows.core.noise import normal_noise, uniform_noise
+from lightning_flows.core.support import POSITIVE, RECTIFIED
 
 __all__ = ["HalfNormal", "ZeroInflated"]
 

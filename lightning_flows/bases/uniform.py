@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.noise import uniform_noise
-from lightning_flows.bases.support import Support, log_prob_inside
-from lightning_flows.errors import ConfigError, check_finite
-from lightning_flows.shapes import size
+from lightning_flows.core.errors import ConfigError, check_finite
+from lightning_flows.core.noise import uniform_noise
+from lightning_flows.core.shapes import size
+from lightning_flows.core.support import Support, log_prob_inside
 
 __all__ = ["Uniform"]
 

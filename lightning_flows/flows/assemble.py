@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lightning_flows.bases.base import Density
-from lightning_flows.errors import ConfigError, check_least
-from lightning_flows.shapes import Shape, as_shape, size
+from lightning_flows.core.errors import ConfigError, check_least
+from lightning_flows.core.shapes import Shape, as_shape, size
 from lightning_flows.transforms import ActNorm, Chain, LULinear, Permutation, Reshape, Transform
 
 __all__ = ["BaseFactory", "Mixing", "assemble", "flatten", "mix"]
@@ -33,7 +33,7 @@ def assemble(
         layer: makes layer i from the number of features and i.
         mixing: none, permutation or lu: what stands before layers 2, 4, 6 and so on.
         actnorm: whether an ActNorm stands before every layer.
-        interleave: whether every second entry goes to the first half, so that neighbours in data
+        interleave: whether every second entry goes to the first half, so that neighbors in data
             (pixels, columns that belong together) stand in different halves.
 
     Raises:

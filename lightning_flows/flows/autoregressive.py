@@ -22,7 +22,7 @@ class MAF(Flow):
         activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one layer.
         mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; `initialise`, which families
+        actnorm: whether an ActNorm stands before every layer; `initialize`, which modules
             call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.

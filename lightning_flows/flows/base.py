@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from lightning_flows.bases.base import Density, check_context
-from lightning_flows.bases.noise import Reproducible
 from lightning_flows.bases.normal import Normal
-from lightning_flows.bases.support import log_prob_inside, remedy
-from lightning_flows.errors import ShapeError
-from lightning_flows.shapes import Shape, check_batch
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.noise import Reproducible
+from lightning_flows.core.shapes import Shape, check_batch
+from lightning_flows.core.support import log_prob_inside, remedy
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Flow"]
@@ -18,7 +18,7 @@ class Flow(Density):
 
     log p(x) = log p_base(z) + contribution(x, z) in nats, exact or a lower bound as `exact` says.
     A bound has one draw for each row; in evaluation mode it is a hash of the row and of how often
-    that stands in the tensor before, so that equal rows average over draws (`bases.noise`).
+    that stands in the tensor before, so that equal rows average over draws (`core.noise`).
     A flow is a density itself, so it may be the base of another one.
 
     Args:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.normal import Normal
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.core.recipe import factory_target
+from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
-from lightning_flows.recipe import factory_target
-from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms import Chain, Transform
 
 __all__ = ["ComposedFlow", "Layer"]
@@ -37,7 +37,7 @@ class ComposedFlow(Flow):
     Raises:
         ConfigError: no layer, or one that is neither a transform nor a flow; a base that would be
             dropped.
-        ShapeError: neighbours do not fit.
+        ShapeError: neighbors do not fit.
     """
 
     def __init__(

@@ -28,8 +28,8 @@ class RealNVP(Flow):
         residual: whether the conditioners are made of residual blocks.
         bound: largest absolute log-scale of one layer.
         mixing: what stands before every second coupling after the first two: nothing, a fixed
-            random permutation, or a learned LU-factorised linear map.
-        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+            random permutation, or a learned LU-factorized linear map.
+        actnorm: whether an ActNorm stands before every coupling; `initialize`, which modules
             call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.shapes import Shape, check_batch
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians.products import tangents
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
-from lightning_flows.shapes import Shape, check_batch
 
 __all__ = ["CoderFactory", "FreeFormFlow"]
 
@@ -37,7 +37,7 @@ class FreeFormFlow(InjectiveFlow):
         context_shape: shape of what the density on the manifold is conditioned on.
 
     Raises:
-        ConfigError: d is not between 1 and D, or a network has train-mode batch normalisation or
+        ConfigError: d is not between 1 and D, or a network has train-mode batch normalization or
             a layer without forward-mode derivative.
         ShapeError: encoder and decoder do not fit.
     """

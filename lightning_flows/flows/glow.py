@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
+from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
-from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -35,7 +35,7 @@ class Glow(Flow):
         activation: relu, silu, tanh, gelu, elu or softplus. Where there are few images, tanh keeps
             the likelihood of an outlier finite; networks without bounds lose it there.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+        actnorm: whether an ActNorm stands before every coupling; `initialize`, which modules
             call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.

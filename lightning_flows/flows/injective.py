@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_flows.bases.base import Density, check_context
-from lightning_flows.bases.starting import Starting
-from lightning_flows.bases.support import REAL, log_prob_inside
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.recipe import factory_target
+from lightning_flows.core.shapes import Shape, as_shape, check_batch, size, sum_event
+from lightning_flows.core.starting import Starting
+from lightning_flows.core.support import REAL, log_prob_inside
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
+from lightning_flows.jacobians.log_volume import log_diagonal, log_volume, triangle
 from lightning_flows.jacobians.products import cotangents
-from lightning_flows.jacobians.volume import log_diagonal, log_volume, triangle
-from lightning_flows.recipe import factory_target
-from lightning_flows.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.transforms import Multiscale, Transform
 
 __all__ = ["InjectiveFlow", "PaddedFlow"]
@@ -112,7 +112,7 @@ class InjectiveFlow(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at the projection of x with respect to d-dimensional volume.
 
-        The volume is exact, and so is its gradient; the strategies of `jacobians.volume` are
+        The volume is exact, and so is its gradient; the strategies of `objectives.volume` are
         cheaper in training.
 
         Returns:
@@ -161,7 +161,7 @@ class InjectiveFlow(Density):
         return self.embed(self.prior.draw(n, context, temperature))
 
     @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         self.check(x, context)
         with Starting():  # not by log_prob: the volume calls the decoder under torch.func
             u = self.project(x)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.given import DensityFactory
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
+from lightning_flows.core.shapes import Shape, as_shape, size
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
-from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms import Chain, VAELayer
 
 __all__ = ["LatentPriorFlow"]

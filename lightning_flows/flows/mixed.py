@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lightning_flows.bases.given import DensityFactory
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.shapes import Shape, as_shape, size
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
-from lightning_flows.shapes import Shape, as_shape, size
 from lightning_flows.transforms import Argmax, Chain, OnEntries
 
 __all__ = ["MixedFlow"]

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
+from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.flows.assemble import BaseFactory, assemble
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.glow import glow_steps
-from lightning_flows.shapes import Shape, as_shape
 from lightning_flows.transforms import AffineCoupling, Chain, Multiscale, Squeeze, Transform
-from lightning_flows.transforms.ranking import Ranking, entry_contributions
+from lightning_flows.transforms.bijections.ranking import Ranking, entry_contributions
 
 __all__ = ["RankedFlow"]
 
@@ -39,7 +39,7 @@ class RankedFlow(Flow):
         hidden: width, for images channels, of each hidden layer of the conditioners.
         activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one coupling.
-        actnorm: whether an ActNorm stands before every coupling; `initialise`, which families
+        actnorm: whether an ActNorm stands before every coupling; `initialize`, which modules
             call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
 from lightning_flows.flows.assemble import BaseFactory, Mixing, assemble
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms import SplineAutoregressive, SplineCoupling, Transform
@@ -16,7 +16,7 @@ class NeuralSplineFlow(Flow):
 
     Coupling costs one pass in both directions. Autoregressive fits better at equal size; its
     sampling walks through the dimensions. Splines are the identity outside [-bound, bound]:
-    standardise data. Events of more than one dimension are flattened; so are latents.
+    standardize data. Events of more than one dimension are flattened; so are latents.
 
     Args:
         event_shape: shape of one data point.
@@ -28,7 +28,7 @@ class NeuralSplineFlow(Flow):
         residual: whether the conditioners are made of residual blocks; coupling only.
         autoregressive: autoregressive layers in place of couplings.
         mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; `initialise`, which families
+        actnorm: whether an ActNorm stands before every layer; `initialize`, which modules
             call, sets it from the first batch.
         base: makes the base density from the latent shape; standard normal unless given.
         context_shape: shape of what the density is conditioned on.

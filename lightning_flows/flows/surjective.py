@@ -5,10 +5,10 @@ from itertools import pairwise
 from typing import Any
 
 from lightning_flows.bases import ConditionalNormal, DensityFactory
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.core.shapes import as_shape, size
 from lightning_flows.flows.assemble import BaseFactory, Mixing, flatten, mix
 from lightning_flows.flows.base import Flow
-from lightning_flows.shapes import as_shape, size
 from lightning_flows.transforms import Chain, SplineCoupling, SplineFunnel
 
 __all__ = ["SurjectiveSplineFlow"]
@@ -19,7 +19,7 @@ class SurjectiveSplineFlow(Flow):
 
     The list of widths says how many features each layer hands on: a layer that keeps them is a
     coupling, one that reduces them is a funnel. The likelihood is exact. Splines are the identity
-    outside [-bound, bound]: standardise data.
+    outside [-bound, bound]: standardize data.
 
     Args:
         event_shape: shape of one data point; D is its number of entries.

@@ -1,67 +1,23 @@
-"""Everything that differentiates a map: products, volumes, penalties, components."""
+"""Derivatives of maps: products with the Jacobian, and the Jacobian itself."""
 
-from lightning_flows.jacobians.agreement import Agreement, agreement, neighbour_agreement
-from lightning_flows.jacobians.alignment import Aligned, align
-from lightning_flows.jacobians.components import Components, ModelMaps, components
 from lightning_flows.jacobians.forward import torch_derivatives
-from lightning_flows.jacobians.free_form import FreeFormVolume
-from lightning_flows.jacobians.penalties import (
-    Isometry,
-    OffDiagonal,
-    Penalty,
-    PrincipalFlow,
-    Tikhonov,
-    squared_norm,
-    volume_and_penalties,
-)
+from lightning_flows.jacobians.log_volume import log_volume
 from lightning_flows.jacobians.products import (
+    Map,
     cotangents,
     jacobian,
-    linearised,
+    linearized,
     tangents,
     value_and_jacobian,
 )
-from lightning_flows.jacobians.stochastic import StochasticVolume
-from lightning_flows.jacobians.traversal import Traversal, traverse
-from lightning_flows.jacobians.volume import (
-    Embedded,
-    ExactVolume,
-    NoVolume,
-    PrincipalVolume,
-    Volume,
-    log_volume,
-)
 
 __all__ = [
-    "Agreement",
-    "Aligned",
-    "Components",
-    "Embedded",
-    "ExactVolume",
-    "FreeFormVolume",
-    "Isometry",
-    "ModelMaps",
-    "NoVolume",
-    "OffDiagonal",
-    "Penalty",
-    "PrincipalFlow",
-    "PrincipalVolume",
-    "StochasticVolume",
-    "Tikhonov",
-    "Traversal",
-    "Volume",
-    "agreement",
-    "align",
-    "components",
+    "Map",
     "cotangents",
     "jacobian",
-    "linearised",
+    "linearized",
     "log_volume",
-    "neighbour_agreement",
-    "squared_norm",
     "tangents",
     "torch_derivatives",
-    "traverse",
     "value_and_jacobian",
-    "volume_and_penalties",
 ]

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_flows.transforms.pointwise import Slopes, slopes_of
+from lightning_flows.core.slopes import Slopes, slopes_of
 
 __all__ = ["LeanForward", "torch_derivatives"]
 
@@ -60,7 +60,7 @@ class LeanForward(TorchFunctionMode):
     torch gives weights, which have no tangent, a tangent of zeros and multiplies by it: a third
     matrix product where two do. And it leads every direction through every step of a pointwise
     function, where its slopes at the point, which all directions share, do. That is for functions
-    marked by `transforms.pointwise` and for SiLU; whatever else a network consists of goes torch's
+    marked by `core.slopes` and for SiLU; whatever else a network consists of goes torch's
     way.
 
     Args:

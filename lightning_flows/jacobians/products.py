@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
 from lightning_flows.jacobians.forward import LeanForward, switched_off, torch_derivatives
 
-__all__ = ["cotangents", "jacobian", "linearised", "tangents", "value_and_jacobian"]
+__all__ = ["Map", "cotangents", "jacobian", "linearized", "tangents", "value_and_jacobian"]
 
 Map = Callable[[Tensor], Tensor]
+"""Takes a batch to a batch, each row by itself."""
 
 
 def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ def pullback(fn: Map, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     return value, lambda v: pull(v)[0]
 
 
-def linearised(
+def linearized(
     fn: Map, x: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """Value of a map, v ↦ J v and u ↦ uᵀJ, for many products at the same points.

@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
 
 __all__ = ["OutOfDistributionAUROC", "auroc", "check_scores"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.jacobians.log_volume import log_diagonal
 from lightning_flows.jacobians.products import jacobian, value_and_jacobian
-from lightning_flows.jacobians.volume import log_diagonal
 from lightning_flows.metrics.mean import PointMean
 
 __all__ = ["ManifoldEntropy", "TotalCorrelation", "manifold_entropy", "total_correlation"]

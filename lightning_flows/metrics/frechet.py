@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.core.errors import DataError, ShapeError
 from lightning_flows.metrics.samples import as_features, as_pair
 
 __all__ = ["FrechetDistance", "frechet_distance", "gaussian_frechet_distance"]
@@ -40,28 +40,28 @@ def gaussian_frechet_distance(
     return torch.clamp(parts - 2 * cross, min=0)
 
 
-def frechet_distance(samples: Tensor, data: Tensor, *, standardise: bool = True) -> Tensor:
+def frechet_distance(samples: Tensor, data: Tensor, *, standardize: bool = True) -> Tensor:
     """Squared Fréchet (2-Wasserstein) distance between Gaussians fitted to two sets of features.
 
     The FID-like metric of rectangular flows (Caterini et al. 2021) and their successors. It is
     *squared*, and it sees two moments only: distributions that differ elsewhere get 0. The papers
-    standardise by the training data; here it is by `data`, unless the features come standardised
-    already and `standardise` is off.
+    standardize by the training data; here it is by `data`, unless the features come standardized
+    already and `standardize` is off.
 
     Args:
         samples: features of samples of a model, (n, *event).
         data: features of data, (m, *event).
-        standardise: measure every feature in units of its standard deviation over `data`.
+        standardize: measure every feature in units of its standard deviation over `data`.
 
     Returns:
         A scalar in double precision; NaN where a feature is not finite.
 
     Raises:
         ShapeError: events differ in shape, or a set has fewer than two.
-        DataError: a feature that is to be standardised is constant over `data`.
+        DataError: a feature that is to be standardized is constant over `data`.
     """
     first, second = as_pair(samples, data, least=2)
-    return _distance(_moments(first), _moments(second), standardise)
+    return _distance(_moments(first), _moments(second), standardize)
 
 
 class FrechetDistance(Metric):
@@ -75,7 +75,7 @@ class FrechetDistance(Metric):
         dimension: number of features.
         features: map from a batch to its features, (batch, *event) to (batch, dimension), such as
             a network in evaluation mode; the entries of events themselves unless given.
-        standardise: measure every feature in units of its standard deviation over the data.
+        standardize: measure every feature in units of its standard deviation over the data.
         kwargs: options of `torchmetrics.Metric`.
     """
 
@@ -88,13 +88,13 @@ class FrechetDistance(Metric):
         dimension: int,
         *,
         features: Callable[[Tensor], Tensor] | None = None,
-        standardise: bool = True,
+        standardize: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.dimension = dimension
         self.features = features
-        self.standardise = standardise
+        self.standardize = standardize
         for side in ("samples", "data"):
             zeros = torch.zeros(dimension, dtype=torch.float64)
             self.add_state(f"{side}_count", torch.tensor(0), dist_reduce_fx="sum")
@@ -126,9 +126,9 @@ class FrechetDistance(Metric):
 
         Raises:
             ShapeError: there are fewer than two samples, or fewer than two points of data.
-            DataError: a feature that is to be standardised is constant over the data.
+            DataError: a feature that is to be standardized is constant over the data.
         """
-        return _distance(self._moments("samples"), self._moments("data"), self.standardise)
+        return _distance(self._moments("samples"), self._moments("data"), self.standardize)
 
     def _moments(self, side: str) -> tuple[Tensor, Tensor]:
         count, total, products = (
@@ -147,8 +147,8 @@ def _moments(features: Tensor) -> Moments:
     return features.mean(0), features.mT.cov().reshape(features.shape[1], features.shape[1])
 
 
-def _distance(samples: Moments, data: Moments, standardise: bool) -> Tensor:
-    if standardise:
+def _distance(samples: Moments, data: Moments, standardize: bool) -> Tensor:
+    if standardize:
         mean, covariance = data
         variance = covariance.diagonal()
         # what is left of a constant where the square of its mean was subtracted
@@ -156,8 +156,8 @@ def _distance(samples: Moments, data: Moments, standardise: bool) -> Tensor:
         if constant:
             raise DataError(
                 f"{len(constant)} of {len(mean)} features are constant over the data (first: "
-                f"{constant[0]}) and cannot be standardised; leave them out, give other features, "
-                "or switch standardise off."
+                f"{constant[0]}) and cannot be standardized; leave them out, give other features, "
+                "or switch standardize off."
             )
         scale = variance.sqrt()
         samples, data = (

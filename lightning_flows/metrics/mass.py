@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import StudentT
 
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
 
 __all__ = ["Mass", "density_mass"]
 
@@ -71,16 +71,16 @@ def density_mass(
             f"x has {len(flat)} points of {flat.shape[1]} entries; more points than entries are "
             "needed."
         )
-    centre = flat.mean(0)
+    center = flat.mean(0)
     # principal axes, each as long as its standard deviation; the longest bounds how short one is
     values, vectors = torch.linalg.eigh(flat.T.cov().reshape(flat.shape[1], -1))
     lengths = widen * values.clamp(min=1e-6 * values.max()).sqrt()
     generator = torch.Generator().manual_seed(seed)
-    normal = torch.randn(n, len(centre), generator=generator, dtype=flat.dtype)
-    squares = torch.randn(n, len(centre), 3, generator=generator, dtype=flat.dtype).square().sum(2)
+    normal = torch.randn(n, len(center), generator=generator, dtype=flat.dtype)
+    squares = torch.randn(n, len(center), 3, generator=generator, dtype=flat.dtype).square().sum(2)
     t = (normal * (DEGREES / squares).sqrt()).to(flat.device)
     log_q = StudentT(DEGREES).log_prob(t).sum(1) - lengths.log().sum()
-    points = (centre + (t * lengths) @ vectors.T).reshape(n, *x.shape[1:]).to(x.dtype)
+    points = (center + (t * lengths) @ vectors.T).reshape(n, *x.shape[1:]).to(x.dtype)
     log_p = torch.cat([log_density(part) for part in points.split(chunk_size)]).double()
     weights = (log_p - log_q).exp()
     return Mass(

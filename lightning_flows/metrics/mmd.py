@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.core.errors import ConfigError, DataError
 from lightning_flows.metrics.samples import TwoSampleMetric, as_pair
 
 __all__ = ["MaximumMeanDiscrepancy", "mmd"]
@@ -46,10 +46,10 @@ def mmd(
     """
     _check(bandwidth, scales)
     first, second = as_pair(samples, data, least=2)
-    centre = torch.cat([first, second]).mean(0)  # distances of centred points lose fewer digits
-    first, second = first - centre, second - centre
-    if not centre.isfinite().all():
-        return centre.new_tensor(torch.nan)
+    center = torch.cat([first, second]).mean(0)  # distances of centerd points lose fewer digits
+    first, second = first - center, second - center
+    if not center.isfinite().all():
+        return center.new_tensor(torch.nan)
     middle = _median_distance(first, second) if bandwidth is None else bandwidth
     widths = [middle * scale for scale in scales]
     n, m = len(first), len(second)

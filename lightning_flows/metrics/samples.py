@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_flows.errors import ShapeError, check_least
+from lightning_flows.core.errors import ShapeError, check_least
 
 __all__ = ["TwoSampleMetric", "as_features", "as_pair", "joined"]
 

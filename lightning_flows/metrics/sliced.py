@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
 from lightning_flows.metrics.samples import TwoSampleMetric, as_pair, joined
 
 __all__ = ["SlicedWasserstein", "sliced_wasserstein"]

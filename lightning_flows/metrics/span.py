@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_flows.errors import ShapeError, check_least
-from lightning_flows.jacobians.dimension import count_dimension, shrinkage
+from lightning_flows.components.dimension import count_dimension, shrinkage
+from lightning_flows.core.errors import ShapeError, check_least
 
 __all__ = ["SpannedDimension", "spanned_dimension", "spanned_variances"]
 

@@ -1,4 +1,4 @@
-"""How many directions a local spectrum has: scales as `jacobians.components` finds them.
+"""How many directions a local spectrum has: scales as `components.components` finds them.
 
 Scales, the Tikhonov weight and noise are of one space, that of the data as the flow was trained on
 them: preprocessed, where they are.
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.jacobians.dimension import count_dimension, shrinkage
+from lightning_flows.components.dimension import count_dimension, shrinkage
 from lightning_flows.metrics.mean import PointMean
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Networks that parametrise transforms, densities, encoders and decoders."""
+"""Networks that parametrize transforms, densities, encoders and decoders."""
 
 from lightning_flows.nets.autoencoder import (
     MLPDecoder,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import check_least
+from lightning_flows.core.errors import check_least
+from lightning_flows.core.shapes import Shape, size
 from lightning_flows.nets.mlp import MLP
-from lightning_flows.shapes import Shape, size
 
 __all__ = ["MLPDecoder", "MLPEncoder", "ResidualDecoder", "ResidualEncoder"]
 

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError, ShapeError, check_least
+from lightning_flows.core.errors import ConfigError, ShapeError, check_least
+from lightning_flows.core.shapes import Shape
 from lightning_flows.nets.mlp import Net, activation_named, zero
-from lightning_flows.shapes import Shape
 
 __all__ = ["Attention", "ConvDecoder", "ConvEncoder", "ConvNet", "make_conv_net"]
 
@@ -18,7 +18,7 @@ class ConvNet(nn.Module):
     """Convolutions that keep the sides: (batch, in, H, W) -> (batch, out, H, W).
 
     Of size 3 first and last, of size 1 between them, as in the couplings of Glow (Kingma and
-    Dhariwal 2018). Nothing is normalised: couplings of one flow follow an ActNorm each.
+    Dhariwal 2018). Nothing is normalized: couplings of one flow follow an ActNorm each.
 
     Args:
         in_channels: number of channels that come in.
@@ -66,7 +66,7 @@ def make_conv_net(hidden: Sequence[int], activation: str) -> Net:
 class ConvEncoder(nn.Module):
     """Convolutions of stride 2, then a linear layer: (batch, C, H, W) -> (batch, features).
 
-    Normalisation is over groups of channels of each image: train-mode batch normalisation would
+    Normalization is over groups of channels of each image: train-mode batch normalization would
     make the Jacobian of one sample depend on the others.
 
     Args:
@@ -182,7 +182,7 @@ class Attention(nn.Module):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """Up to eight groups of four channels or more: alone, one pixel would be normalised to zero."""
+    """Up to eight groups of four channels or more: alone, one pixel would be normalized to zero."""
     return nn.GroupNorm(math.gcd(8, channels, max(1, channels // 4)), channels)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_flows.errors import check_least
+from lightning_flows.core.errors import check_least
 from lightning_flows.nets.mlp import activation_named
 
 __all__ = ["MaskedLinear", "MaskedMLP"]

@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError, ShapeError, check_least
-from lightning_flows.shapes import Shape
+from lightning_flows.core.errors import ConfigError, ShapeError, check_least
+from lightning_flows.core.shapes import Shape
 
 __all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "check_net", "make_net", "zero"]
 

@@ -7,12 +7,7 @@ clipped.
 """
 
 from lightning_flows.plots.canvas import pixels, save_png
-from lightning_flows.plots.images import (
-    component_images,
-    component_matrix,
-    image_grid,
-    image_pairs,
-)
+from lightning_flows.plots.images import component_images, component_matrix, image_grid, image_pairs
 from lightning_flows.plots.paths import component_curves, component_strips
 from lightning_flows.plots.points import component_arrows, density, error_lines, scatter
 from lightning_flows.plots.scores import score_histograms

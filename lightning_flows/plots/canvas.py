@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

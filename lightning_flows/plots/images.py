@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
 from lightning_flows.plots import canvas
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def component_images(
 ) -> Figure:
     """One row for each point: the point, its reconstruction, its widest components.
 
-    A component of one channel is drawn in a diverging colour map with 0 in the middle and the
-    largest magnitude at the ends; one of three channels as colours around grey. The number above
+    A component of one channel is drawn in a diverging color map with 0 in the middle and the
+    largest magnitude at the ends; one of three channels as colors around gray. The number above
     each is its standard deviation.
 
     Args:
@@ -86,8 +86,8 @@ def component_images(
                     interpolation="nearest",
                 )
             else:
-                coloured = 0.5 + direction.transpose(1, 2, 0) / (2 * limit)
-                cell.imshow(coloured, interpolation="nearest")
+                colored = 0.5 + direction.transpose(1, 2, 0) / (2 * limit)
+                cell.imshow(colored, interpolation="nearest")
             canvas.title(cell, f"{widths[row, column]:.3g}", size=canvas.SMALL - 1)
     for cell in grid.flat:
         cell.set_axis_off()
@@ -95,7 +95,7 @@ def component_images(
 
 
 def component_matrix(axes: ArrayLike, scales: ArrayLike) -> Figure:
-    """Components of vectors as a table of colours: a panel for each point, a row for each.
+    """Components of vectors as a table of colors: a panel for each point, a row for each.
 
     Args:
         axes: (n, k, dimensions).
@@ -125,7 +125,7 @@ def component_matrix(axes: ArrayLike, scales: ArrayLike) -> Figure:
 
 
 def rgb(images: ArrayLike) -> Array:
-    """(n, height, width, 3) in [0, 1]; pixels that are not finite become mid-grey."""
+    """(n, height, width, 3) in [0, 1]; pixels that are not finite become mid-gray."""
     values = canvas.array(images)
     if values.ndim == 3:
         values = values[:, None]

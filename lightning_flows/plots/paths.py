@@ -72,10 +72,10 @@ def component_curves(
     figure, [panel] = canvas.point_panels(limits, names=names, room=0.9)
     panel.scatter(*cloud.T, **canvas.dots(len(cloud)), color=canvas.DATA, zorder=1)
     for index in range(curves.shape[1]):
-        colour = canvas.SERIES[index % 3]
+        color = canvas.SERIES[index % 3]
         for curve in curves[:, index]:
-            panel.plot(*curve.T, color=colour, linewidth=1.4, zorder=2)
-        panel.plot([], [], color=colour, label=f"component {index + 1}")
+            panel.plot(*curve.T, color=color, linewidth=1.4, zorder=2)
+        panel.plot([], [], color=color, label=f"component {index + 1}")
     panel.scatter(*middle.T, s=12, color="black", zorder=3)
     canvas.legend(figure)
     return figure

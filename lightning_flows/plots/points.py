@@ -36,12 +36,12 @@ def scatter(
         clouds.insert(0, ("data", canvas.check_points(canvas.array(data)), canvas.DATA))
     limits = canvas.limits(clouds[0][1])
     figure, panels = canvas.point_panels(limits, len(clouds), names=names)
-    for panel, (title, points, colour) in zip(panels, clouds, strict=True):
+    for panel, (title, points, color) in zip(panels, clouds, strict=True):
         inside = canvas.within(points, limits)
         if len(limits) == 1:
-            panel.hist(inside[:, 0], bins=50, range=tuple(limits[0]), color=colour)
+            panel.hist(inside[:, 0], bins=50, range=tuple(limits[0]), color=color)
         else:
-            panel.scatter(*inside.T, **canvas.dots(len(points)), color=colour)
+            panel.scatter(*inside.T, **canvas.dots(len(points)), color=color)
         outside = len(points) - len(inside)
         canvas.title(panel, f"{title} ({outside} outside)" if outside else title)
     return figure

@@ -61,12 +61,12 @@ def _histograms(panel: Any, sets: list[Array], *, log: bool) -> None:
     bins = int(np.clip(2 * np.sqrt(min(map(len, sets))), 10, MOST_BINS))
     edges = np.linspace(low, high, bins + 1)
     styles = (("in-distribution", canvas.MODEL), ("out-of-distribution", canvas.ACCENT))
-    for scores, (label, colour) in zip(sets, styles, strict=True):
+    for scores, (label, color) in zip(sets, styles, strict=True):
         present = np.clip(scores[~np.isnan(scores)], low, high)
         counts = np.histogram(present, edges)[0] / max(len(scores), 1)
         shown = 10**edges if log else edges
-        panel.stairs(counts, shown, fill=True, color=colour, alpha=0.35)
-        panel.stairs(counts, shown, color=colour, linewidth=1, label=label)
+        panel.stairs(counts, shown, fill=True, color=color, alpha=0.35)
+        panel.stairs(counts, shown, color=color, linewidth=1, label=label)
     for share, place, align in (
         (np.mean(sets[1] < low), 0.1, "left"),
         (np.mean(sets[1] > high), 0.9, "right"),

@@ -1,32 +1,19 @@
 """Maps between data and latent, each with its likelihood contribution."""
 
-from lightning_flows.transforms.actnorm import ActNorm
-from lightning_flows.transforms.argmax import Argmax
-from lightning_flows.transforms.autoregressive import (
+from lightning_flows.transforms.base import Inverse, InverseOf, Transform
+from lightning_flows.transforms.bijections.actnorm import ActNorm
+from lightning_flows.transforms.bijections.autoregressive import (
     AffineAutoregressive,
     Autoregressive,
     SplineAutoregressive,
 )
-from lightning_flows.transforms.base import (
-    POSITIVE,
-    REAL,
-    RECTIFIED,
-    SORTED,
-    UNIT,
-    Inverse,
-    InverseOf,
-    Support,
-    Transform,
-)
-from lightning_flows.transforms.chain import Chain, Multiscale
-from lightning_flows.transforms.coupling import (
+from lightning_flows.transforms.bijections.coupling import (
     AdditiveCoupling,
     AffineCoupling,
     Coupling,
     SplineCoupling,
 )
-from lightning_flows.transforms.dequantise import Dequantise, VariationalDequantise
-from lightning_flows.transforms.elementwise import (
+from lightning_flows.transforms.bijections.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
     Logit,
@@ -34,39 +21,36 @@ from lightning_flows.transforms.elementwise import (
     Softplus,
     Tanh,
 )
-from lightning_flows.transforms.flowified import FlowConv2d, FlowLinear, SplineActivation
-from lightning_flows.transforms.funnels import (
+from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.ranking import Ranking
+from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
+from lightning_flows.transforms.bijections.standardize import Standardize
+from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.surjections.argmax import Argmax
+from lightning_flows.transforms.surjections.dequantize import Dequantize, VariationalDequantize
+from lightning_flows.transforms.surjections.entries import Abs, OnEntries, ReLU
+from lightning_flows.transforms.surjections.flowified import (
+    FlowConv2d,
+    FlowLinear,
+    SplineActivation,
+)
+from lightning_flows.transforms.surjections.funnels import (
     AffineFunnel,
     ConvFunnel,
     Funnel,
     MLPFunnel,
     SplineFunnel,
 )
-from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
-from lightning_flows.transforms.networks import flowify
-from lightning_flows.transforms.pooling import Max, MaxPool2d
-from lightning_flows.transforms.ranking import Ranking, entry_contributions
-from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
-from lightning_flows.transforms.slicing import Augment, Slice
-from lightning_flows.transforms.sorting import Sort, SortedToReal, StochasticPermutation
-from lightning_flows.transforms.spline import RationalQuadratic
-from lightning_flows.transforms.standardise import Standardise
-from lightning_flows.transforms.surjections import Abs, OnEntries, ReLU
-from lightning_flows.transforms.tiles import NoisePad, Tiles
-from lightning_flows.transforms.univariate import Additive, Affine, Univariate
-from lightning_flows.transforms.variational import VAELayer
+from lightning_flows.transforms.surjections.pooling import Max, MaxPool2d
+from lightning_flows.transforms.surjections.slicing import Augment, Slice
+from lightning_flows.transforms.surjections.sorting import Sort, SortedToReal, StochasticPermutation
+from lightning_flows.transforms.surjections.tiles import NoisePad, Tiles
+from lightning_flows.transforms.surjections.variational import VAELayer
 
 __all__ = [
-    "POSITIVE",
-    "REAL",
-    "RECTIFIED",
-    "SORTED",
-    "UNIT",
     "Abs",
     "ActNorm",
-    "Additive",
     "AdditiveCoupling",
-    "Affine",
     "AffineAutoregressive",
     "AffineCoupling",
     "AffineFunnel",
@@ -76,7 +60,7 @@ __all__ = [
     "Chain",
     "ConvFunnel",
     "Coupling",
-    "Dequantise",
+    "Dequantize",
     "ElementwiseAffine",
     "FlowConv2d",
     "FlowLinear",
@@ -96,7 +80,6 @@ __all__ = [
     "PerPosition",
     "Permutation",
     "Ranking",
-    "RationalQuadratic",
     "ReLU",
     "Reshape",
     "Sigmoid",
@@ -109,15 +92,11 @@ __all__ = [
     "SplineCoupling",
     "SplineFunnel",
     "Squeeze",
-    "Standardise",
+    "Standardize",
     "StochasticPermutation",
-    "Support",
     "Tanh",
     "Tiles",
     "Transform",
-    "Univariate",
     "VAELayer",
-    "VariationalDequantise",
-    "entry_contributions",
-    "flowify",
+    "VariationalDequantize",
 ]

@@ -8,9 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.bases.noise import FromGlobalState, Reproducible
-from lightning_flows.bases.starting import Starting
-from lightning_flows.bases.support import (
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.noise import FromGlobalState, Reproducible
+from lightning_flows.core.recipe import Recorded
+from lightning_flows.core.shapes import Shape, as_shape, size
+from lightning_flows.core.starting import Starting
+from lightning_flows.core.support import (
     POSITIVE,
     REAL,
     RECTIFIED,
@@ -19,9 +22,6 @@ from lightning_flows.bases.support import (
     Support,
     replace_outside,
 )
-from lightning_flows.errors import ShapeError
-from lightning_flows.recipe import Recorded
-from lightning_flows.shapes import Shape, as_shape, size
 
 __all__ = [
     "POSITIVE",
@@ -86,7 +86,7 @@ class Transform(Recorded, nn.Module):
         return self.kind in ("bijection", "inference surjection")
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map data to latents; what this draws is reproducible in evaluation mode (`bases.noise`).
+        """Map data to latents; what this draws is reproducible in evaluation mode (`core.noise`).
 
         Args:
             x: data, (batch, *event_shape).
@@ -115,7 +115,7 @@ class Transform(Recorded, nn.Module):
         return z, share.reshape(-1, *[1] * len(self.latent_shape)).expand(z.shape)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set parameters from a batch of data in every layer that asks for it (ActNorm)."""
         with Starting():
             self.encode(x, context)
@@ -155,7 +155,7 @@ class Inverse(Transform):
 
     The inverse of a bijection is a bijection. The inverse of an inference surjection is the
     generative one of the same name, and the other way round: `Inverse(Abs(2))` gives positive
-    data random signs, `Inverse(Dequantise(2, 8))` rounds down.
+    data random signs, `Inverse(Dequantize(2, 8))` rounds down.
 
     Args:
         transform: the transform to turn round.

@@ -6,11 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.bases.noise import Reproducible
-from lightning_flows.bases.support import remedy
-from lightning_flows.errors import ShapeError
-from lightning_flows.shapes import Shape, size
-from lightning_flows.transforms.base import Kind, Support, Transform
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.noise import Reproducible
+from lightning_flows.core.shapes import Shape, size
+from lightning_flows.core.support import Support, remedy
+from lightning_flows.transforms.base import Kind, Transform
 
 __all__ = ["Chain", "Multiscale"]
 
@@ -18,14 +18,14 @@ __all__ = ["Chain", "Multiscale"]
 class Chain(Transform):
     """Transforms in the order in which data passes through them.
 
-    Shapes, contexts and supports of neighbours are checked here, once. Whether the likelihood is
+    Shapes, contexts and supports of neighbors are checked here, once. Whether the likelihood is
     exact or a lower bound (`exact`) follows from the parts.
 
     Args:
         transforms: at least one transform.
 
     Raises:
-        ShapeError: neighbours do not fit; the message names both.
+        ShapeError: neighbors do not fit; the message names both.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:

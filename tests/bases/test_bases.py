@@ -11,10 +11,10 @@ from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
 from lightning_flows.bases.positive import HalfNormal, ZeroInflated
 from lightning_flows.bases.uniform import Uniform
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.flows.base import Flow
-from lightning_flows.transforms.coupling import AffineCoupling
-from lightning_flows.transforms.elementwise import Sigmoid
+from lightning_flows.transforms.bijections.coupling import AffineCoupling
+from lightning_flows.transforms.bijections.elementwise import Sigmoid
 from proofs.common import Build, pairs
 from proofs.density import PROOFS
 

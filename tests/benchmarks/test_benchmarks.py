@@ -20,7 +20,7 @@ from benchmarks.rectangular import LoopOfJvps, step_loss
 from benchmarks.report import Row, markdown, save
 from benchmarks.timing import Timing, interleave
 from lightning_flows.flows import PaddedFlow, RealNVP
-from lightning_flows.jacobians import ExactVolume
+from lightning_flows.objectives import ExactVolume
 
 
 @pytest.mark.parametrize("features", [2, 6])

@@ -13,7 +13,7 @@ ANGLE, STEP = 0.02, 0.02
 
 @pytest.fixture
 def ring():
-    """A soft ellipse, off the centre."""
+    """A soft ellipse, off the center."""
     rows, columns = torch.meshgrid(*[torch.linspace(-1, 1, 48)] * 2, indexing="ij")
     radius = ((rows - 0.1).square() + 2 * (columns + 0.05).square()).sqrt()
     return torch.exp(-((radius - 0.5) / 0.2).square())[None, None]

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from lightning_flows.datamodules import Toy
 from torch import nn
 
 from benchmarks import circle, gradients, growth, report, stability
 from benchmarks.memory import STATUS, memory_rows
 from lightning_flows.bases import Uniform
+from lightning_flows.datamodules import Toy
 
 
 class Opened(nn.Module):

@@ -9,13 +9,13 @@ import torch
 from benchmarks import anomalies, foreign
 from benchmarks import out_of_distribution as ood
 from image_files import write_images
-from lightning_flows.families import DensityFlow, FreeFormInjectiveFlow
 from lightning_flows.flows import NICE, FreeFormFlow
+from lightning_flows.modules import DensityModule, FreeFormModule
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 
-BIJECTIVE = partial(DensityFlow, partial(NICE, layers=2, hidden=(8,)))
+BIJECTIVE = partial(DensityModule, partial(NICE, layers=2, hidden=(8,)))
 INJECTIVE = partial(
-    FreeFormInjectiveFlow,
+    FreeFormModule,
     partial(
         FreeFormFlow,
         latent_features=3,

@@ -4,17 +4,17 @@ from functools import partial
 
 import pytest
 import torch
-from lightning_flows.datamodules import Toy
 
 from benchmarks import mnist_components, ranks, surfaces
 from benchmarks.normals import NORMALS
-from lightning_flows.families import FreeFormInjectiveFlow
+from lightning_flows.datamodules import Toy
 from lightning_flows.flows import FreeFormFlow
+from lightning_flows.modules import FreeFormModule
 from lightning_flows.nets import ConvDecoder, ConvEncoder
 
 
 @pytest.mark.parametrize("name", NORMALS)
-def test_normals_are_the_thin_direction_of_neighbours(name):
+def test_normals_are_the_thin_direction_of_neighbors(name):
     x = Toy(name, noise=0.0, n_train=40_000).load()["train"][0]
     points = x[:100]
     near = x[torch.cdist(points, x).topk(12, largest=False).indices]
@@ -62,7 +62,7 @@ def test_components_of_digits_are_drawn_and_counted(tmp_path):
         encoder=partial(ConvEncoder, channels=(4,)),
         decoder=partial(ConvDecoder, channels=(4,)),
     )
-    module = FreeFormInjectiveFlow(flow, (1, 4, 4)).eval()
+    module = FreeFormModule(flow, (1, 4, 4)).eval()
     labels = torch.arange(40) % 10
     digits = mnist_components.digits_of(torch.rand(40, 1, 4, 4), labels, 2)
     assert [len(x) for x in digits.values()] == [2] * 10

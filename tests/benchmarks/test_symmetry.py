@@ -9,8 +9,8 @@ import torch
 
 from benchmarks import symmetry
 from benchmarks.symmetry import AUGMENTED, CASES, Outcome
-from lightning_flows.families import SurjectiveFlow
 from lightning_flows.flows import ComposedFlow, RealNVP
+from lightning_flows.modules import SurjectiveModule
 from lightning_flows.transforms import Augment
 
 
@@ -55,7 +55,7 @@ def test_a_bound_stands_beside_a_density_of_the_same_rows(monkeypatch):
 def test_the_integral_is_what_many_draws_find(added):
     torch.manual_seed(0)
     layers = [partial(Augment, add=added), partial(RealNVP, layers=2, hidden=(8,))]
-    model = SurjectiveFlow(partial(ComposedFlow, layers=layers), 2, chunk_size=2000).eval()
+    model = SurjectiveModule(partial(ComposedFlow, layers=layers), 2, chunk_size=2000).eval()
     for parameter in model.parameters():
         parameter += 0.1 * torch.randn_like(parameter)
     x = torch.randn(6, 2)

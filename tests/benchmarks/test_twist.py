@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks import twist
+from lightning_flows.components import components
 from lightning_flows.flows import Flow
-from lightning_flows.jacobians import components
 from lightning_flows.transforms import Chain, LULinear
 
 ALPHA = 0.02

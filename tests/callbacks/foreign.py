@@ -9,6 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
 from lightning_flows.callbacks import (
     ComponentExtraction,
     DensityPlot,
@@ -18,8 +21,6 @@ from lightning_flows.callbacks import (
     SampleGrid,
     base,
 )
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 
 class Cloud(Dataset[Any]):

@@ -12,17 +12,17 @@ import pytest
 import torch
 from foreign import Cloud, Foreign, loader, trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning_flows.callbacks import ComponentExtraction
-from lightning_flows.callbacks.budget import plan
-from lightning_flows.callbacks.signs import signs
-from lightning_flows.datamodules import Arrays
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.errors import ConfigError
-from lightning_flows.jacobians import components
-from lightning_flows.jacobians.components import OVERSAMPLING
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.callbacks.drawing.budget import plan
+from lightning_flows.callbacks.drawing.signs import signs
+from lightning_flows.components import components
+from lightning_flows.components.extract import OVERSAMPLING
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.datamodules import Arrays
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*module.s. in eval mode at the start"),
@@ -74,7 +74,7 @@ def test_hparams_show_losses_and_scores_but_no_costs(tmp_path: Path) -> None:
     logger, points = Noting(tmp_path), loader((2,))
     callback = ComponentExtraction(points=2, every_n_epochs=1)
     run = trainer(tmp_path, callbacks=[callback], max_epochs=2, logger=logger)
-    run.fit(DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 2), points, points)
+    run.fit(DensityModule(partial(RealNVP, layers=2, hidden=(8,)), 2), points, points)
     assert run.callback_metrics["usage/component_products"] > 0
     scores = ("nll", "loss", "component_agreement", "dimension", "jacobian/condition")
     assert {f"hp/val/{name}" for name in scores} <= set(logger.metrics)
@@ -112,7 +112,7 @@ def test_in_another_run_a_callback_starts_anew(tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays(tmp_path / str(shift))["points"], data.x[:4])
 
 
-def test_signs_agree_between_neighbours() -> None:
+def test_signs_agree_between_neighbors() -> None:
     x = torch.linspace(0.4, 2.7, 24)[:, None]
     z = torch.cat([x, 0 * x], 1)
 
@@ -155,11 +155,11 @@ def columns(**options: Any) -> Arrays:
 
 
 def test_noise_and_dimensions_are_of_preprocessed_data_and_pictures_of_data(tmp_path: Path) -> None:
-    """At the optimum of standardised data, which is where the flow starts: the identity."""
+    """At the optimum of standardized data, which is where the flow starts: the identity."""
     callback = ComponentExtraction(4, tikhonov=1e-3, every_n_epochs=1, walks=2)
     run = trainer(tmp_path, callbacks=[callback], max_epochs=1)
     still = partial(torch.optim.SGD, lr=0.0)
-    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 3, optimizer=still)
+    module = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), 3, optimizer=still)
     data = columns()
     run.fit(module, data)
     logged, found = run.callback_metrics, arrays(tmp_path)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import lightning_flows.datamodules  # noqa: F401, so that Toy can be named shortly
 import numpy as np
 import pytest
 import torch
@@ -16,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+import lightning_flows.datamodules  # noqa: F401, so that Toy can be named shortly
 from lightning_flows import callbacks as cb
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

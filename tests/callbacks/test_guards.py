@@ -5,10 +5,10 @@ import pytest
 import torch
 from foreign import Foreign, loader, trainer
 from lightning.pytorch.plugins import MixedPrecision
-from lightning_flows.callbacks import NonFiniteGuard
 from torch import Tensor
 
-from lightning_flows.errors import DivergenceError
+from lightning_flows.callbacks import NonFiniteGuard
+from lightning_flows.core.errors import DivergenceError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

@@ -10,13 +10,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning_flows.callbacks import LastCheckpoint, last_checkpoint
-from lightning_flows.datamodules import Toy
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.checkpoint_io import AtomicCheckpointIO
-from lightning_flows.errors import CheckpointError, ConfigError
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.callbacks import LastCheckpoint, last_checkpoint
+from lightning_flows.core.errors import CheckpointError, ConfigError
+from lightning_flows.datamodules import Toy
+from lightning_flows.modules.checkpoint_io import AtomicCheckpointIO
 
 # the second part of a run writes to a folder of its own here
 pytestmark = [
@@ -48,9 +48,9 @@ def send(number):
 
 def run(folder, *callbacks, scheduler=None, optimizer=None, ckpt_path=None, layers=2, **options):
     pl.seed_everything(3, verbose=False)
-    data = Toy("moons", n_train=330, n_val=64, n_test=64, batch_size=64, standardise=True)
+    data = Toy("moons", n_train=330, n_val=64, n_test=64, batch_size=64, standardize=True)
     flow = partial(RealNVP, layers=layers, hidden=(8,))
-    module = DensityFlow(flow, data.event_shape, optimizer=optimizer, scheduler=scheduler)
+    module = DensityModule(flow, data.event_shape, optimizer=optimizer, scheduler=scheduler)
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     trainer = pl.Trainer(
         **{"logger": logger, "max_epochs": 3, "log_every_n_steps": 1, **options},

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from foreign import Cloud, Elsewhere, Foreign, loader, trainer
-from lightning_flows.callbacks import OutOfDistribution
-from lightning_flows.datamodules import Digits, Toy
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_flows import ComposedFlow, DensityFlow, RealNVP, SurjectiveFlow
-from lightning_flows.errors import DataError
+from lightning_flows import ComposedFlow, DensityModule, RealNVP, SurjectiveModule
+from lightning_flows.callbacks import OutOfDistribution
+from lightning_flows.core.errors import DataError
+from lightning_flows.datamodules import Digits, Toy
 from lightning_flows.transforms import Augment
 
 pytestmark = [
@@ -56,7 +56,7 @@ def test_equal_points_of_all_chunks_draw_their_own_noise(tmp_path: Path) -> None
             return DataLoader(TensorDataset(torch.ones(200, 2)), 200)
 
     torch.manual_seed(0)
-    model = SurjectiveFlow(partial(ComposedFlow, layers=[partial(Augment, add=1), FLOW]), 2)
+    model = SurjectiveModule(partial(ComposedFlow, layers=[partial(Augment, add=1), FLOW]), 2)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     callback = OutOfDistribution(Equal(), points=200)
@@ -149,7 +149,7 @@ def test_images_are_scored_in_units_of_integers_with_the_preprocessing_of_the_mo
 ) -> None:
     torch.manual_seed(0)
     data, foreign = Digits(validation=20, test=70), Upside(validation=20, test=70, alpha=0.2)
-    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), data.event_shape)
+    module = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), data.event_shape)
     module.preprocess = data.preprocess
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=300)])
     logged = run.test(module, data, verbose=False)[0]
@@ -167,7 +167,7 @@ def test_images_are_scored_in_units_of_integers_with_the_preprocessing_of_the_mo
 
 def test_other_units_are_refused_before_the_run(tmp_path: Path) -> None:
     data = Digits()
-    module = DensityFlow(RealNVP, data.event_shape)
+    module = DensityModule(RealNVP, data.event_shape)
     run = trainer(tmp_path, callbacks=[OutOfDistribution(Toy(n_train=8))])
     message = r"Toy with event_shape \(2,\); the event_shape of .* is \(1, 8, 8\)"
     with pytest.raises(DataError, match=message):
@@ -178,7 +178,7 @@ def test_labels_do_not_matter_to_a_model_without_context(tmp_path: Path) -> None
     data = Digits()
     foreign = Digits(conditional=True)
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=2)])
-    module = DensityFlow(RealNVP, data.event_shape)
+    module = DensityModule(RealNVP, data.event_shape)
     module.preprocess = data.preprocess
     logged = run.test(module, data, verbose=False)[0]
     assert logged["test/ood_auroc_log_prob"] == 0.5
@@ -187,14 +187,14 @@ def test_labels_do_not_matter_to_a_model_without_context(tmp_path: Path) -> None
 def test_other_levels_other_context_and_other_numbers_are_refused(tmp_path: Path) -> None:
     data, coarse = Digits(), Digits()
     coarse.levels = 2
-    module = DensityFlow(RealNVP, data.event_shape)
+    module = DensityModule(RealNVP, data.event_shape)
     with pytest.raises(DataError, match="with levels 2; the levels of the model's own data is 17"):
         trainer(tmp_path, callbacks=[OutOfDistribution(coarse)]).test(module, data)
     conditional = Digits(conditional=True)
-    module = DensityFlow(RealNVP, data.event_shape, context_shape=conditional.context_shape)
+    module = DensityModule(RealNVP, data.event_shape, context_shape=conditional.context_shape)
     with pytest.raises(DataError, match="with context_shape None"):
         trainer(tmp_path, callbacks=[OutOfDistribution(data)]).test(module, conditional)
-    module = DensityFlow(RealNVP, data.event_shape)
+    module = DensityModule(RealNVP, data.event_shape)
     module.preprocess = data.preprocess
     real = Elsewhere((1, 8, 8))
     run = trainer(tmp_path, callbacks=[OutOfDistribution(real)])
@@ -227,7 +227,7 @@ def test_a_conditional_module_gets_the_context_of_both_data_sets(tmp_path: Path)
 
         def test_step(self, batch: Any, batch_idx: int) -> None: ...
 
-    class Labelled(pl.LightningDataModule):
+    class Labeled(pl.LightningDataModule):
         context_shape = (1,)
 
         def __init__(self, context: float) -> None:
@@ -237,8 +237,8 @@ def test_a_conditional_module_gets_the_context_of_both_data_sets(tmp_path: Path)
         def test_dataloader(self) -> DataLoader[Any]:
             return DataLoader(self.items)
 
-    run = trainer(tmp_path, callbacks=[OutOfDistribution(Labelled(-1.0))])
-    run.test(Conditional(PLANE), Labelled(1.0), verbose=False)
+    run = trainer(tmp_path, callbacks=[OutOfDistribution(Labeled(-1.0))])
+    run.test(Conditional(PLANE), Labeled(1.0), verbose=False)
     found = scores(tmp_path, "test")
     assert (found["inside_log_prob"] == 1).all()
     assert (found["outside_log_prob"] == -1).all()
@@ -248,14 +248,14 @@ def test_a_conditional_module_gets_the_context_of_both_data_sets(tmp_path: Path)
 def test_the_command_line_takes_a_foreign_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightning_flows.cli import main
+    from lightning_flows.cli.command_line import main
 
     options = ["data=Toy", "data.name=rings", "data.n_val=32", "points=16"]
     monkeypatch.setattr("sys.argv", ["lightning-flows"])
     cli = main(
         [
             "fit",
-            "--model=DensityFlow",
+            "--model=DensityModule",
             "--model.flow=RealNVP",
             "--model.flow.layers=1",
             "--data=Toy",

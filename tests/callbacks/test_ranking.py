@@ -5,12 +5,12 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning_flows.callbacks import ContributionRanking
-from lightning_flows.datamodules import Arrays, Digits
 
-from lightning_flows import DensityFlow, RankedFlow, RealNVP
-from lightning_flows.bases import Placed
-from lightning_flows.errors import ConfigError
+from lightning_flows import DensityModule, RankedFlow, RealNVP
+from lightning_flows.callbacks import ContributionRanking
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.core.noise import Placed
+from lightning_flows.datamodules import Arrays, Digits
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -21,8 +21,8 @@ from lightning_flows.transforms import (
     Slice,
     SplineAutoregressive,
     Squeeze,
-    entry_contributions,
 )
+from lightning_flows.transforms.bijections.ranking import entry_contributions
 from proofs.common import make, near
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*val(_dataloader|idation_step)")
@@ -79,7 +79,7 @@ def test_an_image_is_ranked_inside_of_its_blocks(early):
 def table():
     x = torch.randn(128, 3, generator=torch.Generator().manual_seed(0))
     x[:, 1] = 0.05 * x[:, 0] + 0.01 * x[:, 1]
-    return Arrays(data=x, batch_size=32, validation=0.25, test=0.0, standardise=False)
+    return Arrays(data=x, batch_size=32, validation=0.25, test=0.0, standardize=False)
 
 
 class Look(pl.Callback):
@@ -100,7 +100,7 @@ def test_splits_are_ranked_in_turn_and_once(tmp_path):
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
-    model = DensityFlow(partial(SMALL, levels=3), 3)
+    model = DensityModule(partial(SMALL, levels=3), 3)
     look = Look()
     trainer = pl.Trainer(max_epochs=4, callbacks=[ContributionRanking(2), look], **options)
     trainer.fit(model, table())
@@ -109,7 +109,7 @@ def test_splits_are_ranked_in_turn_and_once(tmp_path):
     assert model.flow.rankings[0].order[0] == 2
     path = tmp_path / "x.ckpt"
     trainer.save_checkpoint(path)
-    again = DensityFlow.load_from_checkpoint(path, weights_only=True)
+    again = DensityModule.load_from_checkpoint(path, weights_only=True)
     for one, other in zip(again.flow.rankings, model.flow.rankings, strict=True):
         assert torch.equal(one.order, other.order)
         assert one.ranked
@@ -123,8 +123,8 @@ def test_splits_are_ranked_in_turn_and_once(tmp_path):
 def test_refuses_what_cannot_be_ranked(tmp_path):
     with pytest.raises(ConfigError, match="epochs is 0"):
         ContributionRanking(0)
-    with pytest.raises(ConfigError, match="such as RankedFlow; DensityFlow has a RealNVP"):
-        ContributionRanking().setup(None, DensityFlow(partial(RealNVP, layers=1), 3), "fit")
+    with pytest.raises(ConfigError, match="such as RankedFlow; DensityModule has a RealNVP"):
+        ContributionRanking().setup(None, DensityModule(partial(RealNVP, layers=1), 3), "fit")
     with pytest.raises(ConfigError, match="early is 'best'; accepted are 'high' and 'low'"):
         Ranking(3, early="best")
 
@@ -153,7 +153,7 @@ def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
     data, callback = Digits(validation=20, test=1600, batch_size=64), Once()
     flow = partial(RankedFlow, steps=1, hidden=(4,), actnorm=False)
     torch.manual_seed(0)
-    model = DensityFlow(flow, data.event_shape, optimizer=partial(Still, lr=0.0))
+    model = DensityModule(flow, data.event_shape, optimizer=partial(Still, lr=0.0))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -173,7 +173,7 @@ def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
     )
     trainer.fit(model, data)
     assert callback.states == [True] * len(callback.batches)
-    model.eval()  # where dequantisation is a hash of the image, whatever the random state
+    model.eval()  # where dequantization is a hash of the image, whatever the random state
     torch.manual_seed(5)
     x = torch.cat(callback.batches)
     with torch.no_grad(), Placed(torch.arange(len(x))):

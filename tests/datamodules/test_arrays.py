@@ -4,9 +4,9 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
-from lightning_flows.datamodules import Arrays, split_indices
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import Arrays, split_indices
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(5, 3, (50, 3))
@@ -116,7 +116,7 @@ def test_a_table_without_a_line_of_names_keeps_its_first_row(tmp_path):
 
 
 def test_images_keep_their_shape_and_may_go_without_validation():
-    data = Arrays(data=RNG.normal(size=(20, 1, 4, 4)), validation=0.0, standardise=False)
+    data = Arrays(data=RNG.normal(size=(20, 1, 4, 4)), validation=0.0, standardize=False)
     data.setup("fit")
     assert data.event_shape == (1, 4, 4)
     assert data.val_dataloader() == []
@@ -164,7 +164,7 @@ def test_what_only_the_splits_show():
     constant = {"train": FRAME.assign(b=7.0, c=1.0), "val": FRAME}
     with pytest.raises(DataError, match="constant columns: b, c; choose others"):
         Arrays(data=constant, redundant="keep").setup()
-    Arrays(data=constant, redundant="keep", standardise=False).setup()
+    Arrays(data=constant, redundant="keep", standardize=False).setup()
     images = TABLE[:48].reshape(12, 3, 4)
     with pytest.raises(DataError, match=r"val split of Arrays has events of shape \(4, 3\)"):
         Arrays(data={"train": images, "val": images.reshape(12, 4, 3)}).setup()
@@ -221,7 +221,7 @@ def test_redundant_columns_are_refused_dropped_or_kept():
     assert Arrays(data=REDUNDANT, redundant="keep").event_shape == (8,)
     assert Arrays(data=REDUNDANT, columns=["c", "h", "b"]).event_shape == (3,)
     images = np.zeros((9, 1, 2, 2))  # images have borders
-    assert Arrays(data=images, standardise=False).event_shape == (1, 2, 2)
+    assert Arrays(data=images, standardize=False).event_shape == (1, 2, 2)
 
 
 def test_redundant_columns_that_cannot_be_dropped():

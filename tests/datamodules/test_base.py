@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from lightning_flows.datamodules import Digits, FlowDataModule, Toy, split_indices
 from torch import nn
 
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.errors import ConfigError, DataError
-from lightning_flows.transforms import Chain, Dequantise, Logit, Standardise
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import Digits, FlowDataModule, Toy, split_indices
+from lightning_flows.transforms import Chain, Dequantize, Logit, Standardize
 
 
 class Numbers(FlowDataModule):
     """The integers from 0 to 20 to train on, from 100 to 110 to evaluate."""
 
     def __init__(self, train=None, **options):
-        super().__init__(1, preprocess=Standardise(1), **options)
+        super().__init__(1, preprocess=Standardize(1), **options)
         self.train = torch.arange(21.0)[:, None] if train is None else train
         self.loaded = 0
 
@@ -29,7 +29,7 @@ class Numbers(FlowDataModule):
 
 
 class Recorder(L.LightningModule):
-    """Writes down what it sees; buffers are what DDP synchronises in every forward."""
+    """Writes down what it sees; buffers are what DDP synchronizes in every forward."""
 
     def __init__(self, folder=None):
         super().__init__()
@@ -141,8 +141,8 @@ def test_two_processes_share_the_data(tmp_path):
 
 @lightning
 def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
-    data = Toy("checkerboard", n_train=200, n_val=100, n_test=100, standardise=True)
-    module = DensityFlow(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
+    data = Toy("checkerboard", n_train=200, n_val=100, n_test=100, standardize=True)
+    module = DensityModule(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
     trainer(max_epochs=1, log_every_n_steps=1).fit(module, data)
     x = data.val_dataloader().dataset.tensors[0]
     z, _ = data.preprocess.encode(x)
@@ -156,7 +156,7 @@ def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
 @lightning
 def test_a_model_of_digits_is_conditioned_on_their_labels():
     data = Digits(conditional=True)
-    module = DensityFlow(
+    module = DensityModule(
         partial(RealNVP, layers=1, hidden=(8,)), data.event_shape, data.context_shape
     )
     trainer(max_epochs=1, log_every_n_steps=1, limit_train_batches=2).fit(module, data)
@@ -207,7 +207,7 @@ def test_real_valued_context_reaches_the_model_as_it_is():
     data.setup()
     assert torch.equal(data.train_dataloader().tensors[1], ages)
     assert torch.equal(data.train_dataloader().tensors[2], ages)
-    module = DensityFlow(partial(RealNVP, layers=2, hidden=(8,)), 2, 1)
+    module = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), 2, 1)
     data = Conditions([context[:, :1]], (1,), batch_size=16)
     data.event_shape = (2,)
     data.load = lambda: {"train": (torch.randn(16, 2), context[:, :1])}
@@ -298,10 +298,10 @@ def test_statistics_of_equal_integers_are_those_of_independent_noise(different):
         def load(self):
             return {"train": (x,)}
 
-    data = Equal(1, preprocess=Chain([Dequantise(1, 2), Logit(1), Standardise(1)]))
+    data = Equal(1, preprocess=Chain([Dequantize(1, 2), Logit(1), Standardize(1)]))
     data.setup()
-    dequantise, logit, standardise = data.preprocess.transforms
-    z = logit(dequantise.eval()(x)[0])[0]
+    dequantize, logit, standardize = data.preprocess.transforms
+    z = logit(dequantize.eval()(x)[0])[0]
     assert len(z.unique()) > 4990
-    torch.testing.assert_close(standardise.mean, z.double().mean(0))
-    torch.testing.assert_close(standardise.std, z.double().std(0))
+    torch.testing.assert_close(standardize.mean, z.double().mean(0))
+    torch.testing.assert_close(standardize.std, z.double().std(0))

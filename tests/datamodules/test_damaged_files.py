@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning_flows.datamodules import MNIST, Arrays, readers
-from lightning_flows.datamodules.idx import read_idx
 
 from damaged import damage, read, write_all
 from image_files import write_images
-from lightning_flows.errors import DataError, FlowError
+from lightning_flows.core.errors import DataError, FlowError
+from lightning_flows.datamodules import MNIST, Arrays
+from lightning_flows.datamodules.readers import formats as readers
+from lightning_flows.datamodules.readers.idx import read_idx
 
 NAMES = ["x.npy", "long.npy", "x.npz", "packed.npz", "x.csv", "x.tsv", "x.parquet",
          "images-ubyte", "packed-ubyte.gz", "x.pickle"]  # fmt: skip

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning_flows.datamodules import Arrays
-from lightning_flows.datamodules.degenerate import repeated
 
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import Arrays
+from lightning_flows.datamodules.readers.degenerate import repeated
 
 RNG = np.random.default_rng(0)
 A, B, C = RNG.normal(size=(3, 500))
@@ -62,36 +62,36 @@ def test_what_is_nearly_dependent_is_not_refused():
 def test_the_remedy_for_whole_numbers_is_there():
     counts = pd.DataFrame({"x": A, "n": RNG.poisson(4.0, 500) - 3, "yes": B > 0, "id": range(500)})
     message = (
-        r"column n holds whole numbers, \d+ .* column yes .*; set dequantise to \[n, yes\], name"
+        r"column n holds whole numbers, \d+ .* column yes .*; set dequantize to \[n, yes\], name"
     )
     with pytest.warns(UserWarning, match=message):
         Arrays(data=counts)
-    data = Arrays(data=counts, dequantise=["n", 2], **SPLITS)
+    data = Arrays(data=counts, dequantize=["n", 2], **SPLITS)
     x = rows(data)
     data.preprocess.eval()
     z, contribution = data.preprocess.encode(x)
-    dequantise, standardise = data.preprocess.transforms
-    noise = dequantise.encode(x)[0] - x
+    dequantize, standardize = data.preprocess.transforms
+    noise = dequantize.encode(x)[0] - x
     assert (noise[:, [0, 3]] == 0).all()
     assert ((noise[:, [1, 2]] > 0) & (noise[:, [1, 2]] < 1)).all()
     torch.testing.assert_close(
-        standardise.std, dequantise.encode(x)[0].double().std(0), rtol=0.05, atol=0
+        standardize.std, dequantize.encode(x)[0].double().std(0), rtol=0.05, atol=0
     )
     assert abs(z.mean(0)).max() < 1e-5  # with the noise that was there while it was fitted
-    expected = -(standardise.std.log().sum()).float()
+    expected = -(standardize.std.log().sum()).float()
     torch.testing.assert_close(contribution, expected.expand(500))
     again, other = data.preprocess.decode(z)
     assert torch.equal(again[:, 1:3], x[:, 1:3])
     torch.testing.assert_close(again, x, rtol=1e-5, atol=1e-4)
     assert torch.equal(other, contribution)
-    everything = Arrays(data=counts[["n", "id"]], dequantise=True, **SPLITS)
+    everything = Arrays(data=counts[["n", "id"]], dequantize=True, **SPLITS)
     assert everything.preprocess.transforms[0].encode(rows(everything))[0].shape == (500, 2)
 
 
 @pytest.mark.parametrize("start", [0, -1000, 2**22, 2**40])
-def test_dequantised_numbers_come_back_however_large(start):
+def test_dequantized_numbers_come_back_however_large(start):
     x = start + RNG.integers(0, 9, (500, 2))
-    data = Arrays(data=x, dequantise=True, **SPLITS)
+    data = Arrays(data=x, dequantize=True, **SPLITS)
     values = rows(data)
     data.preprocess.eval()
     z = data.preprocess.encode(values)[0].float()  # as a model gets it
@@ -104,17 +104,17 @@ def test_dequantised_numbers_come_back_however_large(start):
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # by Lightning
-def test_pixels_through_arrays_are_warned_of_and_can_be_dequantised():
+def test_pixels_through_arrays_are_warned_of_and_can_be_dequantized():
     pixels = RNG.integers(0, 256, (1500, 1, 3, 3)).astype(np.uint8)
     for x, message in [
-        (pixels, "the array holds whole numbers, 256 different ones; .* set dequantise to true"),
+        (pixels, "the array holds whole numbers, 256 different ones; .* set dequantize to true"),
         (pixels / 255, "the array takes 256 different values alone; multiply"),
         (np.where(pixels < 99, 0, RNG.random(pixels.shape)), r"value 0 in 39 % of the places"),
     ]:
         with pytest.warns(UserWarning, match=message):
             Arrays(data=x)
-    data = Arrays(data=pixels[:64], dequantise=True, batch_size=16)
-    module = DensityFlow(RealNVP, data.event_shape)
+    data = Arrays(data=pixels[:64], dequantize=True, batch_size=16)
+    module = DensityModule(RealNVP, data.event_shape)
     L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, accelerator="cpu",
@@ -122,8 +122,8 @@ def test_pixels_through_arrays_are_warned_of_and_can_be_dequantised():
     assert 7 < module.trainer.callback_metrics["val/bits_per_dim"] < 10  # uniform: 8
     sample = module.sample(5)
     assert torch.equal(sample, sample.round())
-    table = Arrays(data=np.stack([A, RNG.integers(0, 5, 500)], 1), dequantise=[1], batch_size=400)
-    module = DensityFlow(RealNVP, table.event_shape)
+    table = Arrays(data=np.stack([A, RNG.integers(0, 5, 500)], 1), dequantize=[1], batch_size=400)
+    module = DensityModule(RealNVP, table.event_shape)
     L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, accelerator="cpu",
@@ -164,26 +164,26 @@ def test_what_repeats_counts_from_its_bound_on(column, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"dequantise": ["z"]}, ConfigError, "no column 'z'"),
-        ({"dequantise": [0]}, DataError, "train data holds .* not whole numbers in columns x;"),
-        ({"dequantise": True}, DataError, "not whole numbers in columns x; dequantise takes"),
+        ({"dequantize": ["z"]}, ConfigError, "no column 'z'"),
+        ({"dequantize": [0]}, DataError, "train data holds .* not whole numbers in columns x;"),
+        ({"dequantize": True}, DataError, "not whole numbers in columns x; dequantize takes"),
         (
-            {"dequantise": ["n"], "categorical": ["n"]},
+            {"dequantize": ["n"], "categorical": ["n"]},
             ConfigError,
-            "n are in dequantise and in cat",
+            "n are in dequantize and in cat",
         ),
     ],
 )
-def test_dequantise_is_for_whole_numbers(options, error, message):
+def test_dequantize_is_for_whole_numbers(options, error, message):
     with pytest.raises(error, match=message):
         Arrays(data=pd.DataFrame({"x": A, "n": np.arange(500) % 7}), **options)
 
 
-def test_dequantise_of_arrays_and_of_other_splits():
+def test_dequantize_of_arrays_and_of_other_splits():
     images = np.arange(16).reshape(4, 1, 2, 2)
     with pytest.raises(ConfigError, match=r"data is no table; set it to true"):
-        Arrays(data=images, dequantise=[0])
+        Arrays(data=images, dequantize=[0])
     with pytest.raises(
         DataError, match="The test data holds values that are not whole numbers; de"
     ):
-        Arrays(data={"train": images, "test": images + 0.5}, dequantise=True)
+        Arrays(data={"train": images, "test": images + 0.5}, dequantize=True)

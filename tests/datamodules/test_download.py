@@ -4,9 +4,9 @@ import tarfile
 import threading
 
 import pytest
-from lightning_flows.datamodules.download import fetch, unpack
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
+from lightning_flows.datamodules.readers.download import fetch, unpack
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()

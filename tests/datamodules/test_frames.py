@@ -4,9 +4,9 @@ import pickletools
 import numpy as np
 import pandas as pd
 import pytest
-from lightning_flows.datamodules.frames import read_old_frame
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
+from lightning_flows.datamodules.readers.frames import read_old_frame
 
 COLUMNS = {name: np.arange(7.0) ** power for power, name in enumerate("abcde")}
 

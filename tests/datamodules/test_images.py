@@ -4,14 +4,14 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning_flows.datamodules import MNIST, Digits, FashionMNIST, split_indices
-from lightning_flows.datamodules.idx import read_idx
 from torch.nn import functional as F
 
 from image_files import write_images
 from lightning_flows.bases.normal import Normal
-from lightning_flows.errors import ConfigError, DataError
-from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import MNIST, Digits, FashionMNIST, split_indices
+from lightning_flows.datamodules.readers.idx import read_idx
+from lightning_flows.transforms.bijections.standardize import Standardize
 
 
 def ready(data):
@@ -56,11 +56,11 @@ def test_statistics_come_from_training_data_once_and_spare_the_random_state():
     z, _ = data.preprocess.eval().encode(x)
     assert torch.allclose(z.mean(0), torch.zeros(1, 8, 8), atol=1e-4)
     assert torch.allclose(z.std(0), torch.ones(1, 8, 8), atol=1e-4)
-    standardise = data.preprocess.transforms[2]
-    assert isinstance(standardise, Standardise)
-    mean = standardise.mean.clone()
+    standardize = data.preprocess.transforms[2]
+    assert isinstance(standardize, Standardize)
+    mean = standardize.mean.clone()
     data.setup("test")
-    assert torch.equal(standardise.mean, mean)
+    assert torch.equal(standardize.mean, mean)
     other = ready(Digits(validation=600, test=0))
     assert not torch.equal(other.preprocess.transforms[2].mean, mean)
     with pytest.raises(DataError, match="Digits has no test split"):
@@ -68,7 +68,7 @@ def test_statistics_come_from_training_data_once_and_spare_the_random_state():
 
 
 def test_log_densities_speak_of_the_integers():
-    # a model that is uniform over the dequantised cube gives each image 17**-64
+    # a model that is uniform over the dequantized cube gives each image 17**-64
     data = ready(Digits())
     data.preprocess.eval()
     x = data.val_dataloader().dataset.tensors[0]
@@ -76,9 +76,9 @@ def test_log_densities_speak_of_the_integers():
     again, other = data.preprocess.decode(z)
     assert torch.equal(again, x.float())
     assert torch.allclose(contribution, other)
-    logit, standardise = data.preprocess.transforms[1:]
-    _, to_cube = standardise.decode(z)
-    unit, slope = logit.decode(standardise.decode(z)[0])
+    logit, standardize = data.preprocess.transforms[1:]
+    _, to_cube = standardize.decode(z)
+    unit, slope = logit.decode(standardize.decode(z)[0])
     assert ((unit > 0) & (unit < 1)).all()
     uniform = contribution - to_cube - slope  # the log-density of z if unit is uniform
     assert torch.allclose(uniform, torch.full_like(uniform, -64 * math.log(17)), rtol=1e-4)

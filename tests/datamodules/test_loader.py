@@ -3,10 +3,10 @@ from itertools import chain
 import lightning as L
 import pytest
 import torch
-from lightning_flows.datamodules import InMemoryLoader
 from torch import nn
 
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import InMemoryLoader
 
 
 def rows(loader):

@@ -2,11 +2,11 @@ import gzip
 
 import pytest
 import torch
-from lightning_flows.datamodules import MNIST, NotMNIST
-from lightning_flows.datamodules.idx import read_idx
 
 from image_files import idx, write_images
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import MNIST, NotMNIST
+from lightning_flows.datamodules.readers.idx import read_idx
 
 
 @pytest.mark.parametrize("packed", [True, False])

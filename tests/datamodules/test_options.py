@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.core.errors import ConfigError, DataError
 from lightning_flows.datamodules import (
     MNIST,
     POWER,
@@ -17,9 +20,6 @@ from lightning_flows.datamodules import (
     NotMNIST,
     Toy,
 )
-
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.errors import ConfigError, DataError
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 4)), columns=["a", "b", "c", "d"])
 
@@ -72,7 +72,7 @@ def test_columns_of_any_make(columns, tmp_path):
 def test_other_sequences_and_single_columns():
     counts = FRAME.assign(n=np.arange(40) % 3, m=np.arange(40) % 4)
     for some in (np.array(["n", "m"]), ListConfig(["n", "m"]), ["n", "m"]):
-        data = Arrays(data=counts, dequantise=some)
+        data = Arrays(data=counts, dequantize=some)
         assert len(data.preprocess.transforms[0].transform.event_shape) == 1
         assert Arrays(data=counts, categorical=some).classes == (0, 0, 0, 0, 3, 4)
     assert Arrays(data=FRAME, columns="b").column_names == ("b",)
@@ -113,7 +113,7 @@ def test_hyperparameters_of_data_never_meet_those_of_a_model(tmp_path):
         assert data.hparams
         assert not data._log_hyperparams  # else Lightning compares them with the model's
     data = Arrays(data=FRAME)
-    module = DensityFlow(RealNVP, list(data.event_shape))
+    module = DensityModule(RealNVP, list(data.event_shape))
     L.Trainer(
         max_steps=1, default_root_dir=tmp_path, enable_checkpointing=False, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,

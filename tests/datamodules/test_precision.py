@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning_flows.datamodules import Arrays
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
+from lightning_flows.datamodules import Arrays
 
 NOISE = np.random.default_rng(0).normal(size=(1000, 2))
 SPLITS = {"validation": 0.0, "test": 0.0}
@@ -94,14 +94,14 @@ def test_single_precision_stays_where_it_is_enough():
 def test_without_centring_the_loss_is_said():
     x = NOISE + np.array([0, 1e9])
     with pytest.warns(UserWarning, match=r"loses digits in torch\.float32, in column 1: set stand"):
-        data = Arrays(data=x, standardise=False, **SPLITS)
+        data = Arrays(data=x, standardize=False, **SPLITS)
     assert rows(data).dtype == torch.float32
-    with pytest.raises(DataError, match=r"cannot hold, in columns 0, 1; set standardise"):
-        Arrays(data=1e100 * NOISE, standardise=False)
+    with pytest.raises(DataError, match=r"cannot hold, in columns 0, 1; set standardize"):
+        Arrays(data=1e100 * NOISE, standardize=False)
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
-        assert rows(Arrays(data=x, standardise=False, **SPLITS)).dtype == torch.float64
+        assert rows(Arrays(data=x, standardize=False, **SPLITS)).dtype == torch.float64
     finally:
         torch.set_default_dtype(default)
 
@@ -135,7 +135,7 @@ def test_types_that_numpy_and_torch_do_not_share(tmp_path):
     for x, message in [
         (NOISE + 1j, "data holds complex128; expected are real"),
         (torch.tensor(NOISE + 1j), r"data holds torch\.complex128; expected are real"),
-        (torch.tensor(NOISE).to_sparse(), "data is a sparse, nested or quantised tensor"),
+        (torch.tensor(NOISE).to_sparse(), "data is a sparse, nested or quantized tensor"),
         (np.ma.masked_greater(NOISE, 2.0), "masked array with missing values"),
         ([[1.0, 2.0], [3.0]], "data is no array of numbers"),
     ]:

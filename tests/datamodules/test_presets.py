@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from jsonargparse import ArgumentParser
+
 from lightning_flows.datamodules import Arrays, FlowDataModule
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tables"

@@ -9,10 +9,10 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning_flows.datamodules import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, tables
 
-from lightning_flows import DensityFlow, RealNVP
-from lightning_flows.errors import ConfigError, DataError
+from lightning_flows import DensityModule, RealNVP
+from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.datamodules import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, tables
 
 N = 230
 
@@ -255,9 +255,9 @@ def test_files_of_another_layout(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # by Lightning
-def test_a_flow_reports_nats_of_standardised_rows(folder_of):
+def test_a_flow_reports_nats_of_standardized_rows(folder_of):
     data = POWER(str(folder_of(POWER)), batch_size=64)
-    module = DensityFlow(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
+    module = DensityModule(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, accelerator="cpu",

@@ -3,10 +3,10 @@ from typing import get_args
 
 import pytest
 import torch
+
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.datamodules import Toy
 from lightning_flows.datamodules.toy import ToyName
-
-from lightning_flows.errors import ConfigError, ShapeError
 
 NAMES = get_args(ToyName)
 
@@ -18,16 +18,16 @@ def points(name, n=20_000, **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_points_are_centred_reproducible_and_spare_the_random_state(name):
+def test_points_are_centerd_reproducible_and_spare_the_random_state(name):
     before = torch.get_rng_state()
     data, x = points(name)
     assert torch.equal(before, torch.get_rng_state())
     assert tuple(x.shape[1:]) == data.event_shape
     assert x.dtype == torch.float32
     assert x.abs().max() < (6 if name == "noisy_sine" else 4)  # a normal has no end
-    centre = torch.tensor([0.698, 0.0]) if name == "von_mises_circle" else torch.zeros(1)
+    center = torch.tensor([0.698, 0.0]) if name == "von_mises_circle" else torch.zeros(1)
     if name != "swiss_roll":
-        assert (x.mean(0) - centre).abs().max() < 0.05
+        assert (x.mean(0) - center).abs().max() < 0.05
     assert torch.equal(points(name)[1], x)
     assert not torch.equal(points(name, seed=1)[1], x)
     assert (points(name, noise=0.5)[1] - x).abs().max() > 0.5
@@ -192,8 +192,8 @@ def test_outside_the_edges_of_a_surface_there_is_nothing():
     assert Toy("s_curve").true_log_prob(curve).tolist() == [-math.inf] * 2
 
 
-def test_standardised_moons_keep_their_units_in_the_likelihood():
-    data, x = points("moons", standardise=True)
+def test_standardized_moons_keep_their_units_in_the_likelihood():
+    data, x = points("moons", standardize=True)
     z, contribution = data.preprocess.encode(x)
     assert torch.allclose(z.std(0), torch.ones(2), atol=1e-4)
     assert torch.allclose(contribution, -x.std(0).log().sum())

@@ -13,12 +13,12 @@ from lightning_flows import (
     FlowModule,
     NormalMixture,
     RealNVP,
-    SurjectiveFlow,
+    SurjectiveModule,
     Uniform,
     cli,  # noqa: F401, so that layers can be named shortly
 )
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.recipe import build_factory, to_recipe
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.recipe import build_factory, to_recipe
 from lightning_flows.transforms import Abs, InverseOf, Sigmoid, Slice, Softplus, Squeeze
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
@@ -79,7 +79,7 @@ def test_refusals():
 
 YAML = """
 model:
-  class_path: SurjectiveFlow
+  class_path: SurjectiveModule
   init_args:
     event_shape: 4
     flow:
@@ -105,7 +105,7 @@ def test_from_yaml_to_a_recipe_and_back():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(FlowModule, "model")
     model = parser.instantiate(parser.parse_object(yaml.safe_load(YAML))).model
-    assert isinstance(model, SurjectiveFlow)
+    assert isinstance(model, SurjectiveModule)
     first, _, _, last = model.flow.transform.transforms
     assert type(first.sign.density).__name__ == "Bernoulli"
     assert type(last.dropped.density).__name__ == "MAF"

@@ -8,10 +8,12 @@ import torch
 
 from lightning_flows import bases, flows, transforms
 from lightning_flows.bases import Bernoulli, Density, HalfNormal, Normal, Uniform
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.support import REAL
 from lightning_flows.flows import ComposedFlow, Flow, FreeFormFlow, LatentPriorFlow, PaddedFlow
 from lightning_flows.nets import MLP, ConvNet
-from lightning_flows.transforms import Affine, Coupling, FlowLinear, Reshape, Softplus, Transform
+from lightning_flows.transforms import Coupling, FlowLinear, Reshape, Softplus, Transform
+from lightning_flows.transforms.bijections.univariate import Affine
 
 # what a constructor needs beside the shape; for images those that take no vectors
 OPTIONS = {
@@ -19,7 +21,7 @@ OPTIONS = {
     "Augment": {"add": 1},
     "Autoregressive": {"univariate": Affine()},
     "Coupling": {"univariate": Affine()},
-    "Dequantise": {"levels": 4},
+    "Dequantize": {"levels": 4},
     "FlowConv2d": {"out_channels": 2},
     "FlowLinear": {"out_features": 3},
     "InverseOf": {"layer": Softplus},
@@ -31,7 +33,7 @@ OPTIONS = {
     "SplineFunnel": {"latent_features": 2},
     "Tiles": {"kernel": (2, 2), "stride": (2, 2)},
     "VAELayer": {"latent_shape": 2},
-    "VariationalDequantise": {"levels": 4},
+    "VariationalDequantize": {"levels": 4},
     "ComposedFlow": {"layers": [transforms.ActNorm]},
     "MixedFlow": {"classes": [0, 3, 0, 2]},
     "ConvNormal": {"context_shape": (2, 4, 4)},
@@ -40,7 +42,7 @@ IMAGES = {"ConvFunnel", "FlowConv2d", "Glow", "MaxPool2d", "NoisePad", "Squeeze"
 IMAGES |= {"ConvNormal"}
 # made of parts, or of numbers of categories, whose shapes say theirs
 OF_PARTS = {"Argmax", "Chain", "Flow", "Funnel", "Inverse", "Multiscale", "PerPosition"}
-ABSTRACT = {"Density", "InjectiveFlow", "Parametrised", "Transform"}
+ABSTRACT = {"Density", "InjectiveFlow", "Parametrized", "Transform"}
 
 
 def exported():
@@ -92,7 +94,7 @@ def test_what_is_exported_can_be_a_layer(name, kind):
         layer = ComposedFlow(4, layers=[partial(kind, **OPTIONS.get(name, {}))]).transform
     else:
         layer = partial(kind, **OPTIONS.get(name, {}))((4,))
-        if layer.domain in (None, bases.REAL) and layer.codomain in (None, bases.REAL):
+        if layer.domain in (None, REAL) and layer.codomain in (None, REAL):
             flow = ComposedFlow(4, layers=[partial(kind, **OPTIONS.get(name, {}))])
             assert flow.latent_shape == layer.latent_shape
     assert layer.event_shape == (4,)

@@ -8,7 +8,7 @@ import torch
 from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.uniform import Uniform
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.flows.autoregressive import MAF
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
@@ -27,9 +27,9 @@ from lightning_flows.nets import (
     ResidualDecoder,
     ResidualEncoder,
 )
+from lightning_flows.transforms.bijections.coupling import AffineCoupling
+from lightning_flows.transforms.bijections.elementwise import Logit, Sigmoid
 from lightning_flows.transforms.chain import Chain
-from lightning_flows.transforms.coupling import AffineCoupling
-from lightning_flows.transforms.elementwise import Logit, Sigmoid
 from proofs import density, flow
 from proofs.common import Build, make, pairs
 

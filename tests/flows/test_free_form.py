@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_flows import FreeFormFlow
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 
@@ -28,7 +28,7 @@ def flow(layer=None, outputs=2, **options):
 
 
 @pytest.mark.parametrize("layer", [lambda: nn.BatchNorm1d(2), lambda: nn.SyncBatchNorm(2)])
-def test_batch_normalisation_is_refused(layer):
+def test_batch_normalization_is_refused(layer):
     with pytest.raises(ConfigError, match=r"encoder\.net\.2 is \w*BatchNorm.*GroupNorm"):
         flow(layer)
 

@@ -8,9 +8,9 @@ import torch
 from jsonargparse import ArgumentParser
 
 from lightning_flows.bases import ConditionalNormal, Density, NormalMixture
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.core.recipe import build_factory, to_recipe
 from lightning_flows.flows import NeuralSplineFlow, RealNVP, SurjectiveSplineFlow
-from lightning_flows.recipe import build_factory, to_recipe
 from lightning_flows.transforms import LULinear, SplineCoupling, SplineFunnel
 from proofs import density, flow
 from proofs.common import Build, make, near, pairs, same

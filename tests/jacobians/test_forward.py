@@ -7,9 +7,9 @@ from torch.func import jacfwd, jvp, vmap
 from torch.nn import functional as F
 
 from lightning_flows import RealNVP
+from lightning_flows.core.slopes import pointwise
 from lightning_flows.jacobians import forward, jacobian, tangents, torch_derivatives
-from lightning_flows.transforms import univariate
-from lightning_flows.transforms.pointwise import pointwise
+from lightning_flows.transforms.bijections import univariate
 
 
 @pytest.fixture

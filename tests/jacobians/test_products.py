@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.jacobians.products import (
     cotangents,
     jacobian,
-    linearised,
+    linearized,
     tangents,
     value_and_jacobian,
 )
@@ -88,7 +88,7 @@ def test_products_from_both_sides_share_one_evaluation(count: int, mode: type) -
     left = torch.randn(count, 3, 5, 1, dtype=torch.float64)
     matrix, calls = jacobian(fn, z), []
     with mode():
-        value, push, pull = linearised(lambda z: calls.append(1) or fn(z), z.clone())
+        value, push, pull = linearized(lambda z: calls.append(1) or fn(z), z.clone())
         pushed, pulled = push(right), pull(left)
         torch.testing.assert_close(push(right), pushed)
     assert len(calls) == 1

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.jacobians import components
+from lightning_flows.components import components
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.metrics import (
     IntrinsicDimension,
     ManifoldEntropy,

@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
 from lightning_flows import metrics
-from lightning_flows.errors import ConfigError, DataError, ShapeError
+from lightning_flows.core.errors import ConfigError, DataError, ShapeError
 from lightning_flows.metrics import (
     FrechetDistance,
     frechet_distance,
@@ -35,7 +35,7 @@ def test_frechet_is_the_formula_with_the_square_root_of_scipy() -> None:
     first, second = (np.cov(z.double().numpy().T) for z in (x, y))
     shift = (x.double().mean(0) - y.double().mean(0)).square().sum()
     expected = float(shift) + np.trace(first + second - 2 * sqrtm(first @ second).real)
-    assert float(frechet_distance(x, y, standardise=False)) == pytest.approx(expected, rel=1e-9)
+    assert float(frechet_distance(x, y, standardize=False)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_frechet_of_gaussians_that_share_axes_has_a_closed_form() -> None:
@@ -51,14 +51,14 @@ def test_frechet_of_gaussians_that_share_axes_has_a_closed_form() -> None:
 def test_frechet_is_in_standard_deviations_of_the_data() -> None:
     x, y, scale = points(3, 100, 3), points(4, 80, 3), torch.tensor([1.0, 1e3, 1e-3])
     by_hand = frechet_distance(
-        (x - y.mean(0)) / y.std(0), (y - y.mean(0)) / y.std(0), standardise=False
+        (x - y.mean(0)) / y.std(0), (y - y.mean(0)) / y.std(0), standardize=False
     )
     assert float(frechet_distance(x, y)) == pytest.approx(float(by_hand), rel=1e-5)
     assert float(frechet_distance(x * scale, y * scale)) == pytest.approx(float(by_hand), rel=1e-5)
     y[:, 1] = 0.1
     with pytest.raises(DataError, match=r"1 of 3 features are constant over the data \(first: 1\)"):
         frechet_distance(x, y)
-    assert frechet_distance(x, y, standardise=False).isfinite()
+    assert frechet_distance(x, y, standardize=False).isfinite()
 
 
 def test_frechet_over_batches_with_features() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from lightning_flows import FreeFormFlow, PaddedFlow
 from lightning_flows.bases import Normal
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.flows import RealNVP
 from lightning_flows.metrics import density_mass
 from lightning_flows.nets import MLPDecoder, MLPEncoder

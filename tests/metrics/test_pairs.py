@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows import PaddedFlow
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.metrics import (
     ConditionNumber,
     EncoderDecoderGap,

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
-from lightning_flows.errors import DataError
+from lightning_flows.core.errors import DataError
 from lightning_flows.metrics import (
     OutOfDistributionAUROC,
     StumpAccuracy,
@@ -78,7 +78,7 @@ def test_scores_that_are_all_equal_are_called_what_most_are() -> None:
     assert stump_accuracy(one, one[:1], one, one[:1]) == 0.75
 
 
-def test_a_stump_cuts_between_neighbouring_numbers() -> None:
+def test_a_stump_cuts_between_neighboring_numbers() -> None:
     low = torch.tensor([1.0], dtype=torch.float64)
     high = low.nextafter(torch.tensor([2.0], dtype=torch.float64))
     assert stump_accuracy(low, high, low, high) == 1

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_flows import plots
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
 
 POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
 AXES = torch.eye(3).expand(4, 3, 3)
@@ -22,12 +22,12 @@ def figures() -> dict[str, Figure]:
     broken[0, 0], broken[1] = torch.nan, 1e9
     return {
         "grid": plots.image_grid(images),
-        "colour grid": plots.image_grid(images.expand(-1, 3, -1, -1), columns=2),
+        "color grid": plots.image_grid(images.expand(-1, 3, -1, -1), columns=2),
         "pairs": plots.image_pairs(images, images),
         "components": plots.component_images(
             images, torch.randn(5, 2, 1, 4, 4), torch.ones(5, 2), reconstructions=images
         ),
-        "colour components": plots.component_images(
+        "color components": plots.component_images(
             images.expand(-1, 3, -1, -1), torch.randn(5, 2, 3, 4, 4), torch.ones(5, 2)
         ),
         **{f"scatter {d}": plots.scatter(broken[:, :d], POINTS[:, :d]) for d in (1, 2, 3)},
@@ -44,7 +44,7 @@ def figures() -> dict[str, Figure]:
             for d in (2, 3)
         },
         "strips": plots.component_strips(torch.rand(2, 3, 5, 1, 4, 4), SCALES[:2], OFFSETS),
-        "one colour strip": plots.component_strips(
+        "one color strip": plots.component_strips(
             torch.rand(1, 1, 5, 3, 4, 8), SCALES[:1, :1], OFFSETS
         ),
         "no spectrum": plots.spectrum(torch.full((2, 2), torch.nan)),
@@ -110,7 +110,7 @@ def test_the_heat_map_is_the_right_way_up() -> None:
     assert bar.get_ylabel() == "density"
 
 
-def test_the_colours_of_a_component_are_centred_at_zero() -> None:
+def test_the_colors_of_a_component_are_centerd_at_zero() -> None:
     direction = torch.tensor([0.0, 0.1, -0.5, 0.2]).view(1, 1, 1, 2, 2)
     figure = plots.component_images(torch.zeros(1, 1, 2, 2), direction, torch.tensor([[0.25]]))
     _, cell = figure.axes

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.transforms.base import REAL, Support
+from lightning_flows.core.support import REAL, Support
 
 Build = Callable[[], Any]
 
@@ -62,7 +62,7 @@ def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
 def make(
     build: Build, dtype: torch.dtype = torch.float64, seed: int = 0, strength: float = 0.4
 ) -> Any:
-    """Build a module with random parameters: an identity initialisation would hide mistakes.
+    """Build a module with random parameters: an identity initialization would hide mistakes.
 
     Log-scales that are parameters themselves get noise of at most 5: single precision has numbers
     from exp(-87) to exp(88), and three standard deviations of 30 go beyond.

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.recipe import build_part, to_recipe
-from lightning_flows.transforms.base import Support, Transform
+from lightning_flows.core.recipe import build_part, to_recipe
+from lightning_flows.core.support import Support
+from lightning_flows.transforms.base import Transform
 from proofs.common import (
     Build,
     Proofs,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.shapes import size
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.shapes import size
 from proofs.common import (
     Build,
     Proofs,
@@ -281,7 +281,7 @@ def own_samples_have_a_density(build: Build) -> None:
 
 
 def no_convolution(p: Density) -> bool:
-    """Dynamo cannot trace a group normalisation in forward mode."""
+    """Dynamo cannot trace a group normalization in forward mode."""
     return not any(isinstance(module, nn.GroupNorm) for module in p.modules())
 
 

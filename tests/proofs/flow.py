@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
 from lightning_flows.flows.base import Flow
 from proofs.common import Build, Proofs, check_gradients, draw, draw_context, make, near, same
 from proofs.density import injective, no_convolution, points

@@ -2,10 +2,11 @@
 
 import torch
 
-from lightning_flows.bases.noise import Resampled
+from lightning_flows.core.noise import Resampled
+from lightning_flows.core.shapes import size
+from lightning_flows.core.support import REAL
 from lightning_flows.flows.base import Flow
-from lightning_flows.shapes import size
-from lightning_flows.transforms.base import REAL, Transform
+from lightning_flows.transforms.base import Transform
 from proofs import density
 from proofs.common import Build, Proofs, draw_context, make, near, same
 from proofs.contract import bijective, codomain, encodes, inputs

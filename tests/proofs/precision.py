@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.transforms.base import REAL, Transform
-from lightning_flows.transforms.dequantise import VariationalDequantise
+from lightning_flows.core.support import REAL
+from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.surjections.dequantize import VariationalDequantize
 from proofs.common import Build, Proofs, draw, draw_context, make
 from proofs.contract import DIRECTIONS, decodes, encodes, support_of
 
@@ -27,7 +28,7 @@ Pair = tuple[Tensor, Tensor]
 
 def within_its_noise(t: Transform) -> bool:
     """Noise keeps a distance from the ends of a cell that depends on the precision."""
-    return not any(isinstance(part, VariationalDequantise) for part in t.modules())
+    return not any(isinstance(part, VariationalDequantize) for part in t.modules())
 
 
 @PROOFS.add(when=within_its_noise)

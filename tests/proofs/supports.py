@@ -5,19 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_flows.bases import (
-    REAL,
-    Categorical,
-    Density,
-    HalfNormal,
-    Normal,
-    Support,
-    Uniform,
-    ZeroInflated,
-)
-from lightning_flows.bases.support import by_columns
+from lightning_flows.bases import Categorical, Density, HalfNormal, Normal, Uniform, ZeroInflated
+from lightning_flows.core.support import REAL, Support, by_columns
 from lightning_flows.flows.base import Flow
-from lightning_flows.transforms.sorting import SortedToReal
+from lightning_flows.transforms.surjections.sorting import SortedToReal
 
 
 class SortedNormal(Density):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_flows.bases import Normal, Uniform
-from lightning_flows.errors import ShapeError
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.support import POSITIVE, REAL, UNIT, Support
 from lightning_flows.flows import Flow
 from lightning_flows.transforms import (
     ActNorm,
@@ -22,7 +23,6 @@ from lightning_flows.transforms import (
     Squeeze,
     Transform,
 )
-from lightning_flows.transforms.base import POSITIVE, REAL, UNIT, Support
 
 
 class Kind(Transform):
@@ -140,20 +140,20 @@ def test_multiscale_orders_latents_as_they_are_factored_out():
     assert transform.encode(x)[0].tolist() == [[4.0, 3.0, 1.0, 2.0]]
 
 
-def test_initialise_passes_what_each_part_sees():
+def test_initialize_passes_what_each_part_sees():
     torch.manual_seed(0)
     x = 5 + 3 * torch.randn(512, 4)
     first, second, inner = ActNorm(4), ActNorm(4), ActNorm((2, 1))
     chain = Chain([first, AffineCoupling(4, hidden=(8,)), second])
     levels = Multiscale([chain, Chain([Reshape(2, (2, 1)), inner])])
-    levels.initialise(x)
+    levels.initialize(x)
     halfway = Chain([first, chain.transforms[1]]).encode(x)[0]
     after = second.encode(halfway)[0]
     torch.testing.assert_close(after.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
     torch.testing.assert_close(after.std(0), torch.ones(4), rtol=0, atol=1e-2)
-    assert all(bool(part.initialised) for part in (first, second, inner))
+    assert all(bool(part.initialized) for part in (first, second, inner))
     before = first.shift.clone()
-    levels.initialise(x + 100)
+    levels.initialize(x + 100)
     assert torch.equal(first.shift, before)
 
 
@@ -163,13 +163,13 @@ def test_actnorm_sets_mean_and_variance(offset):
     scale = torch.tensor([0.5, 1.0, 20.0])[:, None, None]
     x = offset + scale * torch.randn(64, 3, 4, 4)
     layer = ActNorm((3, 4, 4))
-    layer.initialise(x)
+    layer.initialize(x)
     z = layer.encode(x)[0].transpose(0, 1).flatten(1)
     torch.testing.assert_close(z.mean(1), torch.zeros(3), rtol=0, atol=5e-3)
     torch.testing.assert_close(z.std(1), torch.ones(3), rtol=0, atol=5e-3)
     reloaded = ActNorm((3, 4, 4))
     reloaded.load_state_dict(layer.state_dict())
-    reloaded.initialise(x + 1)
+    reloaded.initialize(x + 1)
     assert torch.equal(reloaded.shift, layer.shift)
 
 

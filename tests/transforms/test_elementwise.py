@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_flows.bases import HalfNormal, Normal, Uniform
-from lightning_flows.errors import ConfigError
+from lightning_flows.core.errors import ConfigError
 from lightning_flows.flows import Flow
 from lightning_flows.transforms import ElementwiseAffine, Inverse, Logit, Sigmoid, Softplus, Tanh
 

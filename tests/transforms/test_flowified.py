@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_flows.bases import ConditionalNormal, ConvNormal
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     Chain,
@@ -19,9 +19,9 @@ from lightning_flows.transforms import (
     Orthogonal,
     SplineActivation,
     Tiles,
-    flowify,
 )
-from lightning_flows.transforms.linear import reflect
+from lightning_flows.transforms.bijections.linear import reflect
+from lightning_flows.transforms.surjections.flowify import flowify
 from proofs.common import Build, make, near, pairs
 from proofs.transform import PROOFS
 

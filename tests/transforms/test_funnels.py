@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_flows.bases import ConditionalNormal, ConvNormal, Normal
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.flows import RealNVP
 from lightning_flows.transforms import (
     AffineCoupling,

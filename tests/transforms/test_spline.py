@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
 
-from lightning_flows.errors import ConfigError
-from lightning_flows.transforms.spline import DAMPING, MIN_BIN, RationalQuadratic
+from lightning_flows.core.errors import ConfigError
+from lightning_flows.transforms.bijections.spline import DAMPING, MIN_BIN, RationalQuadratic
 
 many = settings(max_examples=60, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -44,7 +44,7 @@ def test_monotone_onto_and_invertible(seed, scale, bins, bound):
     assert not log_slope[outside].any()
     assert (z[~outside].abs() <= bound * (1 + 1e-12)).all()
     back, decoded = spline.decode(z, h)
-    # where the slope is 1e-3 of its neighbour's, an error of z grows accordingly
+    # where the slope is 1e-3 of its neighbor's, an error of z grows accordingly
     torch.testing.assert_close(back, x, rtol=0, atol=1e-7 * bound)
     torch.testing.assert_close(decoded, log_slope, rtol=0, atol=1e-3)
 

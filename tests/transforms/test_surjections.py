@@ -21,7 +21,7 @@ from lightning_flows.transforms import (
     Argmax,
     Augment,
     Chain,
-    Dequantise,
+    Dequantize,
     Inverse,
     Logit,
     LULinear,
@@ -38,7 +38,7 @@ from lightning_flows.transforms import (
     SortedToReal,
     StochasticPermutation,
     VAELayer,
-    VariationalDequantise,
+    VariationalDequantize,
 )
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
@@ -87,7 +87,7 @@ CASES: dict[str, Build] = {
         3, [2, 0], affine(2, context_shape=4), **C
     ),
     "OnEntries (image)": lambda: OnEntries(image, [1], LULinear((1, 2, 4))),
-    "OnEntries (image, integers)": lambda: OnEntries(image, [1], Dequantise((1, 2, 4), 4)),
+    "OnEntries (image, integers)": lambda: OnEntries(image, [1], Dequantize((1, 2, 4), 4)),
     "Augment (per position)": lambda: PerPosition(Chain([Augment(1, 1), affine(2)]), 2),
     "OnEntries (all)": lambda: OnEntries(2, [1, 0], affine(2)),
     "OnEntries (categories)": lambda: OnEntries(
@@ -129,11 +129,11 @@ CASES: dict[str, Build] = {
     "SortedToReal (points)": lambda: SortedToReal((2, 2)),
     "StochasticPermutation (3,)": lambda: StochasticPermutation(3),
     "StochasticPermutation (points)": lambda: StochasticPermutation((3, 2, 1)),
-    "Dequantise (rounding)": lambda: Inverse(Dequantise(2, 3)),
-    "VariationalDequantise (1,)": lambda: VariationalDequantise(1, 4, noise=gentle),
-    "VariationalDequantise (flow)": lambda: VariationalDequantise((1, 2), 3, noise=Normal),
-    "VariationalDequantise (conditional)": lambda: VariationalDequantise(2, 3, noise=flow, **C),
-    "VariationalDequantise (rounding)": lambda: Inverse(VariationalDequantise(2, 3, noise=gentle)),
+    "Dequantize (rounding)": lambda: Inverse(Dequantize(2, 3)),
+    "VariationalDequantize (1,)": lambda: VariationalDequantize(1, 4, noise=gentle),
+    "VariationalDequantize (flow)": lambda: VariationalDequantize((1, 2), 3, noise=Normal),
+    "VariationalDequantize (conditional)": lambda: VariationalDequantize(2, 3, noise=flow, **C),
+    "VariationalDequantize (rounding)": lambda: Inverse(VariationalDequantize(2, 3, noise=gentle)),
     "VAELayer (2 to 1)": lambda: VAELayer(2, 1),
     "VAELayer (image, conditional)": lambda: VAELayer((1, 2, 2), (1, 2), **C),
     "VAELayer (2 to 1, flows)": lambda: VAELayer(2, 1, encoder=flow, decoder=flow),
@@ -148,7 +148,7 @@ CASES: dict[str, Build] = {
         [StochasticPermutation((2, 2)), Reshape((2, 2), 4), Orthogonal(4), affine(4)]
     ),
     "Chain (variational)": lambda: Chain(
-        [VariationalDequantise(2, 3), Logit(2), affine(2), VAELayer(2, 1)]
+        [VariationalDequantize(2, 3), Logit(2), affine(2), VAELayer(2, 1)]
     ),
 }
 

@@ -7,23 +7,17 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from lightning_flows.bases import (
-    Categorical,
-    ConditionalNormal,
-    HalfNormal,
-    Normal,
-    Resampled,
-    Uniform,
-)
-from lightning_flows.errors import ConfigError, ShapeError
+from lightning_flows.bases import Categorical, ConditionalNormal, HalfNormal, Normal, Uniform
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.noise import Resampled
+from lightning_flows.core.recipe import build_part, to_recipe
 from lightning_flows.flows import Flow
-from lightning_flows.recipe import build_part, to_recipe
 from lightning_flows.transforms import (
     Abs,
     AffineCoupling,
     Augment,
     Chain,
-    Dequantise,
+    Dequantize,
     ElementwiseAffine,
     Inverse,
     Logit,
@@ -58,8 +52,8 @@ affine = partial(AffineCoupling, hidden=(8,))
         (lambda: Flow(StochasticPermutation(3), Flow(SortedToReal(3))), "would mix their order"),
         (lambda: Flow(ReLU(2)), "with an atom at 0: score it with a base .* ZeroInflated"),
         (lambda: Flow(ReLU(2), HalfNormal(2)), "with an atom at 0"),
-        (lambda: Flow(Inverse(Dequantise(2, 3))), "integers in .* score it with Categorical"),
-        (lambda: Chain([affine(2), Dequantise(2, 3)]), r"put Inverse\(Dequantise\(\.\.\.\)\)"),
+        (lambda: Flow(Inverse(Dequantize(2, 3))), "integers in .* score it with Categorical"),
+        (lambda: Chain([affine(2), Dequantize(2, 3)]), r"put Inverse\(Dequantize\(\.\.\.\)\)"),
         (lambda: Flow(Augment(2, 1, density=Uniform)), r"\[0, 1\]: .* Logit"),
         (lambda: Slice(4, 2, density=Normal(3)), r"Normal scores events of shape \(3,\); the lay"),
         (lambda: Slice(4, 1, density=ConditionalNormal(3, 2)), r"conditions it on \(1,\)"),

@@ -5,14 +5,19 @@ from functools import partial
 import pytest
 import torch
 
-from lightning_flows.errors import ConfigError, ShapeError
-from lightning_flows.transforms.actnorm import ActNorm
-from lightning_flows.transforms.autoregressive import AffineAutoregressive, SplineAutoregressive
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.transforms.base import Inverse
-from lightning_flows.transforms.chain import Chain, Multiscale
-from lightning_flows.transforms.coupling import AdditiveCoupling, AffineCoupling, SplineCoupling
-from lightning_flows.transforms.dequantise import Dequantise
-from lightning_flows.transforms.elementwise import (
+from lightning_flows.transforms.bijections.actnorm import ActNorm
+from lightning_flows.transforms.bijections.autoregressive import (
+    AffineAutoregressive,
+    SplineAutoregressive,
+)
+from lightning_flows.transforms.bijections.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    SplineCoupling,
+)
+from lightning_flows.transforms.bijections.elementwise import (
     ElementwiseAffine,
     LeakyReLU,
     Logit,
@@ -20,10 +25,12 @@ from lightning_flows.transforms.elementwise import (
     Softplus,
     Tanh,
 )
-from lightning_flows.transforms.linear import LULinear, Orthogonal, Permutation
-from lightning_flows.transforms.ranking import Ranking
-from lightning_flows.transforms.reshape import PerPosition, Reshape, Squeeze
-from lightning_flows.transforms.standardise import Standardise
+from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.ranking import Ranking
+from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
+from lightning_flows.transforms.bijections.standardize import Standardize
+from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.surjections.dequantize import Dequantize
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
 
@@ -37,9 +44,9 @@ spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
 image = (4, 2, 2)
 
 
-def standardise(shape, scale=3.0):
+def standardize(shape, scale=3.0):
     """Fitted: before that it is the identity."""
-    transform = Standardise(shape)
+    transform = Standardize(shape)
     noise = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
     transform.fit(0.7 * scale + scale * noise)
     return transform
@@ -83,8 +90,8 @@ CASES: dict[str, Build] = {
     "Orthogonal (image)": lambda: Orthogonal(image, reflections=2),
     "ActNorm (2,)": lambda: ActNorm(2),
     "ActNorm (image)": lambda: ActNorm(image),
-    "Standardise (2,)": lambda: standardise((2,)),
-    "Standardise (image)": lambda: standardise(image),
+    "Standardize (2,)": lambda: standardize((2,)),
+    "Standardize (image)": lambda: standardize(image),
     "AffineCoupling (2,)": lambda: affine(2),
     "AffineCoupling (5, swap)": lambda: affine(5, swap=True),
     "AffineCoupling (1,)": lambda: affine(1),
@@ -113,17 +120,17 @@ CASES: dict[str, Build] = {
     "Chain (half conditional)": lambda: Chain([affine(2, **C), Permutation(2), maf(2)]),
     "Chain (onto the unit interval)": lambda: Chain([affine(2), Sigmoid(2)]),
     "Chain (of chains)": lambda: Chain([Chain([Logit(2), affine(2)]), Chain([Orthogonal(2)])]),
-    "Chain (dequantised)": lambda: Chain(
-        [Dequantise(2, 8), Logit(2), standardise((2,), 1.0), affine(2)]
+    "Chain (dequantized)": lambda: Chain(
+        [Dequantize(2, 8), Logit(2), standardize((2,), 1.0), affine(2)]
     ),
     "Multiscale": lambda: Multiscale(
         [Chain([Squeeze((1, 4, 4)), ActNorm(image)]), Orthogonal((2, 2, 2))]
     ),
     "Multiscale (vector)": lambda: Multiscale([affine(4), affine(2, swap=True), maf(1)]),
-    "Dequantise (1,)": lambda: Dequantise(1, 4),
-    "Dequantise (2,)": lambda: Dequantise(2, 3),
-    "Dequantise (without levels)": lambda: Dequantise(2, None),
-    "Dequantise (image)": lambda: Dequantise((1, 2, 2), 256),
+    "Dequantize (1,)": lambda: Dequantize(1, 4),
+    "Dequantize (2,)": lambda: Dequantize(2, 3),
+    "Dequantize (without levels)": lambda: Dequantize(2, None),
+    "Dequantize (image)": lambda: Dequantize((1, 2, 2), 256),
     "Multiscale (conditional)": lambda: Multiscale([affine(4, **C), affine(2)]),
 }
 

@@ -1,0 +1,1 @@
+"""How data modules read: files, tables and what is checked in them."""

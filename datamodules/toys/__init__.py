@@ -1,0 +1,1 @@
+"""Toy distributions, with their densities where they are known."""

@@ -1,0 +1,22 @@
+"""The LightningModules: how each family of flows is trained."""
+
+from lightning_flows.modules.base import FlowFactory, FlowModule
+from lightning_flows.modules.checkpoints import load
+from lightning_flows.modules.density import DensityModule
+from lightning_flows.modules.free_form import FreeFormModule
+from lightning_flows.modules.injective import InjectiveModule
+from lightning_flows.modules.rectangular import RectangularModule
+from lightning_flows.modules.surjective import SurjectiveModule
+from lightning_flows.modules.two_step import TwoStepModule
+
+__all__ = [
+    "DensityModule",
+    "FlowFactory",
+    "FlowModule",
+    "FreeFormModule",
+    "InjectiveModule",
+    "RectangularModule",
+    "SurjectiveModule",
+    "TwoStepModule",
+    "load",
+]

@@ -1,0 +1,181 @@
+"""What the families are given, checked where it is given."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.recipe import Recorded, build_part, storable
+from lightning_flows.core.shapes import Shape
+from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
+from lightning_flows.objectives import Penalty, Volume
+
+__all__ = [
+    "check_factories",
+    "check_parts",
+    "flow_of",
+    "refuse_manifold",
+    "require_manifold",
+    "stored_arguments",
+]
+
+_MADE = {
+    "flow": (nn.Module, "RealNVP or partial(RealNVP, layers=4)"),
+    "optimizer": (Optimizer, "torch.optim.Adam or partial(torch.optim.Adam, lr=1e-3)"),
+    "scheduler": (LRScheduler, "partial(torch.optim.lr_scheduler.StepLR, step_size=10)"),
+}
+
+
+def check_factories(**factories: Any) -> None:
+    """Refuse what is made already, or makes nothing; None is let through.
+
+    Args:
+        factories: what makes a flow, an optimizer or a scheduler, by the name of the argument.
+
+    Raises:
+        ConfigError: names the argument, what came and the remedy.
+    """
+    for name, factory in factories.items():
+        kind, example = _MADE[name]
+        if isinstance(factory, kind):
+            raise ConfigError(
+                f"{name} is a {type(factory).__name__} that is made already; give what makes it, "
+                f"such as {example}."
+            )
+        if factory is not None and not callable(factory):
+            raise ConfigError(f"{name} is {factory!r}; give what makes it, such as {example}.")
+
+
+def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> Any:
+    """Make the flow, and check that it is a density of the data.
+
+    Raises:
+        ConfigError: it is none, or cannot be conditioned.
+        ShapeError: it is one of other shapes.
+    """
+    if context_shape is None:
+        flow = factory(event_shape)
+    elif _takes(factory, "context_shape"):
+        flow = factory(event_shape, context_shape=context_shape)
+    else:
+        raise ConfigError(
+            f"context_shape is {context_shape}, and flow does not take one; make it accept the "
+            "argument context_shape."
+        )
+    missing = [n for n in ("event_shape", "log_prob", "sample") if not hasattr(flow, n)]
+    if missing:
+        raise ConfigError(
+            f"flow makes a {type(flow).__name__}, which is no density: it lacks "
+            f"{', '.join(missing)}; give what makes one, such as RealNVP."
+        )
+    if tuple(flow.event_shape) != event_shape:
+        raise ShapeError(
+            f"flow made a density of event_shape {tuple(flow.event_shape)}; "
+            f"the data has {event_shape}."
+        )
+    made = getattr(flow, "context_shape", context_shape)
+    if made != context_shape:
+        raise ShapeError(
+            f"flow made a density of context_shape {made}; the model has {context_shape}."
+        )
+    return flow
+
+
+def stored_arguments(family: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a family as plain data, from which a checkpoint makes it again.
+
+    Args:
+        family: the family, whose flow is made.
+        arguments: those of its construction, by their names.
+
+    Raises:
+        ConfigError: one of them cannot be stored, or not be given again by its name.
+    """
+    for parameter in inspect.signature(type(family)).parameters.values():
+        positional = (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY)
+        if parameter.kind in positional and arguments.get(parameter.name):
+            raise ConfigError(
+                f"{type(family).__name__} takes {parameter.name} by position alone, and a "
+                "checkpoint could not give that again: let its constructor name each argument."
+            )
+    stored: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, np.ndarray):  # Lightning asks whether it equals something else
+            raise ConfigError(f"{name} is an array, {value!r}; give a list or a tuple.")
+        try:
+            stored[name] = storable(value)
+        except ConfigError as error:
+            made = _recipe_of_flow(family.flow) if name == "flow" else None
+            if made is None:
+                raise ConfigError(f"{name}: {error}") from error
+            stored[name] = made
+    return stored
+
+
+def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
+    """A flow as a part, where it can be made again with the same kind of weights."""
+    if not (isinstance(flow, Recorded) and isinstance(flow, nn.Module)):
+        return None
+    try:
+        recipe = storable(flow)
+        with torch.random.fork_rng(devices=[]):
+            again = build_part(recipe)
+    except ConfigError:
+        return None
+    own, other = (
+        {name: (value.shape, value.dtype) for name, value in each.state_dict().items()}
+        for each in (flow, again)
+    )
+    return {**recipe, "factory": False} if own == other else None
+
+
+def refuse_manifold(family: object, flow: Any) -> None:
+    """Refuse densities on a manifold, whose `log_prob` is that of projections.
+
+    Raises:
+        ConfigError: names the family that trains them.
+    """
+    if isinstance(flow, InjectiveFlow):
+        other = "RectangularModule" if isinstance(flow, PaddedFlow) else "FreeFormModule"
+        raise ConfigError(
+            f"{type(family).__name__} trains densities on all of data space, and "
+            f"{type(flow).__name__} is one on a manifold: use {other} or TwoStepModule."
+        )
+
+
+def require_manifold(family: object, flow: Any) -> None:
+    """Refuse densities that are not on a manifold.
+
+    Raises:
+        ConfigError: names the family that trains them.
+    """
+    if not isinstance(flow, InjectiveFlow):
+        raise ConfigError(
+            f"{type(family).__name__} trains densities on a manifold, such as PaddedFlow and "
+            f"FreeFormFlow, and {type(flow).__name__} is one on all of data space: use "
+            "DensityModule or SurjectiveModule."
+        )
+
+
+def check_parts(volume: Any, penalties: Any) -> None:
+    """Refuse what is no strategy for the volume, or no list of penalties.
+
+    Raises:
+        ConfigError: names the argument, what came and the remedy.
+    """
+    if not isinstance(volume, Volume):
+        raise ConfigError(f"volume is {volume!r}; give an object such as ExactVolume().")
+    listed = isinstance(penalties, Sequence)
+    if not listed or not all(isinstance(part, Penalty) for part in penalties):
+        raise ConfigError(f"penalties is {penalties!r}; give a list such as [Tikhonov(0.01)].")
+
+
+def _takes(factory: Any, name: str) -> bool:
+    parameters = inspect.signature(factory).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,374 @@
+"""The joint objective: a manifold and the density on it, learned at once."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_flows.core.errors import ConfigError, check_from_zero, check_positive
+from lightning_flows.core.noise import Reproducible
+from lightning_flows.core.recipe import build_part, is_recipe
+from lightning_flows.core.shapes import Shape, size, sum_event
+from lightning_flows.flows.injective import InjectiveFlow
+from lightning_flows.jacobians.log_volume import half_log_det, log_diagonal, triangle
+from lightning_flows.jacobians.products import tangents, value_and_jacobian
+from lightning_flows.modules.arguments import check_parts, require_manifold
+from lightning_flows.modules.base import FlowModule
+from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
+from lightning_flows.objectives import ExactVolume, NoVolume, Penalty, Volume, volume_and_penalties
+from lightning_flows.objectives.failures import Embedded
+
+__all__ = ["InjectiveModule"]
+
+SMALLEST_BETA, LARGEST_BETA = 1e-6, 1e6
+ASCENT = 0.02  # largest relative change of the multiplier in a step
+
+
+class InjectiveModule(FlowModule):
+    """Trains a manifold and the density on it jointly, in one objective with exchangeable parts.
+
+    With y the preprocessed data, u = project(y) and J the Jacobian of `embed` at u, the loss is
+
+        w·(-log p_prior(u) + volume + Σ_k λ_k·penalty_k) + β·‖y - embed(u)‖²,
+
+    constrained maximum likelihood in its Lagrangian form (Caterini et al. 2021, section 3). β is a
+    noise level: residuals of standard deviation σ have β = 1/(2σ²), and the objective is at its
+    safest from there up.
+
+    Logs `nll` (nats, on the manifold, in the units of the data), `ambient_nll` (nats, in data
+    space; comparable with flows of full dimension where its density has mass 1, see
+    `InjectiveFlow.ambient_log_prob`), `reconstruction` (squared error summed over the entries of
+    y), `log_volume` (of y in training, of the data in validation and test), `penalty/<name>`,
+    `beta` where it is learned, and the loss. The training loss leaves the volume out where the
+    strategy supplies its gradient only. Where that takes conjugate gradients, `cg/iterations`
+    (products with JᵀJ) and `cg/residual` (the largest relative one of the batch) say how they
+    fared.
+
+    In validation and test the loss is the objective above with w = 1, of preprocessed data as in
+    training: the order of two models by `val/loss` is that of their objectives. Random probes of
+    penalties are then a hash of the data. Where β is learned, validation and test, `ambient_nll`
+    among them, take β = max(D - d, 1)/(2κ) instead, which does not move: the residual variance
+    κ/(D - d) in each of the directions off the manifold.
+
+    A sample whose volume or whose penalty fails (`objectives.volume_and_penalties`) takes part in
+    training with its reconstruction and prior only: its volume and penalties count as zero, so
+    that each other sample weighs the same on every rank. In validation and test it is left out of
+    the means that need its volume, and a warning says so. `volume/failed` counts such samples,
+    over all ranks and an epoch. Where it is the data or the prior that is not finite, nothing is
+    left out.
+
+    Args:
+        flow: makes the injective flow from the event shape.
+        event_shape: shape of one data point.
+        context_shape: shape of what the density on the manifold is conditioned on.
+        volume: how the gradient of the volume is computed; `ExactVolume` unless given.
+        beta: weight β of the reconstruction, or its start where `target` is given.
+        residual: standard deviation σ of residuals in each entry of y, in place of `beta`:
+            β = 1/(2σ²).
+        target: reconstruction error κ that is asked for, the mean over samples of ‖y - embed(u)‖²;
+            β becomes the Lagrange multiplier that keeps it, from where w is above 0, and is saved
+            in the checkpoint.
+        penalties: on the Jacobian, each with its weight.
+        noise: standard deviation of Gaussian noise on preprocessed training data; equivalent to a
+            Tikhonov penalty of weight noise²/2.
+        warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
+            volume and the penalties are not computed. Twice the same epoch is a step there.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
+            given, fused but where gradients are clipped in mixed precision.
+        scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
+        compile: whether the networks are compiled with `torch.compile`.
+        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
+        context_key: name of the context in such a batch.
+
+    Raises:
+        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
+            is not one on a manifold.
+    """
+
+    flow: InjectiveFlow
+
+    def __init__(
+        self,
+        flow: Callable[[Shape], InjectiveFlow],
+        event_shape: Sequence[int] | int,
+        context_shape: Sequence[int] | int | None = None,
+        *,
+        volume: Volume | None = None,
+        beta: float = 50.0,
+        residual: float | None = None,
+        target: float | None = None,
+        penalties: Sequence[Penalty] = (),
+        noise: float = 0.0,
+        warmup: tuple[int, int] = (0, 0),
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+        data_key: str = "x",
+        context_key: str = "context",
+    ) -> None:
+        super().__init__(
+            flow,
+            event_shape,
+            context_shape,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            compile=compile,
+            data_key=data_key,
+            context_key=context_key,
+        )
+        require_manifold(self, self.flow)
+        check_positive(beta=beta, residual=residual, target=target)
+        check_from_zero(noise=noise)
+        if residual is not None and target is not None:
+            raise ConfigError("residual and target are both given; each of them decides about β.")
+        start, end = warmup
+        if not 0 <= start <= end:
+            raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
+        volume = build_part(volume, Volume) if is_recipe(volume) else volume
+        self.volume = ExactVolume() if volume is None else volume
+        if isinstance(penalties, list):
+            penalties = [
+                build_part(part, Penalty) if is_recipe(part) else part for part in penalties
+            ]
+        check_parts(self.volume, penalties)
+        self.penalties = [*penalties]
+        self._beta = beta if residual is None else 1 / (2 * residual**2)
+        self.target = target
+        self.log_multiplier: Tensor | None
+        self.register_buffer(
+            "log_multiplier", None if target is None else torch.tensor(math.log(beta))
+        )
+        self.noise = noise
+        self.warmup = (start, end)
+        self._reported = False
+        self._reported_failures = False
+        self._failed: Tensor | float = 0.0  # counted on the device: nobody waits for it
+
+    @property
+    def beta(self) -> float:
+        """Weight of the reconstruction at present."""
+        return self._beta if self.log_multiplier is None else float(self.log_multiplier.exp())
+
+    @property
+    def scoring_beta(self) -> float:
+        """Weight of the reconstruction in validation, test and `ambient_log_prob`: it is fixed."""
+        if self.target is None:
+            return self._beta
+        normal = size(self.event_shape) - size(self.flow.manifold_shape)
+        return max(normal, 1) / (2 * self.target)
+
+    @property
+    def likelihood_weight(self) -> float:
+        """Weight w of the likelihood in the present epoch, between 0 and 1."""
+        start, end = self.warmup
+        if self.current_epoch >= end:
+            return 1.0
+        if self.current_epoch <= start:
+            return 0.0
+        return (self.current_epoch - start) / (end - start)
+
+    def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        y, _ = self.to_model_space(x)
+        if self.noise:
+            y = y + self.noise * torch.randn_like(y)
+        w = self.likelihood_weight
+        encode, decode = self.flow.project, self.flow.embed
+        volume, named = (self.volume, self._named_penalties()) if w > 0 else (NoVolume(), [])
+        penalties = [penalty for _, penalty in named]
+        embedded, values = volume_and_penalties(volume, penalties, encode, decode, y)
+        failed = embedded.log_volume.detach().isnan()
+        self._failed = self._failed + failed.sum()
+        log_volume = torch.where(failed, 0.0, embedded.log_volume)
+        reconstruction = sum_event((y - embedded.x_hat).square())
+        # where all fail, the network itself is broken, and the loss shall show it
+        lost = failed & ~failed.all() & ~reconstruction.detach().isfinite()
+        reconstruction = torch.where(lost, 0.0, reconstruction)
+        parts = {"reconstruction": reconstruction}
+        if volume.last_solution is not None:
+            parts["cg/iterations"] = y.new_tensor(volume.last_solution.iterations)
+            parts["cg/residual"] = volume.last_solution.residuals.max()
+        elif volume.measures:
+            parts["log_volume"] = embedded.log_volume.nanmean()
+        # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
+        negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
+            negative = negative + penalty.weight * parts[f"penalty/{name}"]
+        if w > 0:  # without the likelihood there is nothing that the multiplier could balance
+            self._ascend(reconstruction)
+        return w * negative + self.beta * reconstruction, parts
+
+    def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+        y, contribution = self.to_model_space(x)
+        u = self.flow.project(y)
+        x_hat, j = value_and_jacobian(self.flow.embed, u)
+        embedded = Embedded(u, x_hat, half_log_det(j), j)
+        volume = self._volume_of_data(embedded)
+        log_prior = self.flow.prior.log_prob(u, context)
+        reconstruction = sum_event((y - x_hat).square())
+        ambient = self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
+        with Reproducible(x.float(), not self.training):
+            loss = self.objective(y, embedded, log_prior, reconstruction)
+        values = {
+            "nll": volume - log_prior,
+            "ambient_nll": -ambient,
+            "reconstruction": reconstruction,
+            "log_volume": volume,
+            "loss": loss,
+        }
+        # not where the data, the latent or the prior is at fault
+        sound = log_prior.isfinite() & reconstruction.isfinite()
+        return {**values, "volume/failed": sound & ~(volume + ambient + loss).isfinite()}
+
+    def objective(
+        self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
+    ) -> Tensor:
+        """The loss in validation and test.
+
+        Args:
+            y: preprocessed data, (batch, *event_shape).
+            embedded: its way through `project` and `embed`, with the Jacobian.
+            log_prior: log-density of the coordinates, (batch,).
+            reconstruction: squared error, (batch,).
+
+        Returns:
+            (batch,), what training descends on where w = 1, up to a constant.
+        """
+        assert embedded.jacobian is not None
+        loss = self.volume.objective(embedded.jacobian) - log_prior
+        for penalty in self.penalties:
+            value = penalty(self.flow.project, self.flow.embed, y, embedded)
+            loss = loss + penalty.weight * value
+        return loss + self.scoring_beta * reconstruction
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density at the projection of x with respect to d-dimensional volume of data space.
+
+        Args:
+            x: data in original units, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+
+        Returns:
+            (batch,), nats.
+        """
+        u = self.flow.project(self.to_model_space(x)[0])
+        x_hat, j = value_and_jacobian(self.flow.embed, u)
+        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j), j.shape[1]), j))
+        return self.flow.prior.log_prob(u, self._given(context)) - volume
+
+    def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
+
+        Args:
+            x: data in original units, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+
+        Returns:
+            (batch,), nats.
+        """
+        y, contribution = self.to_model_space(x)
+        context = self._given(context)
+        return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
+
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Projections of data onto the manifold, in original units: (batch, *event_shape).
+
+        Context does not change them: it conditions the density on the manifold alone.
+        """
+        return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        if self.penalties or not isinstance(self.volume, NoVolume):
+            failed, self._failed = self._failed, 0.0
+            self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
+        if self.target is None:
+            return
+        self.log("train/beta", self.beta)
+        stuck = self.beta >= 0.99 * LARGEST_BETA and self.current_epoch >= self.warmup[1]
+        if stuck and not self._reported:
+            self._reported = True
+            rank_zero_warn(
+                f"The reconstruction error does not come down to target={self.target}: β has "
+                f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
+                "larger target would help."
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        failed = torch.zeros((), device=self.device) + self._failed
+        # ranks that are alive save together; after an exception, one of them may save alone
+        if self._trainer is not None and not self.trainer.interrupted:
+            failed = self.trainer.strategy.reduce(failed, reduce_op="sum")
+        checkpoint["failed_volumes"] = failed.item()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        first = self._trainer is None or self.trainer.is_global_zero
+        self._failed = checkpoint.get("failed_volumes", 0.0) if first else 0.0
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._reported_failures = False
+
+    def on_validation_end(self) -> None:
+        self._say_failures("val")
+
+    def on_test_end(self) -> None:
+        self._say_failures("test")
+
+    def _say_failures(self, stage: str) -> None:
+        """Warn once a run where rows were left out."""
+        name = f"{stage}/volume/failed"
+        counts = [value for key, value in self.trainer.callback_metrics.items() if name in key]
+        failed = round(sum(map(float, counts)))
+        if failed and not self._reported_failures:
+            self._reported_failures = True
+            rank_zero_warn(
+                f"The Jacobian of {failed} rows is not finite or not of full rank: they are left "
+                f"out of the means of figures that need their volume, and counted as {name}."
+            )
+
+    @torch.no_grad()
+    def _ascend(self, reconstruction: Tensor) -> None:
+        """One step of dual ascent on the multiplier, with the error of all ranks."""
+        if self.target is None or self.log_multiplier is None:
+            return
+        error = self.trainer.strategy.reduce(reconstruction.mean(), reduce_op="mean")
+        step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
+        step = step.nan_to_num(0.0)  # the guard may skip a bad batch, which is to leave nothing
+        self.log_multiplier.add_(step).clamp_(math.log(SMALLEST_BETA), math.log(LARGEST_BETA))
+
+    def _named_penalties(self) -> list[tuple[str, Penalty]]:
+        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
+        seen = Counter[str]()
+        named = []
+        for penalty in self.penalties:
+            seen[penalty.name] += 1
+            count = seen[penalty.name]
+            named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
+        return named
+
+    def compile_parts(self) -> None:
+        for module in self.flow.modules():
+            if isinstance(module, MLP | ConvNet | ResidualMLP | MaskedMLP):
+                module.compile()
+
+    def _embed_in_data(self, u: Tensor) -> Tensor:
+        return self.from_model_space(self.flow.embed(u))
+
+    def _volume_of_data(self, embedded: Embedded) -> Tensor:
+        """Log-volume of the manifold in the units of the data, (batch,); NaN where it fails."""
+        if self.preprocess is None:
+            return embedded.log_volume
+        assert embedded.jacobian is not None
+        columns = embedded.jacobian.permute(2, 0, 1).reshape(-1, *embedded.x_hat.shape)
+        moved = tangents(self.from_model_space, embedded.x_hat, columns)[1].flatten(2)
+        # columns of data may be of very different size, and the rank is known already
+        r = torch.linalg.qr(moved.permute(1, 2, 0).double()).R
+        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(embedded.log_volume.dtype)
+        return torch.where(embedded.log_volume.isnan(), torch.nan, volume)

@@ -1,0 +1,1 @@
+"""Bijections: the contribution is log|det ∂z/∂x|."""

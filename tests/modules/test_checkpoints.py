@@ -1,0 +1,356 @@
+"""A checkpoint alone rebuilds a family, safely, and gives the same densities to the bit."""
+
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+
+import lightning_flows
+from lightning_flows import (
+    MAF,
+    ComposedFlow,
+    DensityModule,
+    ExactVolume,
+    NeuralSplineFlow,
+    NormalMixture,
+    PaddedFlow,
+    RealNVP,
+    RectangularModule,
+    StochasticVolume,
+    SurjectiveModule,
+)
+from lightning_flows.bases import ConditionalNormal, Normal
+from lightning_flows.core.errors import CheckpointError, ConfigError
+from lightning_flows.datamodules import Arrays, Digits, Toy
+from lightning_flows.transforms import Abs, ActNorm, Augment, InverseOf, Softplus
+
+SMALL = partial(RealNVP, layers=2, hidden=(8,))
+Adam = torch.optim.Adam
+
+
+def toy(**options):
+    return Toy("moons", n_train=256, n_val=64, n_test=64, batch_size=64, **options)
+
+
+def points(shape=(2,), n=32):
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1))
+
+
+MODELS = {
+    "class": lambda: DensityModule(MAF, 2),
+    "partial": lambda: DensityModule(SMALL, (2,), optimizer=partial(Adam, lr=0.01)),
+    "base": lambda: DensityModule(
+        partial(NeuralSplineFlow, layers=2, hidden=[8], base=partial(NormalMixture, components=3)),
+        2,
+    ),
+    "actnorm": lambda: DensityModule(partial(SMALL, actnorm=True, mixing="lu"), 2),
+    "surjections": lambda: SurjectiveModule(
+        partial(
+            ComposedFlow,
+            layers=[
+                Abs,
+                partial(InverseOf, layer=Softplus),
+                partial(Augment, add=1, density=partial(ConditionalNormal, hidden=[8])),
+                ActNorm,
+                partial(SMALL, base=partial(NormalMixture, components=2)),
+            ],
+        ),
+        2,
+        iw_samples=5,
+        tikhonov=0.01,
+    ),
+    "nested": lambda: RectangularModule(
+        partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=partial(SMALL, layers=1)),
+        2,
+        volume=StochasticVolume(probes=2),
+        beta=7.0,
+        warmup=(0, 1),
+        scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
+    ),
+}
+
+
+@pytest.mark.parametrize("weights_only", [None, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_made_in_python(name, weights_only, make_trainer, tmp_path):
+    pl.seed_everything(0, verbose=False)
+    model = MODELS[name]()
+    trainer = make_trainer(max_steps=3)
+    trainer.fit(model, toy(standardize=True))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = type(model).load_from_checkpoint(tmp_path / "x.ckpt", weights_only=weights_only)
+    x = points()
+    for each in (model, again):
+        each.eval()  # where noise depends on the data alone
+    assert torch.equal(again.log_prob(x), model.log_prob(x))
+    assert torch.equal(again.encode(x), model.encode(x))
+    assert again.preprocess.fitted  # the DataModule is not needed
+    assert dict(again.hparams) == dict(model.hparams)
+
+
+def test_options_survive(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(MODELS["nested"](), toy())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = RectangularModule.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert (again.beta, again.warmup, again.volume.probes) == (7.0, (0, 1), 2)
+    made = again.configure_optimizers()
+    assert made["optimizer"].param_groups[0]["fused"]
+    assert made["lr_scheduler"]["scheduler"].gamma == 0.9
+    changed = RectangularModule.load_from_checkpoint(
+        tmp_path / "x.ckpt", beta=3.0, volume=ExactVolume()
+    )
+    assert changed.beta == 3.0
+    assert isinstance(changed.volume, ExactVolume)
+
+
+class Shifted(RealNVP):
+    """A user's flow.
+
+    Args:
+        event_shape: shape of one data point.
+        shift: added to data.
+    """
+
+    def __init__(self, event_shape, shift, **options):
+        super().__init__(event_shape, **options)
+        self.shift = shift
+
+    def log_prob(self, x, context=None):
+        return super().log_prob(x + self.shift, context)
+
+
+def made_by_a_function(shape, context_shape=None):
+    return Shifted(shape, 3.0, layers=2, hidden=(8,), context_shape=context_shape)
+
+
+@pytest.mark.parametrize("context_shape", [None, 3])
+def test_what_a_function_makes_is_stored_by_its_own_arguments(
+    context_shape, make_trainer, tmp_path
+):
+    for flow in (made_by_a_function, lambda shape, context_shape=None: made_by_a_function(
+        shape, context_shape
+    )):  # fmt: skip
+        state = torch.get_rng_state()
+        model = DensityModule(flow, 2, context_shape)
+        drawn = torch.get_rng_state()
+        torch.set_rng_state(state)
+        flow((2,), context_shape=context_shape)
+        assert torch.equal(torch.get_rng_state(), drawn)  # making it a second time draws nothing
+        trainer = make_trainer()
+        trainer.strategy.connect(model)
+        trainer.save_checkpoint(tmp_path / "x.ckpt")
+        again = model
+        for _ in range(2):  # what is loaded can be stored
+            again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt")
+            trainer.strategy.connect(again)
+            trainer.save_checkpoint(tmp_path / "x.ckpt")
+        assert type(again.flow) is Shifted
+        context = None if context_shape is None else torch.randn(32, 3)
+        expected = model.log_prob(points(), context)
+        assert torch.equal(again.log_prob(points(), context), expected)
+        assert dict(again.hparams) == dict(model.hparams)
+
+
+class ByPosition(DensityModule):
+    """Passes everything on."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+
+
+class Positions(RealNVP):
+    """Takes its widths by position."""
+
+    def __init__(self, event_shape, *hidden):
+        super().__init__(event_shape, layers=1, hidden=hidden)
+
+
+class Probing(ExactVolume):
+    """Takes its options by position."""
+
+    def __init__(self, *probes):
+        super().__init__()
+
+
+class Kept(ExactVolume):
+    """Takes a path, which its recipe holds as a string."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.stem = path.stem
+
+
+class Foreign(nn.Module):
+    """A density of a user that does not record its arguments."""
+
+    event_shape = (2,)
+
+    def log_prob(self, x, context=None):
+        return x.sum(1)
+
+    def sample(self, n, context=None, temperature=1.0):
+        return torch.zeros(n, 2)
+
+
+PADDED = partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=SMALL)
+FUNCTION = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ByPosition(SMALL, 2), "ByPosition takes args by position alone, .* name each"),
+        (lambda: DensityModule(lambda s: Positions(s, 8), 2), "flow: .* functools.partial"),
+        (lambda: DensityModule(partial(SMALL, base=lambda s: Normal(s)), 2), "flow: .*lambda"),
+        (lambda: DensityModule(lambda s: Foreign(), 2), r"flow: .*functools.partial\(Class"),
+        (
+            lambda: DensityModule(SMALL, 2, optimizer=lambda p: Adam(p)),
+            "optimizer: .*functools.part",
+        ),
+        (
+            lambda: DensityModule(SMALL, 2, scheduler=FUNCTION),
+            "scheduler: .*lambda.* cannot be sto",
+        ),
+        (
+            lambda: RectangularModule(PADDED, 2, volume=Probing(1, 2)),
+            "volume: .*Probing': got an une",
+        ),
+        (
+            lambda: RectangularModule(PADDED, 2, volume=Kept(Path("x.npy"))),
+            "volume: .*Kept cannot be made again .*: AttributeError: 'str' object has no attribute",
+        ),
+    ],
+    ids=["*args", "flow", "base", "net", "optimizer", "scheduler", "part by position", "path"],
+)
+def test_what_cannot_be_made_again_is_refused_at_construction(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_discrete_and_conditional_data(make_trainer, tmp_path):
+    data = Digits(conditional=True, batch_size=64)
+    model = DensityModule(SMALL, data.event_shape, data.context_shape)
+    trainer = make_trainer(max_steps=2, limit_val_batches=1)
+    trainer.fit(model, data)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True).eval()
+    x, context = next(iter(data.test_dataloader()))
+    model.eval()
+    assert torch.equal(again.log_prob(x, context), model.log_prob(x, context))
+    assert again.sample(3, context[:2]).shape == (2, 3, 1, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+@pytest.mark.parametrize("name", ["partial", "actnorm", "nested"])
+def test_a_resumed_run_is_the_run(name, make_trainer, tmp_path):
+    def run(epochs, ckpt_path=None, seed=0):
+        pl.seed_everything(seed, verbose=False)
+        model = MODELS[name]()
+        if name == "nested":  # probes are drawn anew
+            model.volume = ExactVolume()
+        trainer = make_trainer(max_epochs=epochs)
+        trainer.fit(model, toy(standardize=True), ckpt_path=ckpt_path)
+        return trainer, model
+
+    _, whole = run(4)
+    half, _ = run(2)
+    half.save_checkpoint(tmp_path / "x.ckpt")
+    resumed, model = run(4, tmp_path / "x.ckpt", seed=1)
+    assert resumed.current_epoch == 4
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), key
+
+
+def test_a_truncated_or_foreign_file_is_said(make_trainer, tmp_path):
+    model, path = MODELS["partial"](), tmp_path / "x.ckpt"
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(model, toy())
+    trainer.save_checkpoint(path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no checkpoint"):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+            DensityModule.load_from_checkpoint(path)
+    torch.save({"weights": 1}, path)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        DensityModule.load_from_checkpoint(path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        DensityModule.load_from_checkpoint(tmp_path / "none.ckpt")
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=r"another architecture .* of RealNVP"):
+        DensityModule.load_from_checkpoint(path, flow=partial(SMALL, layers=4))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_by_the_trainer(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(MODELS["partial"](), toy())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    for other in (DensityModule(partial(SMALL, hidden=(9,)), 2), MODELS["nested"]()):
+        with pytest.raises(CheckpointError, match="another architecture"):
+            make_trainer().test(other, toy(), ckpt_path=tmp_path / "x.ckpt")
+
+
+def test_an_untrained_checkpoint_is_still_initialized(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=0, num_sanity_val_steps=0)
+    trainer.fit(MODELS["actnorm"](), toy())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt")
+    make_trainer(max_steps=1).fit(again, toy())
+    assert all(value for key, value in again.state_dict().items() if "initialized" in key)
+
+
+class Own(DensityModule):
+    """A user's family with an option of its own.
+
+    Args:
+        flow: makes the flow.
+        event_shape: shape of one data point.
+        noise: standard deviation of what is added to training data.
+    """
+
+    def __init__(self, flow, event_shape, *, noise=0.0, **options):
+        super().__init__(flow, event_shape, **options)
+        self.noise = noise
+        self.extra = nn.Linear(1, 1)
+
+
+def test_a_subclass_keeps_its_own_options(make_trainer, tmp_path):
+    model = Own(SMALL, 2, noise=0.3, optimizer=partial(Adam, lr=0.1))
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(model, toy())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = Own.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert again.noise == 0.3
+    assert again.configure_optimizers().param_groups[0]["lr"] == 0.1
+
+
+def test_preprocessing_of_arrays_in_memory_is_in_the_checkpoint(make_trainer, tmp_path):
+    x = points((3,), 200) * torch.tensor([1.0, 10.0, 100.0]) + 5
+    model = DensityModule(SMALL, 3)
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(model, Arrays(data=x))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert again.preprocess.std[2] > 50
+    assert torch.equal(again.log_prob(x), model.log_prob(x))
+
+
+def test_weights_come_to_where_they_are_asked_for(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(DensityModule(partial(RealNVP, layers=1), 2), toy())
+    trainer.save_checkpoint(tmp_path / "flow.ckpt")
+    asked = []
+
+    def place(storage, location):
+        asked.append(location)
+        return storage
+
+    lightning_flows.load(tmp_path / "flow.ckpt", map_location=place)
+    assert set(asked) == {"cpu"}
+    module = lightning_flows.load(tmp_path / "flow.ckpt")
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}

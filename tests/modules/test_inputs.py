@@ -1,0 +1,277 @@
+"""Arguments, batches and data of whatever kind people have them."""
+
+from collections import UserDict, UserList
+from functools import partial
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from lightning_flows import (
+    MAF,
+    NICE,
+    ComposedFlow,
+    DensityModule,
+    FreeFormFlow,
+    FreeFormModule,
+    LatentPriorFlow,
+    NeuralSplineFlow,
+    OffDiagonal,
+    PaddedFlow,
+    RealNVP,
+    RectangularModule,
+    SurjectiveModule,
+    TwoStepModule,
+    flows,
+)
+from lightning_flows.callbacks import ComponentExtraction
+from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.datamodules import Arrays, InMemoryLoader
+from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.transforms import Augment, Standardize
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(val_dataloader|exists and is not empty)")
+SMALL = partial(RealNVP, layers=1, hidden=(4,))
+PADDED = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
+FREE = partial(
+    FreeFormFlow,
+    latent_features=2,
+    encoder=partial(MLPEncoder, hidden=(4,)),
+    decoder=partial(MLPDecoder, hidden=(4,)),
+    prior=SMALL,
+)
+AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
+FAMILIES = {
+    "density": partial(DensityModule, SMALL),
+    "surjective": partial(SurjectiveModule, AUGMENTED, iw_samples=2),
+    "rectangular": partial(RectangularModule, PADDED),
+    "free form": partial(FreeFormModule, FREE),
+    "two step": partial(TwoStepModule, PADDED),
+}
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def points(n=32, dtype=torch.float32):
+    x = torch.randn(n, 4, generator=torch.Generator().manual_seed(1))
+    return (x * torch.tensor([1.0, 5.0, 30.0, 5.0])).to(dtype)
+
+
+# -- arguments -------------------------------------------------------------------------------------
+
+
+class Config(UserList):
+    """Stands for the lists of configuration libraries, which are sequences and no lists."""
+
+
+ODD = {
+    "scalar": {"event_shape": np.int64(4)},
+    "sequence": {"event_shape": Config([4])},
+    "widths": {"flow": partial(RealNVP, layers=np.int32(1), hidden=np.array([4, 4]))},
+    "config": {"flow": partial(RealNVP, layers=1, hidden=Config([4, np.int64(4)]))},
+    "numbers": {"tikhonov": np.float64(0.1), "noise": np.float32(0.5), "probes": np.int64(1)},
+    "text": {"flow": partial(RealNVP, layers=1, hidden=[4], activation=np.str_("tanh"))},
+    "truth": {"flow": partial(RealNVP, layers=1, hidden=[4], actnorm=np.bool_(True))},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_arguments_are_stored_as_plain_data(odd, make_trainer, tmp_path):
+    model = DensityModule(**{"flow": SMALL, "event_shape": 4, **ODD[odd]})
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(model, Arrays(data=points()))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
+    assert torch.equal(again.log_prob(points()), model.log_prob(points()))
+    assert dict(again.hparams) == dict(model.hparams)
+
+
+@pytest.mark.parametrize(
+    "shape", [np.float64(4), [4.0], [np.float32(4)], "4", (), Config([]), [0], -1, None]
+)
+def test_what_is_no_shape_is_refused(shape):
+    with pytest.raises(ShapeError, match=r"event_shape is .*; accepted are positive integers"):
+        DensityModule(SMALL, shape)
+
+
+def test_an_array_among_the_options_is_refused():
+    for options in ({"event_shape": np.array([2, 2])}, {"event_shape": 4, "warmup": np.arange(2)}):
+        with pytest.raises(ConfigError, match=r"is an array, array\(.*; give a list or a tuple"):
+            RectangularModule(PADDED, **options)
+
+
+class Saving(pl.LightningDataModule):
+    """Keeps options of the names that modules have, and logs them."""
+
+    def __init__(self, event_shape, noise):
+        super().__init__()
+        self.save_hyperparameters()
+        self.event_shape = (event_shape,)
+
+    def train_dataloader(self):
+        return DataLoader(points(), 16)
+
+    test_dataloader = train_dataloader
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_options_of_module_and_data_may_share_names(kind, make_trainer, tmp_path):
+    logger, model = kind(tmp_path), DensityModule(SMALL, (4,), noise=0.5)
+    trainer = make_trainer(max_steps=1, logger=logger)
+    trainer.fit(model, Saving((4,), noise=7.0))
+    trainer.test(model, Saving((4,), noise=7.0), verbose=False)
+    logger.save()
+    text = next(tmp_path.rglob("hparams.yaml")).read_text()
+    for line in ("noise: 7.0", "model/noise: 0.5", "model/event_shape:", "flow:"):
+        assert line in text
+    assert trainer.checkpoint_callback is None
+
+
+# -- data ------------------------------------------------------------------------------------------
+
+
+@each_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_model_maps_are_encode_and_decode_in_their_parts(family, dtype):
+    """With preprocessing and with context, of whatever type: callbacks and commands take these."""
+    torch.manual_seed(0)
+    model = FAMILIES[family](4, context_shape=3).eval()
+    x, context = points(), torch.eye(3)[torch.arange(32) % 3]
+    with torch.no_grad():
+        for parameter in model.flow.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    if model.exact:  # else noise is a hash of what encode is given
+        model.preprocess = Standardize(4)
+        model.preprocess.fit(x)
+    maps = model.model_maps(context.to(dtype))
+    y = x if maps["to_model"] is None else maps["to_model"](x)
+    z = maps["encode"](y)
+    torch.testing.assert_close(z, model.encode(x, context))
+    again = maps["decode"](z)
+    again = again if maps["from_model"] is None else maps["from_model"](again)
+    torch.testing.assert_close(again, model.decode(z, context))
+    if family == "density":  # whose latents depend on the context
+        assert not torch.allclose(z, model.encode(x, context.flip(0)))
+
+
+@each_family
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.uint8, torch.float16])
+def test_data_of_another_dtype_is_taken(family, dtype, make_trainer):
+    x = points(dtype=dtype) if dtype != torch.uint8 else points().abs().to(dtype)
+    loader = InMemoryLoader((x, torch.ones(32, 3, dtype=dtype)), 16)
+    model = FAMILIES[family](4, context_shape=3)
+    trainer = make_trainer(max_steps=2)
+    trainer.fit(model, loader, loader)
+    trainer.test(model, loader, verbose=False)
+    model.eval()
+    context = torch.ones(32, 3)
+    expected = model.log_prob(x.float(), context)
+    torch.testing.assert_close(model.log_prob(x, context.to(dtype)), expected)
+    assert model.encode(x, context.to(dtype)).dtype == torch.float32
+    assert model.sample(2, context.to(dtype)).dtype == torch.float32
+    z = model.encode(x, context)
+    torch.testing.assert_close(model.decode(z.double(), context), model.decode(z, context))
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+def test_double_precision_is_preprocessed_before_it_is_rounded(offset):
+    x = points(dtype=torch.float64)
+    model, there = DensityModule(SMALL, 4).eval(), DensityModule(SMALL, 4).eval()
+    there.load_state_dict(model.state_dict())
+    for each, data in ((model, x), (there, x + offset)):
+        each.preprocess = Arrays(data=points()).preprocess.double()
+        each.preprocess.mean.copy_(data.mean(0))
+        each.preprocess.std.copy_(data.std(0))
+    torch.testing.assert_close(there.log_prob(x + offset), model.log_prob(x))
+
+
+@each_family
+def test_a_model_in_double_precision_takes_single(family):
+    model = FAMILIES[family](4).double().eval()
+    torch.testing.assert_close(model.log_prob(points()), model.log_prob(points().double()))
+    assert model.log_prob(points()).dtype == torch.float64
+
+
+@each_family
+def test_batches_with_keys_of_their_own(family, make_trainer, tmp_path):
+    x, context = points(), torch.randn(32, 3)
+    rows = [
+        {"image": each, "given": beside, "x": 0} for each, beside in zip(x, context, strict=True)
+    ]
+    keys = {"data_key": "image", "context_key": "given"}
+    model = FAMILIES[family](4, context_shape=3, **keys)
+    drawn = [ComponentExtraction(2, walks=0)] * (family == "rectangular")
+    trainer = make_trainer(callbacks=drawn, default_root_dir=tmp_path)
+    trainer.fit(model, DataLoader(rows, 16), DataLoader(rows, 16))
+    assert trainer.callback_metrics["val/loss"].isfinite()
+    if drawn:
+        with np.load(tmp_path / "images" / "components" / "0001.npz") as arrays:
+            np.testing.assert_array_equal(arrays["points"], x[:2])
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = type(model).load_from_checkpoint(tmp_path / "x.ckpt")
+    found, beside = again.unpack(UserDict(image=x, given=context))
+    assert torch.equal(found, x)
+    assert torch.equal(beside, context)
+
+
+def test_a_batch_without_the_key_is_refused_with_the_remedy():
+    model = DensityModule(SMALL, 4, context_shape=3)
+    with pytest.raises(ShapeError, match=r"with 'image', 'y', and not 'x': .* with data_key"):
+        model.unpack({"image": points(), "y": 0})
+    with pytest.raises(ShapeError, match="with no entry, and not 'x'"):
+        model.unpack({})
+    with pytest.raises(ShapeError, match="a mapping with the entry 'context'"):
+        model.unpack({"x": points()})
+
+
+def test_callbacks_say_which_key_the_items_lack(make_trainer):
+    rows = [{"image": each} for each in points()]
+    model = DensityModule(SMALL, 4, data_key="image")
+    model.unpack = lambda batch: (batch["image"], None)
+    model.data_key = "picture"
+    trainer = make_trainer(callbacks=[ComponentExtraction(2)])
+    with pytest.warns(UserWarning, match="Items of the data set hold 'image', and not 'picture'"):
+        trainer.fit(model, DataLoader(rows, 16), DataLoader(rows, 16))
+
+
+EMPTY = {
+    RealNVP: SMALL,
+    NICE: partial(NICE, layers=1, hidden=(4,)),
+    MAF: partial(MAF, layers=1, hidden=(4,)),
+    NeuralSplineFlow: partial(NeuralSplineFlow, layers=1, hidden=(4,)),
+    flows.Glow: partial(flows.Glow, levels=1, steps=1, hidden=(4,)),
+    flows.RankedFlow: partial(flows.RankedFlow, steps=1, hidden=(4,)),
+    ComposedFlow: AUGMENTED,
+    flows.SurjectiveSplineFlow: flows.SurjectiveSplineFlow,
+    LatentPriorFlow: partial(LatentPriorFlow, ambient=SMALL),
+    flows.MixedFlow: partial(flows.MixedFlow, classes=[3, 0, 0, 2], flow=SMALL),
+    PaddedFlow: PADDED,
+    FreeFormFlow: FREE,
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("training", [True, False])
+def test_no_rows_have_no_densities(kind, training):
+    shape = (1, 4, 4) if kind is flows.Glow else (4,)
+    flow = EMPTY[kind](shape).train(training)
+    x = torch.zeros(0, *shape)
+    assert flow.log_prob(x).shape == (0,)
+    z = flow.encode(x)
+    assert z.shape == (0, *flow.latent_shape)
+    assert flow.decode(z).shape == x.shape
+    assert flow.sample(0).shape == x.shape
+    if kind in (PaddedFlow, FreeFormFlow):
+        assert flow.ambient_log_prob(x, beta=1.0).shape == (0,)
+
+
+@each_family
+def test_families_score_no_rows(family):
+    model, x = FAMILIES[family](4), torch.zeros(0, 4)
+    if family in ("rectangular", "free form"):
+        model.penalties = [OffDiagonal(1.0)]
+    assert model.log_prob(x).shape == (0,)
+    assert {tuple(value.shape) for value in model.evaluate(x, None).values()} == {(0,)}
+    assert model.training_loss(x, None)[0].shape == (0,)
