@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.shapes import Shape, as_shape, check_batch
 from lightning_flows.core.starting import Starting
-from lightning_flows.core.support import REAL, Support
+from lightning_flows.core.support import REAL, Measure, Support
 
 __all__ = ["Density", "DensityDistribution", "check_context"]
 
@@ -22,12 +23,21 @@ class Density(Recorded, nn.Module):
     """A density on events of one shape. Bases are densities, and so is every flow.
 
     Subclasses implement `log_prob` and `draw`; `draw` takes its noise from
-    `lightning_flows.core.noise`, so that scores which draw are reproducible.
+    `lightning_flows.core.noise`, so that scores which draw are reproducible. What modules and
+    callbacks may ask of a density is declared here; what holds by default is overridden elsewhere.
 
     Args:
         event_shape: shape of one point.
         context_shape: shape of what the density is conditioned on, or None.
         support: set that events lie in.
+
+    Attributes:
+        latent_shape: shape of what `encode` gives; `event_shape` unless a flow says otherwise.
+        manifold_shape: shape of coordinates on the manifold that events lie on.
+        classes: number of categories of each column, 0 for a real one; None without categories.
+
+    Raises:
+        ShapeError: no event of this shape lies in the support.
     """
 
     def __init__(
@@ -41,7 +51,26 @@ class Density(Recorded, nn.Module):
         self.context_shape: Shape | None = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
+        support.check(self.event_shape)
         self.support = support
+        self.latent_shape: Shape = self.event_shape
+        self.manifold_shape: Shape = self.event_shape
+        self.classes: tuple[int, ...] | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` is the log-density itself and not a lower bound."""
+        return True
+
+    @property
+    def kind(self) -> Kind:
+        """Whether `encode` and `decode` draw at random."""
+        return "bijection"
+
+    @property
+    def measure(self) -> Measure:
+        """What `log_prob` is a density with respect to."""
+        return self.support.measure
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at x, -inf outside of `support`.
@@ -54,6 +83,14 @@ class Density(Recorded, nn.Module):
             (batch,), nats.
         """
         raise NotImplementedError
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Latents of data, (batch, *latent_shape): the data itself unless a flow has others."""
+        return x
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
+        return z
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw n points, one for each row of context where there is context: (n, *event_shape)."""

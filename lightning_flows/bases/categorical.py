@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_flows.bases.conditional import Parametrized
 from lightning_flows.core.errors import check_least
 from lightning_flows.core.noise import uniform_noise
-from lightning_flows.core.support import Support
+from lightning_flows.core.support import Levels
 
 __all__ = ["Bernoulli", "Categorical", "draw_categories"]
 
@@ -38,7 +38,7 @@ class Categorical(Parametrized):
     ) -> None:
         check_least(2, classes=classes)
         self.parameters_each = classes
-        self.support = Support(0, classes, discrete=True)
+        self.support = Levels(0, classes)
         super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
 
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -9,8 +9,9 @@ from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.normal import normal_log_prob_each
 from lightning_flows.core.errors import ShapeError, check_positive
 from lightning_flows.core.noise import normal_noise
+from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.shapes import as_shape, size, sum_event
-from lightning_flows.core.support import REAL, Support, log_prob_inside
+from lightning_flows.core.support import REAL, Support
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import MLP
 

@@ -73,7 +73,7 @@ class DensityGiven(nn.Module):
             raise ShapeError(
                 f"{name} lives on {density.support}; the layer drops or adds {support}."
             )
-        if not getattr(density, "exact", True):
+        if not density.exact:
             raise ConfigError(
                 f"{name} gives a lower bound of its density; a layer can only use exact ones."
             )

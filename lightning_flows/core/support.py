@@ -1,13 +1,18 @@
-"""Sets that the entries of an event lie in, and which bijection leads from one to another."""
+"""Sets that events lie in, and the measure that densities on them refer to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isinf
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.shapes import Shape
 
 __all__ = [
     "POSITIVE",
@@ -15,136 +20,255 @@ __all__ = [
     "RECTIFIED",
     "SORTED",
     "UNIT",
+    "Columns",
+    "Interval",
+    "Levels",
+    "Measure",
+    "Simplex",
+    "Sorted",
+    "Sphere",
     "Support",
+    "Torus",
     "by_columns",
-    "log_prob_inside",
     "remedy",
-    "replace_outside",
 ]
 
+Measure = Literal["Lebesgue", "Riemannian volume", "counting", "mixed"]
+"""What a density is a density with respect to.
 
-@dataclass(frozen=True)
+Lebesgue: volume of all of data space. Riemannian volume: that of a manifold of fewer dimensions in
+data space. Counting: the density is a probability. Mixed: a product of these, or one of them with
+atoms besides.
+"""
+
+ROUNDING = 64  # times eps: how far rounding takes a point off a manifold
+
+
 class Support:
-    """A set of values that every entry of an event lies in. Finite ends belong to it.
+    """A set that events lie in. Sets with the same options are equal."""
 
-    Args:
-        low: lower end.
-        high: upper end.
-        discrete: only the integers from `low` up to, not including, `high`.
-        sorted: only events whose points ascend; points run along the first dimension, and the
-            first feature of a point is what counts.
-        atom: `low` itself has a probability of its own, as zero has behind a ReLU.
-        columns: a set for each entry of the first dimension, in place of one for all: columns of
-            a table, or channels. See `by_columns`.
-        slack: how far beyond its ends a point may lie and still be scored: a `Logit` whose ends
-            are drawn in decodes to a little more than what data holds. It makes no other set.
-    """
+    measure: ClassVar[Measure] = "Lebesgue"
+    """What densities on the set refer to."""
 
-    low: float = -inf
-    high: float = inf
-    discrete: bool = False
-    sorted: bool = False
-    atom: bool = False
-    columns: tuple[Support, ...] = ()
-    slack: float = field(default=0.0, compare=False)
+    entrywise: ClassVar[bool] = False
+    """Whether all entries lie in one set, so that entries may change places."""
 
     def contains(self, x: Tensor) -> Tensor:
         """Which rows of (batch, *event) lie inside: (batch,), boolean.
 
         Infinite entries lie outside of every set, NaNs too.
         """
-        if not x.is_floating_point():  # an end such as 256 would be 0 among bytes
-            x = x.double()
-        if self.columns:
-            columns = zip(self.columns, x.split(1, 1), strict=True)
-            return torch.stack([support.contains(column) for support, column in columns]).all(0)
-        inside = (x >= self.low - self.slack) & (x <= self.high + self.slack) & x.isfinite()
-        if self.discrete:
-            inside = (x >= self.low) & (x < self.high) & (x == x.floor())
-        rows = inside.flatten(1).all(1)
-        if self.sorted:
-            keys = x if x.ndim == 2 else x.flatten(2)[..., 0]
-            rows = rows & (keys.diff(dim=1) >= 0).all(1)
-        return rows
+        raise NotImplementedError
 
     def point(self, like: Tensor) -> Tensor:
         """Some point inside, for each row of (batch, *event): the same shape and dtype."""
-        if self.columns:
-            columns = zip(self.columns, like.split(1, 1), strict=True)
-            return torch.cat([support.point(column) for support, column in columns], 1)
-        if self.sorted:
-            steps = torch.arange(like.shape[1], dtype=like.dtype, device=like.device)
-            return steps.reshape(-1, *[1] * (like.ndim - 2)).expand(like.shape)
-        if self.discrete:
-            return torch.full_like(like, self.low)
+        raise NotImplementedError
+
+    def check(self, shape: Shape) -> None:
+        """Refuse events of a shape that none of the set has.
+
+        Raises:
+            ShapeError: says which shapes there are.
+        """
+
+
+@dataclass(frozen=True)
+class Interval(Support):
+    """Every entry lies between two numbers. Finite ends belong to the set.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        atom: `low` itself has a probability of its own, as zero has behind a ReLU.
+        slack: how far beyond its ends a point may lie and still be scored: a `Logit` whose ends
+            are drawn in decodes to a little more than what data holds. It makes no other set.
+    """
+
+    low: float = -inf
+    high: float = inf
+    atom: bool = False
+    slack: float = field(default=0.0, compare=False)
+
+    entrywise = True
+
+    @property
+    def measure(self) -> Measure:  # type: ignore[override] # an option decides
+        return "mixed" if self.atom else "Lebesgue"
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        inside = (x >= self.low - self.slack) & (x <= self.high + self.slack) & x.isfinite()
+        return inside.flatten(1).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
         # the middle of the set, or of what it has within 1 of its end that is nearest to zero
         low, high = max(self.low, min(self.high, 0.0) - 1), min(self.high, max(self.low, 0.0) + 1)
         return torch.full_like(like, (low + high) / 2)
 
     def __str__(self) -> str:
-        if self.columns:
-            return f"columns in {', '.join(map(str, self.columns))}"
-        left = "(" if isinf(self.low) else "["
-        words = "integers in " if self.discrete else "ascending values in " if self.sorted else ""
+        left, right = ("(" if isinf(self.low) else "["), (")" if isinf(self.high) else "]")
         tail = f" with an atom at {self.low:g}" if self.atom else ""
-        right = ")" if self.discrete or isinf(self.high) else "]"
-        return f"{words}{left}{self.low:g}, {self.high:g}{right}{tail}"
+        return f"{left}{self.low:g}, {self.high:g}{right}{tail}"
 
 
-REAL = Support()
-UNIT = Support(0.0, 1.0)
-POSITIVE = Support(0.0)
-SORTED = Support(sorted=True)
-RECTIFIED = Support(0.0, atom=True)
+@dataclass(frozen=True)
+class Levels(Support):
+    """Every entry is an integer from `low` up to, not including, `high`."""
+
+    low: float = -inf
+    high: float = inf
+
+    measure = "counting"
+    entrywise = True
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        inside = (x >= self.low) & (x < self.high) & (x == x.floor()) & x.isfinite()
+        return inside.flatten(1).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        return torch.full_like(like, max(self.low, min(self.high - 1, 0.0)))
+
+    def __str__(self) -> str:
+        return f"integers in {'(' if isinf(self.low) else '['}{self.low:g}, {self.high:g})"
+
+
+@dataclass(frozen=True)
+class Sorted(Support):
+    """Points ascend; they run along the first dimension, and their first feature is what counts."""
+
+    def contains(self, x: Tensor) -> Tensor:
+        keys = x if x.ndim == 2 else x.flatten(2)[..., 0]
+        return x.isfinite().flatten(1).all(1) & (keys.diff(dim=1) >= 0).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        steps = torch.arange(like.shape[1], dtype=like.dtype, device=like.device)
+        return steps.reshape(-1, *[1] * (like.ndim - 2)).expand(like.shape)
+
+    def __str__(self) -> str:
+        return "ascending values in (-inf, inf)"
+
+
+@dataclass(frozen=True)
+class Sphere(Support):
+    """Vectors of length 1 with n + 1 entries: the unit sphere of dimension n."""
+
+    n: int
+
+    measure = "Riemannian volume"
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        lengths: Tensor = torch.linalg.vector_norm(x, dim=1)
+        return (lengths - 1).abs() <= _rounding(x)
+
+    def point(self, like: Tensor) -> Tensor:
+        return torch.eye(self.n + 1, dtype=like.dtype, device=like.device)[:1].expand(like.shape)
+
+    def check(self, shape: Shape) -> None:
+        _check_vector(self, self.n + 1, shape)
+
+    def __str__(self) -> str:
+        return f"the unit sphere of dimension {self.n}"
+
+
+@dataclass(frozen=True)
+class Simplex(Support):
+    """Vectors of n + 1 entries from 0 up whose sum is 1: the probability simplex."""
+
+    n: int
+
+    measure = "Riemannian volume"
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        sums: Tensor = (x.sum(1) - 1).abs() <= _rounding(x)
+        return sums & (x >= 0).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        return torch.full_like(like, 1 / (self.n + 1))
+
+    def check(self, shape: Shape) -> None:
+        _check_vector(self, self.n + 1, shape)
+
+    def __str__(self) -> str:
+        return f"the simplex of dimension {self.n}"
+
+
+@dataclass(frozen=True)
+class Torus(Support):
+    """n angles in [-π, π], where -π and π are the same point."""
+
+    n: int
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        return (x.abs() <= math.pi * (1 + _rounding(x))).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like)
+
+    def check(self, shape: Shape) -> None:
+        _check_vector(self, self.n, shape)
+
+    def __str__(self) -> str:
+        return f"the torus of dimension {self.n}"
+
+
+@dataclass(frozen=True)
+class Columns(Support):
+    """A set for each entry of the first dimension: columns of a table, or channels."""
+
+    sets: tuple[Support, ...]
+
+    @property
+    def measure(self) -> Measure:  # type: ignore[override] # the columns decide
+        measures = {support.measure for support in self.sets}
+        return measures.pop() if len(measures) == 1 else "mixed"
+
+    def contains(self, x: Tensor) -> Tensor:
+        columns = zip(self.sets, x.split(1, 1), strict=True)
+        return torch.stack([support.contains(column) for support, column in columns]).all(0)
+
+    def point(self, like: Tensor) -> Tensor:
+        columns = zip(self.sets, like.split(1, 1), strict=True)
+        return torch.cat([support.point(column) for support, column in columns], 1)
+
+    def check(self, shape: Shape) -> None:
+        if not shape or shape[0] != len(self.sets):
+            raise ShapeError(
+                f"event_shape is {shape}; accepted are events with {len(self.sets)} entries in "
+                f"the first dimension, for {self}."
+            )
+
+    def __str__(self) -> str:
+        return f"columns in {', '.join(map(str, self.sets))}"
+
+
+REAL = Interval()
+UNIT = Interval(0.0, 1.0)
+POSITIVE = Interval(0.0)
+RECTIFIED = Interval(0.0, atom=True)
+SORTED = Sorted()
 
 
 def by_columns(columns: Sequence[Support]) -> Support:
     """The support of events whose entries lie in these sets; one for all where they are alike."""
-    return columns[0] if len({*columns}) == 1 else Support(columns=tuple(columns))
-
-
-def log_prob_inside(support: Support, x: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
-    """Log-density of points that may lie outside of the support: -inf there.
-
-    What lies outside is replaced by a point inside before it is scored, so that it disturbs
-    neither values nor gradients of the other rows. A NaN stays NaN. For all reals nothing is
-    checked or replaced: there NaN stays NaN as well, and an infinite entry gives -inf or NaN.
-
-    Args:
-        support: set that points must lie in.
-        x: points, (batch, *event).
-        log_prob: gives log-densities (batch,), in nats, of points inside.
-    """
-    if support == REAL:
-        return log_prob(x)
-    safe, inside, outside = replace_outside(support, x)
-    scores = log_prob(safe)
-    return torch.where(inside, scores, outside.to(scores.dtype))
-
-
-def replace_outside(support: Support, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Points with a point inside in place of those that are not.
-
-    Returns:
-        Points (batch, *event), which rows were inside (batch,), and the log-density of the others,
-        (batch,): NaN for a row that holds a NaN, else -inf.
-    """
-    inside = support.contains(x)
-    safe = torch.where(inside.reshape(-1, *[1] * (x.ndim - 1)), x, support.point(x))
-    return safe, inside, torch.where(x.isnan().flatten(1).any(1), torch.nan, -torch.inf)
+    alike = len({*columns}) == 1 and columns[0].entrywise
+    return columns[0] if alike else Columns(tuple(columns))
 
 
 def remedy(have: Support, want: Support | None) -> str:
     """What to put between a transform onto one set and a part defined on another."""
-    if have.columns:
+    if isinstance(have, Columns):
         return "put OnEntries with Argmax or Dequantize between them"
-    if have.sorted:
+    if isinstance(have, Sorted):
         return "put SortedToReal after the sorting"
-    if have.atom:
-        return "score it with a base that has such an atom, ZeroInflated"
-    if have.discrete:
+    if isinstance(have, Levels):
         return "put Dequantize between them, or score it with Categorical"
-    if want is not None and (want.discrete or want.columns):
+    if isinstance(have, Interval) and have.atom:
+        return "score it with a base that has such an atom, ZeroInflated"
+    if isinstance(want, Levels | Columns):
         return "put Inverse(Dequantize(...)) between them"
     onto_real = _bijection(have, "Logit(...)", "Inverse(Softplus(...))", "Inverse(Tanh(...))")
     from_real = (
@@ -156,5 +280,19 @@ def remedy(have: Support, want: Support | None) -> str:
 
 def _bijection(support: Support, unit: str, positive: str, ball: str) -> str:
     """The one of three bijections that has this set at one end and all reals at the other."""
-    ends = {(0.0, 1.0): unit, (0.0, inf): positive, (-1.0, 1.0): ball}
-    return ends.get((support.low, support.high), "")
+    ends = {UNIT: unit, POSITIVE: positive, Interval(-1.0, 1.0): ball}
+    return ends.get(support, "") if isinstance(support, Interval) else ""
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Integers as floating-point numbers: an end such as 256 would be 0 among bytes."""
+    return x if x.is_floating_point() else x.double()
+
+
+def _rounding(x: Tensor) -> float:
+    return ROUNDING * math.sqrt(x.shape[1]) * torch.finfo(x.dtype).eps
+
+
+def _check_vector(support: Support, features: int, shape: Shape) -> None:
+    if shape != (features,):
+        raise ShapeError(f"event_shape is {shape}; events in {support} have shape {(features,)}.")

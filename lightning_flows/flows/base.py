@@ -1,13 +1,17 @@
 """A flow: a base density seen through a transform."""
 
+from typing import Any
+
 from torch import Tensor
 
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.bases.normal import Normal
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Reproducible
-from lightning_flows.core.shapes import Shape, check_batch
-from lightning_flows.core.support import log_prob_inside, remedy
+from lightning_flows.core.outside import log_prob_inside
+from lightning_flows.core.shapes import check_batch
+from lightning_flows.core.support import remedy
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Flow"]
@@ -42,9 +46,9 @@ class Flow(Density):
                 f"base lives on {base.support}; the transform gives values in {codomain}: "
                 f"{remedy(codomain, base.support)}."
             )
-        if codomain is None and base.support.sorted:
+        if codomain is None and not base.support.entrywise:
             raise ShapeError(
-                f"base lives on {base.support}; {type(transform).__name__} would mix their order."
+                f"base lives on {base.support}; {type(transform).__name__} would mix its entries."
             )
         contexts = {s for s in (transform.context_shape, base.context_shape) if s is not None}
         if len(contexts) > 1:
@@ -54,14 +58,18 @@ class Flow(Density):
             contexts.pop() if contexts else None,
             base.support if transform.domain is None else transform.domain,
         )
-        self.latent_shape: Shape = transform.latent_shape
+        self.latent_shape = transform.latent_shape
         self.transform = transform
         self.base = base
 
     @property
     def exact(self) -> bool:
         """Whether `log_prob` is the log-density itself and not a lower bound."""
-        return self.transform.exact and getattr(self.base, "exact", True)
+        return self.transform.exact and self.base.exact
+
+    @property
+    def kind(self) -> Kind:
+        return self.transform.kind
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape).
@@ -109,6 +117,16 @@ class Flow(Density):
         z, log_prob = self.base.draw_and_score(n, self._base_context(context))
         x, contribution = self.transform.decode(z, context)
         return x, log_prob + contribution
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile transform and base with `torch.compile`, so that `log_prob` is faster.
+
+        Args:
+            args: those of `torch.compile`.
+            options: those of `torch.compile`.
+        """
+        self.transform.compile(*args, **options)
+        self.base.compile(*args, **options)
 
     def _noise_of(self, x: Tensor) -> Reproducible:
         """One key for all layers: data is the same to the last bit wherever it is scored."""

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,15 +12,18 @@ from torch.nn import functional as F
 
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.kinds import Kind
+from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.recipe import factory_target
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size, sum_event
 from lightning_flows.core.starting import Starting
-from lightning_flows.core.support import REAL, log_prob_inside
+from lightning_flows.core.support import REAL, Measure
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.log_volume import log_diagonal, log_volume, triangle
 from lightning_flows.jacobians.products import cotangents
+from lightning_flows.nets.network import Network
 from lightning_flows.transforms import Multiscale, Transform
 
 __all__ = ["InjectiveFlow", "PaddedFlow"]
@@ -45,6 +49,9 @@ class InjectiveFlow(Density):
 
     full = False
     """Whether d = D is possible."""
+
+    left_inverse = False
+    """Whether `project` undoes `embed` by construction, whatever the weights are."""
 
     def __init__(
         self,
@@ -80,13 +87,22 @@ class InjectiveFlow(Density):
                 f"{self.prior.event_shape} in {self.prior.support}; accepted are densities of the "
                 f"manifold's coordinates, which have shape {(d,)} and lie in {REAL}."
             )
-        self.manifold_shape: Shape = (d,)
-        self.latent_shape: Shape = getattr(self.prior, "latent_shape", (d,))
+        self.manifold_shape = (d,)
+        self.latent_shape = self.prior.latent_shape
 
     @property
     def exact(self) -> bool:
         """Whether `log_prob` is the log-density on the manifold itself."""
-        return bool(getattr(self.prior, "exact", True))
+        return self.prior.exact
+
+    @property
+    def kind(self) -> Kind:
+        return self.prior.kind
+
+    @property
+    def measure(self) -> Measure:
+        """Volume of the manifold, at the projection of the data."""
+        return "Riemannian volume"
 
     def project(self, x: Tensor) -> Tensor:
         """Coordinates on the manifold: (batch, *event_shape) -> (batch, d)."""
@@ -100,14 +116,13 @@ class InjectiveFlow(Density):
         """Latents of the projections of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         self.check(x, context)
         u = self.project(x)
-        return self.prior.encode(u, context) if isinstance(self.prior, Flow) else u
+        return self.prior.encode(u, context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
         check_context(self.context_shape, context, rows=len(z))
-        u = self.prior.decode(z, context) if isinstance(self.prior, Flow) else z
-        return self.embed(u)
+        return self.embed(self.prior.decode(z, context))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at the projection of x with respect to d-dimensional volume.
@@ -157,6 +172,17 @@ class InjectiveFlow(Density):
 
         return log_prob_inside(self.support, x, inside)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the networks inside; derivatives are taken through what surrounds them.
+
+        Args:
+            args: those of `torch.compile`.
+            options: those of `torch.compile`.
+        """
+        for part in self.modules():
+            if isinstance(part, Network):
+                part.compile(*args, **options)
+
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.embed(self.prior.draw(n, context, temperature))
 
@@ -195,6 +221,8 @@ class PaddedFlow(InjectiveFlow):
         ConfigError: d is not between 1 and D - 1.
         ShapeError: the ambient flow has another number of latents than D.
     """
+
+    left_inverse = True
 
     slots: Tensor
     order: Tensor

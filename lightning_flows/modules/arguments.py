@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_flows.bases.base import Density
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.recipe import Recorded, build_part, storable
 from lightning_flows.core.shapes import Shape
@@ -17,10 +18,12 @@ from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.objectives import Penalty, Volume
 
 __all__ = [
+    "check_categories",
     "check_factories",
     "check_parts",
     "flow_of",
     "refuse_manifold",
+    "require_left_inverse",
     "require_manifold",
     "stored_arguments",
 ]
@@ -52,7 +55,7 @@ def check_factories(**factories: Any) -> None:
             raise ConfigError(f"{name} is {factory!r}; give what makes it, such as {example}.")
 
 
-def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> Any:
+def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> Density:
     """Make the flow, and check that it is a density of the data.
 
     Raises:
@@ -68,21 +71,19 @@ def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> An
             f"context_shape is {context_shape}, and flow does not take one; make it accept the "
             "argument context_shape."
         )
-    missing = [n for n in ("event_shape", "log_prob", "sample") if not hasattr(flow, n)]
-    if missing:
+    if not isinstance(flow, Density):
         raise ConfigError(
-            f"flow makes a {type(flow).__name__}, which is no density: it lacks "
-            f"{', '.join(missing)}; give what makes one, such as RealNVP."
+            f"flow makes a {type(flow).__name__}, which is no Density; give what makes one, such "
+            "as RealNVP, or a subclass of lightning_flows.Density with log_prob and draw."
         )
-    if tuple(flow.event_shape) != event_shape:
+    if flow.event_shape != event_shape:
         raise ShapeError(
-            f"flow made a density of event_shape {tuple(flow.event_shape)}; "
-            f"the data has {event_shape}."
+            f"flow made a density of event_shape {flow.event_shape}; the data has {event_shape}."
         )
-    made = getattr(flow, "context_shape", context_shape)
-    if made != context_shape:
+    if flow.context_shape != context_shape:
         raise ShapeError(
-            f"flow made a density of context_shape {made}; the model has {context_shape}."
+            f"flow made a density of context_shape {flow.context_shape}; the model has "
+            f"{context_shape}."
         )
     return flow
 
@@ -135,13 +136,13 @@ def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
     return {**recipe, "factory": False} if own == other else None
 
 
-def refuse_manifold(family: object, flow: Any) -> None:
+def refuse_manifold(family: object, flow: Density) -> None:
     """Refuse densities on a manifold, whose `log_prob` is that of projections.
 
     Raises:
         ConfigError: names the family that trains them.
     """
-    if isinstance(flow, InjectiveFlow):
+    if flow.measure == "Riemannian volume":
         other = "RectangularModule" if isinstance(flow, PaddedFlow) else "FreeFormModule"
         raise ConfigError(
             f"{type(family).__name__} trains densities on all of data space, and "
@@ -149,7 +150,7 @@ def refuse_manifold(family: object, flow: Any) -> None:
         )
 
 
-def require_manifold(family: object, flow: Any) -> None:
+def require_manifold(family: object, flow: Density) -> None:
     """Refuse densities that are not on a manifold.
 
     Raises:
@@ -160,6 +161,37 @@ def require_manifold(family: object, flow: Any) -> None:
             f"{type(family).__name__} trains densities on a manifold, such as PaddedFlow and "
             f"FreeFormFlow, and {type(flow).__name__} is one on all of data space: use "
             "DensityModule or SurjectiveModule."
+        )
+
+
+def require_left_inverse(family: object, flow: InjectiveFlow) -> None:
+    """Refuse flows whose encoder has to learn to invert their decoder.
+
+    Raises:
+        ConfigError: names the family that trains them.
+    """
+    if not flow.left_inverse:
+        raise ConfigError(
+            f"{type(family).__name__} trains flows whose project undoes their embed, such as "
+            f"PaddedFlow; {type(flow).__name__} has an encoder that learns it: use FreeFormModule."
+        )
+
+
+def check_categories(flow: Density, data: Any) -> None:
+    """Refuse data with columns of categories that the flow is not made for.
+
+    Args:
+        flow: the density.
+        data: a data module, ours or foreign, or None.
+
+    Raises:
+        ConfigError: names the flow that is, and its option.
+    """
+    classes = getattr(data, "classes", None)  # a foreign data module has none
+    if classes and any(classes) and flow.classes != tuple(classes):
+        raise ConfigError(
+            f"The data has columns of categories, and {type(flow).__name__} is not made for them: "
+            f"use MixedFlow with classes={list(classes)}."
         )
 
 

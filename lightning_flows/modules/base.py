@@ -20,6 +20,7 @@ from torchmetrics import Metric
 from lightning_flows.bases.base import Density
 from lightning_flows.components import ModelMaps
 from lightning_flows.core.errors import CheckpointError, ConfigError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Placed, Reproducible
 from lightning_flows.core.recipe import (
     Recorded,
@@ -31,7 +32,12 @@ from lightning_flows.core.recipe import (
 )
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.metrics.mean import StandardError
-from lightning_flows.modules.arguments import check_factories, flow_of, stored_arguments
+from lightning_flows.modules.arguments import (
+    check_categories,
+    check_factories,
+    flow_of,
+    stored_arguments,
+)
 from lightning_flows.modules.batches import unpacked
 from lightning_flows.modules.checkpoints import (
     PlainDataIO,
@@ -45,7 +51,7 @@ from lightning_flows.modules.preprocessing import brought_by, warn_of_another
 from lightning_flows.modules.ranks import check_even
 from lightning_flows.modules.seeding import seed_step
 from lightning_flows.transforms import Dequantize, Transform
-from lightning_flows.transforms.base import Kind, encode_inside
+from lightning_flows.transforms.base import encode_inside
 
 __all__ = ["FlowFactory", "FlowModule"]
 
@@ -97,7 +103,7 @@ class FlowModule(Recorded, L.LightningModule):
         ShapeError: the flow is one of other shapes.
     """
 
-    flow: Any
+    flow: Density
     preprocess: Transform | None
 
     def __init__(
@@ -124,7 +130,7 @@ class FlowModule(Recorded, L.LightningModule):
         self.flow = flow_of(flow, self.event_shape, self.context_shape)
         # logged in `_begin`: Lightning refuses a data module whose options have the same names
         self.save_hyperparameters(stored_arguments(self, self._arguments), logger=False)
-        self.latent_shape: Shape = tuple(getattr(self.flow, "latent_shape", self.event_shape))
+        self.latent_shape: Shape = self.flow.latent_shape
         self.preprocess = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
         self._optimizer = optimizer
@@ -140,13 +146,12 @@ class FlowModule(Recorded, L.LightningModule):
     @property
     def exact(self) -> bool:
         """Whether the flow gives its log-density itself and not a lower bound."""
-        return bool(getattr(self.flow, "exact", True))
+        return self.flow.exact
 
     @property
     def kind(self) -> Kind:
         """Whether encoding and decoding draw at random; see `Transform`."""
-        kind: Kind = getattr(getattr(self.flow, "transform", None), "kind", "bijection")
-        return kind
+        return self.flow.kind
 
     # -- the density in original units ---------------------------------------------------------
 
@@ -287,12 +292,7 @@ class FlowModule(Recorded, L.LightningModule):
         if type(strategy.checkpoint_io) is TorchCheckpointIO:  # unpickles what an address gives
             strategy.checkpoint_io = PlainDataIO()
         data = getattr(self.trainer, "datamodule", None)
-        classes = getattr(data, "classes", None)
-        if classes and any(classes) and getattr(self.flow, "classes", None) != tuple(classes):
-            raise ConfigError(
-                f"The data has columns of categories, and {type(self.flow).__name__} is not made "
-                f"for them: use MixedFlow with classes={list(classes)}."
-            )
+        check_categories(self.flow, data)
         if stage == "fit" and self._takes_over:
             preprocess = brought_by(data)
             if preprocess is not None and self.preprocess is None:
@@ -300,12 +300,8 @@ class FlowModule(Recorded, L.LightningModule):
                 self.preprocess = copy.deepcopy(preprocess).to(self.device)
             self._takes_over = False
         if self._compile:
-            self.compile_parts()
+            self.flow.compile()
             self._compile = False
-
-    def compile_parts(self) -> None:
-        """Compile what is called most; the LightningModule itself stays as it is."""
-        self.flow.compile()
 
     def on_fit_start(self) -> None:
         self._begin()
@@ -516,18 +512,13 @@ class FlowModule(Recorded, L.LightningModule):
 
     @property
     def _scores_integers(self) -> bool:
-        """Whether log-densities bound log-probabilities of integers: not those on a manifold."""
-        on_data = tuple(getattr(self.flow, "manifold_shape", self.event_shape))
+        """Whether log-densities are log-probabilities of integers, or bound them."""
         parts = [] if self.preprocess is None else self.preprocess.modules()
-        support = getattr(self.flow, "support", None)
-        discrete = support is not None and support.discrete
-        return size(on_data) == size(self.event_shape) and (
-            discrete
-            or any(
-                isinstance(part, Dequantize) and size(part.event_shape) == size(self.event_shape)
-                for part in parts
-            )
+        rounded = any(
+            isinstance(part, Dequantize) and size(part.event_shape) == size(self.event_shape)
+            for part in parts
         )
+        return self.flow.measure == "counting" or (rounded and self.flow.measure == "Lebesgue")
 
 
 def _factory(value: Any, kind: type) -> Any:

@@ -80,7 +80,7 @@ class DensityModule(FlowModule):
         y, contribution = self.to_model_space(x)
         if self.noise:
             y = y + self.noise * torch.randn_like(y)
-        loss = -(self.flow(y, context) + contribution)
+        loss = -(self.flow.log_prob(y, context) + contribution)
         if not self.tikhonov:
             return loss, {}
         penalty = self._penalty(y, context)

@@ -19,7 +19,6 @@ from lightning_flows.jacobians.log_volume import half_log_det, log_diagonal, tri
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
 from lightning_flows.modules.arguments import check_parts, require_manifold
 from lightning_flows.modules.base import FlowModule
-from lightning_flows.nets import MLP, ConvNet, MaskedMLP, ResidualMLP
 from lightning_flows.objectives import ExactVolume, NoVolume, Penalty, Volume, volume_and_penalties
 from lightning_flows.objectives.failures import Embedded
 
@@ -189,9 +188,9 @@ class InjectiveModule(FlowModule):
         lost = failed & ~failed.all() & ~reconstruction.detach().isfinite()
         reconstruction = torch.where(lost, 0.0, reconstruction)
         parts = {"reconstruction": reconstruction}
-        if volume.last_solution is not None:
-            parts["cg/iterations"] = y.new_tensor(volume.last_solution.iterations)
-            parts["cg/residual"] = volume.last_solution.residuals.max()
+        if embedded.solution is not None:
+            parts["cg/iterations"] = y.new_tensor(embedded.solution.iterations)
+            parts["cg/residual"] = embedded.solution.residuals.max()
         elif volume.measures:
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
@@ -352,11 +351,6 @@ class InjectiveModule(FlowModule):
             count = seen[penalty.name]
             named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
         return named
-
-    def compile_parts(self) -> None:
-        for module in self.flow.modules():
-            if isinstance(module, MLP | ConvNet | ResidualMLP | MaskedMLP):
-                module.compile()
 
     def _embed_in_data(self, u: Tensor) -> Tensor:
         return self.from_model_space(self.flow.embed(u))

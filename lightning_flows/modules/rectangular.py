@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning_flows.core.shapes import Shape
 from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.modules.arguments import require_left_inverse
 from lightning_flows.modules.injective import InjectiveModule
 
 __all__ = ["RectangularModule"]
@@ -36,3 +37,4 @@ class RectangularModule(InjectiveModule):
         **options: Any,
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
+        require_left_inverse(self, self.flow)

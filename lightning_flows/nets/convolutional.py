@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from lightning_flows.core.errors import ConfigError, ShapeError, check_least
 from lightning_flows.core.shapes import Shape
 from lightning_flows.nets.mlp import Net, activation_named, zero
+from lightning_flows.nets.network import Network
 
 __all__ = ["Attention", "ConvDecoder", "ConvEncoder", "ConvNet", "make_conv_net"]
 
 
-class ConvNet(nn.Module):
+class ConvNet(Network):
     """Convolutions that keep the sides: (batch, in, H, W) -> (batch, out, H, W).
 
     Of size 3 first and last, of size 1 between them, as in the couplings of Glow (Kingma and

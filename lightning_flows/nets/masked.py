@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lightning_flows.core.errors import check_least
 from lightning_flows.nets.mlp import activation_named
+from lightning_flows.nets.network import Network
 
 __all__ = ["MaskedLinear", "MaskedMLP"]
 
@@ -35,7 +36,7 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.masked_weight, self.bias)
 
 
-class MaskedMLP(nn.Module):
+class MaskedMLP(Network):
     """An MLP whose outputs for dimension j depend on dimensions before j, and on context.
 
     Hidden units carry a degree, the number of leading dimensions that they may see, and are sorted

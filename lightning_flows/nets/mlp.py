@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.core.errors import ConfigError, ShapeError, check_least
 from lightning_flows.core.shapes import Shape
+from lightning_flows.nets.network import Network
 
 __all__ = ["MLP", "Net", "ResidualMLP", "activation_named", "check_net", "make_net", "zero"]
 
@@ -35,7 +36,7 @@ def activation_named(name: str) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Linear layers with an activation between them; (batch, in) -> (batch, out).
 
     Args:
@@ -84,7 +85,7 @@ class MLP(nn.Module):
         return out
 
 
-class ResidualMLP(nn.Module):
+class ResidualMLP(Network):
     """Residual blocks of two linear layers each; (batch, in) -> (batch, out).
 
     Args:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.jacobians.products import Map
+from lightning_flows.objectives.conjugate_gradients import Solution
 
 __all__ = ["Embedded", "around_failures", "elsewhere", "measured", "some_fail", "where_rows"]
 
@@ -21,12 +22,14 @@ class Embedded(NamedTuple):
             it fails.
         jacobian: J with its graph, (batch, D, d), where the strategy has built it; that of another
             sample, without a gradient, where the volume fails.
+        solution: what conjugate gradients did, where they were used.
     """
 
     u: Tensor
     x_hat: Tensor
     log_volume: Tensor
     jacobian: Tensor | None = None
+    solution: Solution | None = None
 
 
 def measured(

@@ -8,7 +8,7 @@ from lightning_flows.core.linalg import solve_triangular, widened
 from lightning_flows.core.noise import normal_noise
 from lightning_flows.jacobians.log_volume import log_diagonal
 from lightning_flows.jacobians.products import Map, cotangents, jacobian, tangents
-from lightning_flows.objectives.conjugate_gradients import conjugate_gradients
+from lightning_flows.objectives.conjugate_gradients import Solution, conjugate_gradients
 from lightning_flows.objectives.failures import Embedded, around_failures, some_fail
 from lightning_flows.objectives.volume import Volume
 
@@ -65,10 +65,11 @@ class StochasticVolume(Volume):
         u = encode(x)
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
+            solution = None
             value, c, finite = self._solve(decode, u.detach(), v, x[0].numel())
-            self.last_solution = None
         else:
-            value, c, finite = self._iterate(decode, u.detach(), v, x[0].numel())
+            solution = self._conjugate(decode, u.detach(), v)
+            value, c, finite = self._finish(solution, decode, u.detach(), v, x[0].numel())
         c = torch.where(value.isnan()[:, None], 0.0, c)
 
         def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +80,8 @@ class StochasticVolume(Volume):
         else:
             x_hat, pushed = differentiate(u)
         surrogate = (pushed.flatten(2) * c).sum(2).mean(0)
-        return Embedded(u, x_hat, value + (surrogate - surrogate.detach()))
+        log_volume = value + (surrogate - surrogate.detach())
+        return Embedded(u, x_hat, log_volume, solution=solution)
 
     @torch.no_grad()
     def _solve(self, decode: Map, u: Tensor, v: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,19 +98,22 @@ class StochasticVolume(Volume):
         return torch.cat(values), torch.cat(solutions, 1), torch.cat(finite)
 
     @torch.no_grad()
-    def _iterate(
-        self, decode: Map, u: Tensor, v: Tensor, rows: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same by conjugate gradients, with zero in place of the log-volumes."""
+    def _conjugate(self, decode: Map, u: Tensor, v: Tensor) -> Solution:
+        """(JᵀJ)⁻¹ v by conjugate gradients."""
 
         def gram(vectors: Tensor) -> Tensor:
             columns = tangents(decode, u, vectors)[1]
             return cotangents(decode, u, columns)[1]
 
-        solution = conjugate_gradients(
+        return conjugate_gradients(
             gram, v, tolerance=self.tolerance, max_iterations=u.shape[1] // 2 + 20
         )
-        self.last_solution = solution
+
+    @torch.no_grad()
+    def _finish(
+        self, solution: Solution, decode: Map, u: Tensor, v: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_solve` gives, with zero in place of the log-volumes; it solves what is not yet."""
         value, finite = u.new_zeros(len(u)), u.new_ones(len(u)).bool()
         c = tangents(decode, u, solution.solution)[1].flatten(2)
         unsolved = (solution.residuals > 10 * self.tolerance).any(0)

@@ -17,7 +17,6 @@ from lightning_flows.core.errors import check_least
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.jacobians.log_volume import half_log_det, log_lengths
 from lightning_flows.jacobians.products import Map, value_and_jacobian
-from lightning_flows.objectives.conjugate_gradients import Solution
 from lightning_flows.objectives.failures import Embedded, measured
 
 __all__ = ["ExactVolume", "NoVolume", "PrincipalVolume", "Volume"]
@@ -28,9 +27,6 @@ class Volume(Recorded):
 
     measures = True
     """Whether the value of `log_volume` is the true one, not only its gradient."""
-
-    last_solution: Solution | None = None
-    """What conjugate gradients did for the last batch, where it was solved with them."""
 
     def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
         """Encode, decode and measure.

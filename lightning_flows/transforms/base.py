@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import FromGlobalState, Reproducible
+from lightning_flows.core.outside import replace_outside
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.shapes import Shape, as_shape, size
 from lightning_flows.core.starting import Starting
-from lightning_flows.core.support import (
-    POSITIVE,
-    REAL,
-    RECTIFIED,
-    SORTED,
-    UNIT,
-    Support,
-    replace_outside,
-)
+from lightning_flows.core.support import REAL, Support
 
 __all__ = [
-    "POSITIVE",
-    "REAL",
-    "RECTIFIED",
-    "SORTED",
-    "UNIT",
     "Inverse",
     "InverseOf",
-    "Kind",
-    "Support",
     "Transform",
     "encode_inside",
 ]
-
-Kind = Literal["bijection", "inference surjection", "generative surjection", "stochastic"]
 
 
 class Transform(Recorded, nn.Module):

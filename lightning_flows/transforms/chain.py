@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.shapes import Shape, size
 from lightning_flows.core.support import Support, remedy
-from lightning_flows.transforms.base import Kind, Transform
+from lightning_flows.transforms.base import Transform
 
 __all__ = ["Chain", "Multiscale"]
 
@@ -163,10 +164,10 @@ def _check_supports(transforms: Sequence[Transform]) -> tuple[Support | None, Su
                 )
             codomain = transform.codomain
             previous = transform
-        elif codomain is not None and codomain.sorted:
+        elif codomain is not None and not codomain.entrywise:
             raise ShapeError(
                 f"{type(previous).__name__} gives values in {codomain}; "
-                f"{type(transform).__name__}, which follows it, would mix their order: "
+                f"{type(transform).__name__}, which follows it, would mix its entries: "
                 f"{remedy(codomain, None)}."
             )
     return domain, codomain

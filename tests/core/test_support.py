@@ -3,39 +3,58 @@
 import pytest
 import torch
 
+from lightning_flows.bases import Density
+from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.support import (
     POSITIVE,
     REAL,
     RECTIFIED,
     SORTED,
     UNIT,
-    Support,
+    Columns,
+    Interval,
+    Levels,
+    Simplex,
+    Sphere,
+    Torus,
     by_columns,
-    log_prob_inside,
 )
 from proofs.common import draw
 from proofs.supports import rows_outside
 
-BALL = Support(-1.0, 1.0)
-BELOW = Support(high=-3.0)
-DIGITS = Support(0, 10, discrete=True)
+UNITS = Columns((UNIT, UNIT))
+BALL = Interval(-1.0, 1.0)
+BELOW = Interval(high=-3.0)
+DIGITS = Levels(0, 10)
 SETS = {
     "unit": UNIT,
     "ball": BALL,
-    "slack": Support(0.0, 1.0, slack=0.1),
-    "far": Support(5.0, 5.5),
+    "slack": Interval(0.0, 1.0, slack=0.1),
+    "far": Interval(5.0, 5.5),
     "below": BELOW,
     "positive": POSITIVE,
     "rectified": RECTIFIED,
     "sorted": SORTED,
     "digits": DIGITS,
     "columns": by_columns([REAL, DIGITS, POSITIVE]),
+    "whole": Levels(),
+}
+ON_VECTORS = {
+    "sphere": Sphere(2),
+    "simplex": Simplex(2),
+    "torus": Torus(3),
+    "parts": Columns((UNIT, SORTED, Levels(0, 4))),
 }
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 2)])
-@pytest.mark.parametrize("support", SETS.values(), ids=SETS)
+CASES = [(SETS[name], shape) for name in SETS for shape in ((3,), (3, 2))]
+CASES += [(support, (3,)) for support in ON_VECTORS.values()]
+
+
+@pytest.mark.parametrize(("support", "shape"), CASES, ids=str)
 def test_what_a_set_contains(support, shape):
+    support.check(shape)
     inside = (
         draw(support, (4, *shape)) if support is not BELOW else -3 - draw(POSITIVE, (4, *shape))
     )
@@ -43,6 +62,8 @@ def test_what_a_set_contains(support, shape):
     assert support.contains(support.point(inside)).all()
     if support is not BELOW:
         assert not support.contains(rows_outside(support, inside)).any()
+    single = inside.float() if not isinstance(support, Levels | Columns) else inside
+    assert support.contains(single).all()  # rounded
     missing = inside.clone()
     missing[1].flatten()[-1] = torch.nan
     assert support.contains(missing).tolist() == [True, False, True, True]
@@ -50,9 +71,9 @@ def test_what_a_set_contains(support, shape):
 
 def test_bytes_lie_in_sets_whose_end_they_do_not_reach():
     x = torch.tensor([[0, 255], [3, 128]], dtype=torch.uint8)
-    assert Support(0, 256, discrete=True).contains(x).tolist() == [True, True]
-    assert Support(0, 255, discrete=True).contains(x).tolist() == [False, True]
-    assert by_columns([DIGITS, Support(0, 256, discrete=True)]).contains(x).tolist() == [True] * 2
+    assert Levels(0, 256).contains(x).tolist() == [True, True]
+    assert Levels(0, 255).contains(x).tolist() == [False, True]
+    assert by_columns([DIGITS, Levels(0, 256)]).contains(x).tolist() == [True] * 2
 
 
 @pytest.mark.parametrize(
@@ -60,8 +81,8 @@ def test_bytes_lie_in_sets_whose_end_they_do_not_reach():
     [
         (UNIT, [0.0, 1.0], True),
         (UNIT, [0.5, 1.0000001], False),
-        (Support(0.0, 1.0, slack=0.1), [-0.1, 1.1], True),
-        (Support(0.0, 1.0, slack=0.1), [-0.1, 1.11], False),
+        (Interval(0.0, 1.0, slack=0.1), [-0.1, 1.1], True),
+        (Interval(0.0, 1.0, slack=0.1), [-0.1, 1.11], False),
         (POSITIVE, [0.0, 1e30], True),
         (POSITIVE, [-1e-30, 1.0], False),
         (SORTED, [1.0, 1.0], True),
@@ -103,6 +124,22 @@ def test_rows_outside_do_not_disturb_the_others():
     seen = []
     log_prob_inside(REAL, x, lambda x: seen.append(x) or x)
     assert seen[0] is x  # nothing is looked at, so nothing is paid
+
+
+@pytest.mark.parametrize(
+    ("support", "shape"),
+    [(Sphere(2), (2,)), (Simplex(2), (2,)), (Torus(3), (4,)), (Sphere(2), (3, 1)), (UNITS, (3,))],
+)
+def test_a_density_has_events_of_its_set(support, shape):
+    with pytest.raises(ShapeError, match="event_shape is"):
+        Density(shape, support=support)
+
+
+def test_what_densities_refer_to():
+    measures = {str(support): support.measure for support in (REAL, RECTIFIED, DIGITS, Sphere(2))}
+    assert [*measures.values()] == ["Lebesgue", "mixed", "counting", "Riemannian volume"]
+    assert by_columns([DIGITS, Levels(0, 3)]).measure == "counting"
+    assert by_columns([DIGITS, UNIT]).measure == "mixed"
 
 
 def test_what_a_set_is_called():

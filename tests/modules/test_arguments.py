@@ -51,6 +51,11 @@ def test_a_density_of_data_is_on_no_manifold(family):
         family(SMALL, 2)
 
 
+def test_an_encoder_that_learns_is_no_left_inverse():
+    with pytest.raises(ConfigError, match="project undoes their embed.*use FreeFormModule"):
+        RectangularModule(FREE, 2)
+
+
 def test_the_gradient_of_free_form_flows_is_not_for_padded_ones():
     with pytest.raises(ConfigError, match="biased for a PaddedFlow: use RectangularModule"):
         FreeFormModule(PADDED, 2)
@@ -67,7 +72,7 @@ def linear(shape):
     [
         ({"flow": RealNVP(2)}, "flow is a RealNVP that is made already; give what makes it"),
         ({"flow": "RealNVP"}, "flow is 'RealNVP'; give what makes it, such as RealNVP"),
-        ({"flow": linear}, "flow makes a Linear, which is no density: it lacks event_shape, log"),
+        ({"flow": linear}, "flow makes a Linear, which is no Density; give what makes one, such"),
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "optimizer is a SGD that is made alr"),
         ({"optimizer": 1e-3}, "optimizer is 0.001; give what makes it, such as torch.optim.Adam"),
         (

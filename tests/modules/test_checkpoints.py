@@ -22,7 +22,7 @@ from lightning_flows import (
     StochasticVolume,
     SurjectiveModule,
 )
-from lightning_flows.bases import ConditionalNormal, Normal
+from lightning_flows.bases import ConditionalNormal, Density, Normal
 from lightning_flows.core.errors import CheckpointError, ConfigError
 from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.transforms import Abs, ActNorm, Augment, InverseOf, Softplus
@@ -184,15 +184,17 @@ class Kept(ExactVolume):
         self.stem = path.stem
 
 
-class Foreign(nn.Module):
-    """A density of a user that does not record its arguments."""
+class ByWeights(Density):
+    """A density of a user that is made from a tensor."""
 
-    event_shape = (2,)
+    def __init__(self, weights):
+        super().__init__(2)
+        self.weights = nn.Parameter(weights)
 
     def log_prob(self, x, context=None):
         return x.sum(1)
 
-    def sample(self, n, context=None, temperature=1.0):
+    def draw(self, n, context=None, temperature=1.0):
         return torch.zeros(n, 2)
 
 
@@ -206,7 +208,10 @@ FUNCTION = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1.0
         (lambda: ByPosition(SMALL, 2), "ByPosition takes args by position alone, .* name each"),
         (lambda: DensityModule(lambda s: Positions(s, 8), 2), "flow: .* functools.partial"),
         (lambda: DensityModule(partial(SMALL, base=lambda s: Normal(s)), 2), "flow: .*lambda"),
-        (lambda: DensityModule(lambda s: Foreign(), 2), r"flow: .*functools.partial\(Class"),
+        (
+            lambda: DensityModule(lambda s: ByWeights(torch.ones(2)), 2),
+            r"flow: .*functools.partial\(Class",
+        ),
         (
             lambda: DensityModule(SMALL, 2, optimizer=lambda p: Adam(p)),
             "optimizer: .*functools.part",

@@ -61,21 +61,19 @@ def test_what_the_iterations_did_can_be_read(decoder):
     _, decode = decoder
     u = torch.randn(BATCH, LATENT, dtype=torch.float64)
     strategy = StochasticVolume(2, direct=LATENT - 1, tolerance=1e-6)
-    assert strategy.last_solution is None
     embedded = strategy(lambda x: x, decode, u)
     assert not embedded.log_volume.any()  # the value is unknown; only the gradient counts
-    solution = strategy.last_solution
+    solution = embedded.solution
     assert solution.residuals.shape == (2, BATCH)
     assert solution.residuals.max() < 1e-5
     assert 2 <= solution.iterations <= LATENT // 2 + 21
     direct = StochasticVolume(2, direct=LATENT)
-    torch.testing.assert_close(
-        direct(lambda x: x, decode, u).log_volume.detach(), log_volume(decode, u).detach()
-    )
-    assert direct.last_solution is None
+    embedded = direct(lambda x: x, decode, u)
+    torch.testing.assert_close(embedded.log_volume.detach(), log_volume(decode, u).detach())
+    assert embedded.solution is None
     fewer = u[:, : LATENT - 1]  # the same strategy, on another flow that needs no iterations
-    strategy(lambda x: x, lambda u: decode(nn.functional.pad(u, (0, 1))), fewer)
-    assert strategy.last_solution is None
+    embedded = strategy(lambda x: x, lambda u: decode(nn.functional.pad(u, (0, 1))), fewer)
+    assert embedded.solution is None
 
 
 class Stretched(nn.Module):
@@ -102,11 +100,11 @@ def test_narrow_directions_have_their_gradient_in_single_precision(condition, di
         stochastic, "probes_like", lambda u, count: basis[:count].expand(-1, len(u), -1)
     )
     strategy = StochasticVolume(128, direct=direct)
-    volume = strategy(lambda x: x, decode, torch.ones(2, 128)).log_volume.mean()
-    (found,) = torch.autograd.grad(volume, decode.logs)
+    embedded = strategy(lambda x: x, decode, torch.ones(2, 128))
+    (found,) = torch.autograd.grad(embedded.log_volume.mean(), decode.logs)
     torch.testing.assert_close(found, torch.ones(128), rtol=0, atol=0.03)
     if not direct:
-        solved = (strategy.last_solution.residuals <= 1e-3).all()
+        solved = (embedded.solution.residuals <= 1e-3).all()
         assert solved == (condition < 100)  # what is not solved is not used
 
 

@@ -13,7 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.core.support import REAL, Support
+from lightning_flows.core.support import (
+    REAL,
+    Columns,
+    Interval,
+    Levels,
+    Simplex,
+    Sorted,
+    Sphere,
+    Support,
+    Torus,
+)
 
 Build = Callable[[], Any]
 
@@ -92,14 +102,24 @@ def draw(
     A larger `scale` draws larger numbers, and in an interval more numbers close to its ends.
     """
     support = support or REAL
-    if support.columns:
+    if isinstance(support, Columns):
         one = (shape[0], 1, *shape[2:])
-        columns = enumerate(support.columns)
+        columns = enumerate(support.sets)
         return torch.cat([draw(s, one, dtype, seed + i, scale=scale) for i, s in columns], 1)
     generator = torch.Generator().manual_seed(seed + 100)
-    if support.discrete:
+    if isinstance(support, Levels):
         low, high = int(max(support.low, -50)), int(min(support.high, 1000))
         return torch.randint(low, high, shape, generator=generator).to(dtype)
+    normal = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if isinstance(support, Sphere):
+        return (normal / normal.norm(dim=1, keepdim=True)).to(dtype)
+    if isinstance(support, Simplex):
+        return (scale * normal).softmax(1).to(dtype)
+    if isinstance(support, Torus):
+        return (math.pi * torch.tanh(scale * normal)).to(dtype)
+    if isinstance(support, Sorted):
+        return (1.5 * scale * normal).sort(1).values.to(dtype)
+    assert isinstance(support, Interval)
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     if math.isfinite(support.low) and math.isfinite(support.high):
         far = torch.sigmoid(scale * torch.logit(unit)) if scale > 1 else 0.02 + 0.96 * unit
@@ -108,11 +128,9 @@ def draw(
     elif math.isfinite(support.low):
         values = support.low - scale * torch.log(unit)
     else:
-        values = 1.5 * scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+        values = 1.5 * scale * normal
     if support.atom:
         values = values.where(torch.rand(shape, generator=generator) < 0.5, support.low)
-    if support.sorted:
-        values = values.sort(1).values
     return values.to(dtype)
 
 

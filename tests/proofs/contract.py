@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.core.recipe import build_part, to_recipe
-from lightning_flows.core.support import Support
+from lightning_flows.core.support import REAL, Interval, Levels, Support
 from lightning_flows.transforms.base import Transform
 from proofs.common import (
     Build,
@@ -185,14 +185,14 @@ def far_inputs_stay_finite(build: Build) -> None:
     for dtype in (torch.float32, torch.float64):
         t = make(build, dtype)
         for direction in DIRECTIONS:
-            support = support_of(t, direction) or Support()
-            if support.high < math.inf or support.sorted:
+            support = support_of(t, direction) or REAL
+            if not isinstance(support, Interval | Levels) or support.high < math.inf:
                 continue
             shape = t.event_shape if direction == "encode" else t.latent_shape
             low, high = (-50.0, 50.0)
             if support.low > -math.inf:
                 low, high = support.low + 1e-2, support.low + 100.0
-            x = draw(Support(low, high), (32, *shape), dtype)
+            x = draw(Interval(low, high), (32, *shape), dtype)
             x[0], x[1], x[2] = low, high, (low + high) / 2
             x.requires_grad_()
             y, contribution = getattr(t, direction)(x, draw_context(t, 32, dtype))

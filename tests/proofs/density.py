@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_flows.bases.base import Density
 from lightning_flows.core.errors import ShapeError
 from lightning_flows.core.shapes import size
+from lightning_flows.core.support import REAL, Interval, Levels
 from lightning_flows.flows.injective import InjectiveFlow
 from proofs.common import (
     Build,
@@ -25,7 +26,7 @@ from proofs.common import (
     same,
     tensors,
 )
-from proofs.supports import REAL, Around, proposal_on, rows_outside
+from proofs.supports import Around, proposal_on, rows_outside
 
 PROOFS = Proofs()
 SAMPLES = 40_000
@@ -48,7 +49,7 @@ def plane(p: Density) -> bool:
 
 def special(p: Density) -> bool:
     """Whether a grid would miss the density."""
-    return p.support.discrete or p.support.sorted or p.support.atom
+    return not isinstance(p.support, Interval) or p.support.atom
 
 
 def injective(p: Density) -> bool:
@@ -58,6 +59,7 @@ def injective(p: Density) -> bool:
 
 def _grid(p: Density) -> tuple[Tensor, float, Tensor]:
     """Edges along one dimension, width of a cell, and midpoints (cells^D, *event_shape)."""
+    assert isinstance(p.support, Interval)
     low, high = p.support.low, p.support.high
     low, high = max(low, -20.0), min(high, 20.0)
     d = size(p.event_shape)
@@ -226,7 +228,7 @@ def moves_as_a_whole(build: Build) -> None:
     assert p.sample(2, context).device.type == "meta"
 
 
-@PROOFS.add(when=lambda p: exact(p) and not p.support.discrete)
+@PROOFS.add(when=lambda p: exact(p) and not isinstance(p.support, Levels))
 def torch_func_goes_through(build: Build) -> None:
     p = make(build)
     x, context = points(p, 3), draw_context(p, 3)
@@ -257,7 +259,7 @@ def outside_there_is_nothing(build: Build) -> None:
     assert expected.isfinite().all()
     near(log_p[:3], expected, 1e-12)
     assert (log_p[3:-1] == -torch.inf).all(), log_p
-    assert log_p[-1].isnan() or (p.support.discrete and log_p[-1] == -torch.inf)
+    assert log_p[-1].isnan() or (isinstance(p.support, Levels) and log_p[-1] == -torch.inf)
     parameters = [q for q in p.parameters() if q.requires_grad]
     if parameters and expected.requires_grad:
         finite = log_p[log_p.isfinite()].sum()

@@ -4,7 +4,7 @@ import torch
 
 from lightning_flows.core.noise import Resampled
 from lightning_flows.core.shapes import size
-from lightning_flows.core.support import REAL
+from lightning_flows.core.support import REAL, Interval, Levels
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.base import Transform
 from proofs import density
@@ -23,14 +23,15 @@ def with_base(t: Transform) -> Flow:
 def smooth(t: Transform) -> bool:
     """Whether a grid over the data sees every step of the density."""
     latent = codomain(t) or REAL
-    return plane(with_base(t)) and not (latent.sorted or latent.discrete)
+    return plane(with_base(t)) and isinstance(latent, Interval)
 
 
 def small(t: Transform) -> bool:
     """Few enough dimensions and classes for importance sampling."""
     if bijective(t) or max(size(t.event_shape), size(t.latent_shape)) > 4:
         return False
-    return all(s is None or not s.discrete or s.high <= 16 for s in (t.domain, t.codomain))
+    sets = (t.domain, t.codomain)
+    return all(not isinstance(s, Levels) or s.high <= 16 for s in sets)
 
 
 @PROOFS.add(when=bijective)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.core.support import REAL
+from lightning_flows.core.support import REAL, Interval, Sorted, Support
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.surjections.dequantize import VariationalDequantize
 from proofs.common import Build, Proofs, draw, draw_context, make
@@ -89,7 +89,7 @@ def _moved(
     """
     eps = 4 * torch.finfo(dtype).eps
     support = support_of(t, direction) or REAL
-    exact = support.discrete or support.columns
+    exact = not isinstance(support, Interval | Sorted)
     before = [parameter.clone() for parameter in t.parameters()]
     results = []
     for seed in range(3):
@@ -109,8 +109,12 @@ def _moved(
             for parameter, start in zip(t.parameters(), before, strict=True):
                 parameter.copy_(move(start))
             given = None if context is None else move(context)
-            point = x if exact else move(x, least).clamp(support.low, support.high)
+            point = x if exact else _inside(support, move(x, least))
             results.append(getattr(t, direction)(point, given))
     for parameter, start in zip(t.parameters(), before, strict=True):
         parameter.copy_(start)
     return results
+
+
+def _inside(support: Support, x: Tensor) -> Tensor:
+    return x.clamp(support.low, support.high) if isinstance(support, Interval) else x

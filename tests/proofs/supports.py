@@ -6,7 +6,18 @@ import torch
 from torch import Tensor
 
 from lightning_flows.bases import Categorical, Density, HalfNormal, Normal, Uniform, ZeroInflated
-from lightning_flows.core.support import REAL, Support, by_columns
+from lightning_flows.core.support import (
+    REAL,
+    Columns,
+    Interval,
+    Levels,
+    Simplex,
+    Sorted,
+    Sphere,
+    Support,
+    Torus,
+    by_columns,
+)
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.surjections.sorting import SortedToReal
 
@@ -15,7 +26,7 @@ class SortedNormal(Density):
     """Normal numbers in ascending order; further features of a point are normal too."""
 
     def __init__(self, event_shape: tuple[int, ...], scale: float) -> None:
-        super().__init__(event_shape, support=Support(sorted=True))
+        super().__init__(event_shape, support=Sorted())
         self.normal = Normal(event_shape, scale=scale)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -66,12 +77,13 @@ class ByColumns(Density):
 def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density with this support."""
     support = support or REAL
-    if support.columns:
-        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.columns])
-    if support.sorted:
+    if isinstance(support, Columns):
+        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.sets])
+    if isinstance(support, Sorted):
         return Flow(SortedToReal(shape))
-    if support.discrete:
+    if isinstance(support, Levels):
         return Categorical(shape, classes=int(support.high))
+    assert isinstance(support, Interval)
     if support.atom:
         return ZeroInflated(shape)
     if math.isfinite(support.high):
@@ -82,9 +94,9 @@ def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
 def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
-    if support.columns:
-        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.columns])
-    if support.sorted:
+    if isinstance(support, Columns):
+        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.sets])
+    if isinstance(support, Sorted):
         return SortedNormal(shape, scale=1.7)
     if support == REAL:
         return Normal(shape, scale=1.7)
@@ -108,19 +120,23 @@ def scaled_base(support: Support | None, shape: tuple[int, ...], scale: float) -
 
 def rows_outside(support: Support, x: Tensor) -> Tensor:
     """Rows of which one entry lies outside, or the order; x are rows inside, two or more."""
-    if support.columns:
+    if isinstance(support, Columns):
         rows = []
-        for i, column in enumerate(support.columns):
+        for i, column in enumerate(support.sets):
             for row in rows_outside(column, x[:2, i : i + 1]) if column != REAL else ():
                 rows.append(torch.cat([x[0, :i], row, x[0, i + 1 :]]))
         return torch.stack(rows)
-    if support.sorted:
+    if isinstance(support, Sorted):
         infinite = x[:1].clone()
         infinite.flatten()[0] = -math.inf
         return torch.cat([x.flip(1)[: len(x) * (x.shape[1] > 1)], infinite])
-    low, high = support.low - support.slack, support.high + support.slack
+    if isinstance(support, Sphere | Simplex | Torus):
+        return _off(support, x[0])
+    assert isinstance(support, Interval | Levels)
+    slack = support.slack if isinstance(support, Interval) else 0
+    low, high = support.low - slack, support.high + slack
     numbers = [math.inf, -math.inf, low - 1e-3, low - 1.0, low - 1e6]
-    if support.discrete:
+    if isinstance(support, Levels):
         numbers += [low + 0.5, high, high + 0.5, high + 1e6]
     elif math.isfinite(high):
         numbers += [high + 1e-3, high + 1.0]
@@ -128,3 +144,13 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
     rows[: len(numbers), 0] = torch.tensor(numbers).to(x)
     rows[len(numbers) :, -1] = torch.tensor(numbers).to(x)
     return rows.reshape(-1, *x.shape[1:])
+
+
+def _off(support: Sphere | Simplex | Torus, row: Tensor) -> Tensor:
+    """A point of a manifold moved off it, in several ways."""
+    moved = [row * 1.001, row + torch.inf, 0 * row - 4]
+    if isinstance(support, Torus):
+        moved[0] = row + 2 * math.pi
+    if isinstance(support, Simplex):  # the sum stays 1
+        moved.append(row + torch.cat([-1 - row[:1], 1 + row[:1], 0 * row[2:]]))
+    return torch.stack(moved)

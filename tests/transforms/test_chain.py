@@ -5,7 +5,12 @@ import torch
 
 from lightning_flows.bases import Normal, Uniform
 from lightning_flows.core.errors import ShapeError
-from lightning_flows.core.support import POSITIVE, REAL, UNIT, Support
+from lightning_flows.core.support import (
+    POSITIVE,
+    REAL,
+    UNIT,
+    Interval,
+)
 from lightning_flows.flows import Flow
 from lightning_flows.transforms import (
     ActNorm,
@@ -130,7 +135,7 @@ def test_refuses_parts_that_do_not_fit(build, message):
 def test_supports_are_those_of_the_flow():
     assert Flow(Sigmoid(1), Uniform(1)).support == REAL
     assert Flow(Logit(1)).support == UNIT
-    assert Flow(Permutation(2), Uniform(2, low=2.0, high=3.0)).support == Support(2.0, 3.0)
+    assert Flow(Permutation(2), Uniform(2, low=2.0, high=3.0)).support == Interval(2.0, 3.0)
     assert Flow(Permutation(2), Normal(2)).support == REAL
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_flows.core.errors import ConfigError, check_positive
 from lightning_flows.core.shapes import size, sum_event
-from lightning_flows.core.support import POSITIVE, UNIT, Support
+from lightning_flows.core.support import POSITIVE, UNIT, Interval
 from lightning_flows.nets.mlp import MLP
 from lightning_flows.transforms.base import Transform
 
@@ -142,7 +142,7 @@ class Logit(Transform):
             raise ConfigError(f"alpha is {alpha}; accepted are numbers from 0 up to 0.5.")
         # a little more, as what is decoded is rounded
         slack = alpha / (1 - 2 * alpha) * (1 + ROUNDING) + ROUNDING if alpha else 0.0
-        super().__init__(event_shape, domain=Support(0.0, 1.0, slack=slack))
+        super().__init__(event_shape, domain=Interval(0.0, 1.0, slack=slack))
         self.alpha = alpha
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -169,7 +169,7 @@ class Tanh(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int) -> None:
-        super().__init__(event_shape, codomain=Support(-1.0, 1.0))
+        super().__init__(event_shape, codomain=Interval(-1.0, 1.0))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _open(torch.tanh(x), -1.0, 1.0), self._contribution(x)

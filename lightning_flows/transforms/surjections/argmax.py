@@ -14,7 +14,7 @@ from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import Reproducible, uniform_noise
 from lightning_flows.core.shapes import check_batch, sum_event
-from lightning_flows.core.support import Support, by_columns
+from lightning_flows.core.support import Levels, by_columns
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Argmax"]
@@ -76,7 +76,7 @@ class Argmax(Transform):
             sum(widths),
             context_shape=context_shape,
             kind="generative surjection",
-            domain=by_columns([Support(0, n, discrete=True) for n in classes]),
+            domain=by_columns([Levels(0, n) for n in classes]),
         )
         self.binary = binary
         self.widths = widths

@@ -13,7 +13,7 @@ from lightning_flows.bases.normal import normal_log_prob
 from lightning_flows.core.errors import check_least
 from lightning_flows.core.noise import Reproducible, uniform_noise
 from lightning_flows.core.shapes import as_shape, check_batch, size
-from lightning_flows.core.support import REAL, UNIT, Support
+from lightning_flows.core.support import REAL, UNIT, Levels
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Dequantize", "VariationalDequantize"]
@@ -47,9 +47,7 @@ class Dequantize(Transform):
         super().__init__(
             event_shape,
             kind="generative surjection",
-            domain=Support(discrete=True)
-            if levels is None
-            else Support(0.0, levels, discrete=True),
+            domain=Levels() if levels is None else Levels(0, levels),
             codomain=REAL if levels is None else UNIT,
         )
         self.bounded = levels is not None

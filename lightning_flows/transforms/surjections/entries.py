@@ -13,7 +13,15 @@ from lightning_flows.bases.positive import HalfNormal
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.noise import Reproducible, uniform_noise
 from lightning_flows.core.shapes import as_shape, join, joined_shape, size, sum_event
-from lightning_flows.core.support import POSITIVE, REAL, RECTIFIED, Support, by_columns
+from lightning_flows.core.support import (
+    POSITIVE,
+    REAL,
+    RECTIFIED,
+    Columns,
+    Levels,
+    Support,
+    by_columns,
+)
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Abs", "OnEntries", "ReLU"]
@@ -52,7 +60,7 @@ class Abs(Transform):
                 self.event_shape,
                 self.event_shape,
                 self.context_shape,
-                support=Support(0, 2, discrete=True),
+                support=Levels(0, 2),
                 classes=2,
             )
 
@@ -182,8 +190,9 @@ class OnEntries(Transform):
                 "first dimension at most."
             )
         domain = transform.domain
-        sets = [] if domain is None else list(domain.columns) or [domain] * len(entries)
-        if domain != transform.codomain and not all(support.discrete for support in sets):
+        sets = _sets(domain, len(entries))
+        integers = all(isinstance(support, Levels) for support in sets)
+        if domain != transform.codomain and not integers:
             raise ShapeError(
                 f"{type(transform).__name__} leads from {transform.domain} to "
                 f"{transform.codomain}, which other entries do not; chain it with a bijection that "
@@ -236,3 +245,10 @@ class OnEntries(Transform):
         if self.transform.context_shape is None:
             return None
         return join(others, None if self.context_shape is None else context)
+
+
+def _sets(domain: Support | None, entries: int) -> list[Support]:
+    """The set of each entry."""
+    if domain is None:
+        return []
+    return [*domain.sets] if isinstance(domain, Columns) else [domain] * entries

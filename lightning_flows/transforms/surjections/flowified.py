@@ -9,10 +9,11 @@ from lightning_flows.bases.base import Density
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.kinds import Kind
 from lightning_flows.core.linalg import solve_triangular
 from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.shapes import as_shape, size, sum_event
-from lightning_flows.transforms.base import Kind, Transform
+from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.bijections.linear import (
     along_channels,
     as_channels,

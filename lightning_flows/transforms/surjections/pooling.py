@@ -12,7 +12,7 @@ from lightning_flows.bases.positive import HalfNormal
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import uniform_noise
 from lightning_flows.core.shapes import as_shape, size
-from lightning_flows.core.support import POSITIVE, Support
+from lightning_flows.core.support import POSITIVE, Levels
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.bijections.reshape import Reshape, Squeeze
 from lightning_flows.transforms.chain import Chain
@@ -70,7 +70,7 @@ class Max(Transform):
                 latent_shape,
                 latent_shape,
                 self.context_shape,
-                support=Support(0, self.n, discrete=True),
+                support=Levels(0, self.n),
                 classes=self.n,
             )
         self.gap = DensityGiven(
