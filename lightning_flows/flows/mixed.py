@@ -27,7 +27,7 @@ class MixedFlow(Flow):
             table with `categorical` columns.
         flow: makes the flow on what the categories have become; RealNVP unless given.
         encoding: one-hot or binary; see `Argmax`.
-        noise: makes the density of the noise that goes with categories; a `ConditionalNormal`
+        density: makes the one of the noise that goes with categories; a `ConditionalNormal`
             unless given.
         context_shape: shape of what the density is conditioned on.
 
@@ -43,7 +43,7 @@ class MixedFlow(Flow):
         classes: Sequence[int],
         flow: Callable[[Shape], Flow] | None = None,
         encoding: Literal["one-hot", "binary"] = "one-hot",
-        noise: DensityFactory | None = None,
+        density: DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         shape = as_shape(event_shape)
@@ -61,7 +61,7 @@ class MixedFlow(Flow):
         argmax = Argmax(
             [classes[place] for place in places],
             encoding=encoding,
-            density=noise,
+            density=density,
             context_shape=seen or None,
         )
         layer = OnEntries(shape[0], places, argmax, context_shape=context_shape)

@@ -93,11 +93,12 @@ COMPOSITES = {
     "FlowLinear": lambda: FlowLinear(4, 2, density=norm),
     "FlowConv2d": lambda: FlowConv2d((2, 4, 4), 2, 2, stride=2, density=pictures),
     "VAELayer": lambda: VAELayer(4, 2, encoder=norm, decoder=norm),
-    "VariationalDequantize": lambda: VariationalDequantize(2, 4, noise=norm),
+    "VariationalDequantize": lambda: VariationalDequantize(2, 4, density=norm),
     "Argmax": lambda: Argmax([3, 2], density=norm),
-    "Max": lambda: Max(3, gap=positive),
+    "Max": lambda: Max(3, density=positive),
     "MaxPool2d": lambda: MaxPool2d(
-        (1, 4, 4), gap=partial(ComposedFlow, layers=[partial(InverseOf, layer=Softplus), ActNorm])
+        (1, 4, 4),
+        density=partial(ComposedFlow, layers=[partial(InverseOf, layer=Softplus), ActNorm]),
     ),
     "Flow": lambda: Flow(ActNorm(3), Flow(ActNorm(3), norm(3))),
     "ComposedFlow": lambda: ComposedFlow(4, layers=[ActNorm, norm], base=norm),
@@ -111,7 +112,7 @@ COMPOSITES = {
     "LatentPriorFlow": lambda: LatentPriorFlow(
         4, ambient=norm, encoder=norm, decoder=norm, prior=norm
     ),
-    "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=norm, noise=norm),
+    "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=norm, density=norm),
     "PaddedFlow": lambda: PaddedFlow(4, ambient=norm, prior=norm),
     "FreeFormFlow": lambda: FreeFormFlow(
         4, encoder=Coder, decoder=partial(Coder, back=True), prior=norm

@@ -73,7 +73,7 @@ OPTIONS = {
     MixedFlow: (
         3,
         {"classes": [0, 3, 0], "flow": small},
-        {"classes": [2, 0, 2], "flow": NICE, "encoding": "binary", "noise": small},
+        {"classes": [2, 0, 2], "flow": NICE, "encoding": "binary", "density": small},
     ),
     PaddedFlow: (
         6,

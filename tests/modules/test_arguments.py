@@ -52,7 +52,7 @@ def test_a_density_of_data_is_on_no_manifold(family):
 
 
 def test_an_encoder_that_learns_is_no_left_inverse():
-    with pytest.raises(ConfigError, match="project undoes their embed.*use FreeFormModule"):
+    with pytest.raises(ConfigError, match=r"project undoes their embed.*use FreeFormModule"):
         RectangularModule(FREE, 2)
 
 

@@ -210,7 +210,7 @@ FUNCTION = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1.0
         (lambda: DensityModule(partial(SMALL, base=lambda s: Normal(s)), 2), "flow: .*lambda"),
         (
             lambda: DensityModule(lambda s: ByWeights(torch.ones(2)), 2),
-            r"flow: .*functools.partial\(Class",
+            r"flow: .*partial\(Class",
         ),
         (
             lambda: DensityModule(SMALL, 2, optimizer=lambda p: Adam(p)),

@@ -198,7 +198,7 @@ class ForeignModule(pl.LightningModule):
         if self.volume is None:
             loss = -self.flow.log_prob(batch).mean()
         else:
-            _, x, log_volume, _ = self.volume(lambda x: x[:, :1], self.decoder, batch)
+            _, x, log_volume, *_ = self.volume(lambda x: x[:, :1], self.decoder, batch)
             loss = (log_volume + (x - batch).square().sum(1)).mean()
         self.log("loss", loss)
         return loss

@@ -110,6 +110,7 @@ def draw(
     if isinstance(support, Levels):
         low, high = int(max(support.low, -50)), int(min(support.high, 1000))
         return torch.randint(low, high, shape, generator=generator).to(dtype)
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     normal = torch.randn(shape, generator=generator, dtype=torch.float64)
     if isinstance(support, Sphere):
         return (normal / normal.norm(dim=1, keepdim=True)).to(dtype)
@@ -120,7 +121,6 @@ def draw(
     if isinstance(support, Sorted):
         return (1.5 * scale * normal).sort(1).values.to(dtype)
     assert isinstance(support, Interval)
-    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     if math.isfinite(support.low) and math.isfinite(support.high):
         far = torch.sigmoid(scale * torch.logit(unit)) if scale > 1 else 0.02 + 0.96 * unit
         far = far.clamp(min=torch.finfo(torch.float32).tiny)

@@ -61,7 +61,7 @@ def wide_gap(*shape):
 
 
 def signed_entry():
-    part = Abs(1, sign=sign, context_shape=2)
+    part = Abs(1, density=sign, context_shape=2)
     return OnEntries(3, [1], Chain([part, Inverse(Softplus(1)), affine(1)]))
 
 
@@ -78,10 +78,10 @@ CASES: dict[str, Build] = {
     "Augment (image)": lambda: Augment(image, 3, dim=1),
     "Augment (conditional)": lambda: Augment(1, 2, **C),
     "Abs (2,)": lambda: Abs(2),
-    "Abs (sign)": lambda: Abs(2, sign=sign),
-    "Abs (sign, conditional)": lambda: Abs((1, 2), sign=sign, **C),
+    "Abs (sign)": lambda: Abs(2, density=sign),
+    "Abs (sign, conditional)": lambda: Abs((1, 2), density=sign, **C),
     "Inverse (Abs)": lambda: Inverse(Abs(2)),
-    "Inverse (Abs with sign)": lambda: Inverse(Abs(3, sign=sign)),
+    "Inverse (Abs with sign)": lambda: Inverse(Abs(3, density=sign)),
     "OnEntries (sign)": signed_entry,
     "OnEntries (bijection, conditional)": lambda: OnEntries(
         3, [2, 0], affine(2, context_shape=4), **C
@@ -103,22 +103,22 @@ CASES: dict[str, Build] = {
     "Argmax (binary, one column)": lambda: Argmax([3], encoding="binary", density=Normal),
     "Inverse (Argmax)": lambda: Inverse(Argmax([3], density=Normal)),
     "ReLU (2,)": lambda: ReLU(2),
-    "ReLU (image, conditional)": lambda: ReLU((1, 2, 2), below=partial(HalfNormal, **H), **C),
+    "ReLU (image, conditional)": lambda: ReLU((1, 2, 2), density=partial(HalfNormal, **H), **C),
     "Inverse (ReLU)": lambda: Inverse(ReLU(2)),
     "Max (2,)": lambda: Max(2),
-    "Max (place)": lambda: Max(3, place=place),
-    "Max (middle dimension, conditional)": lambda: Max((2, 3, 2), dim=1, place=place, **C),
-    "Inverse (Max)": lambda: Inverse(Max(2, place=place)),
+    "Max (place)": lambda: Max(3, place_density=place),
+    "Max (middle dimension, conditional)": lambda: Max((2, 3, 2), dim=1, place_density=place, **C),
+    "Inverse (Max)": lambda: Inverse(Max(2, place_density=place)),
     "Inverse (Max, image)": lambda: Inverse(Max((2, 1, 3))),
-    "MaxPool2d": lambda: MaxPool2d((2, 2, 2), place=place),
-    "MaxPool2d (one window)": lambda: MaxPool2d((1, 2, 2), place=place),
+    "MaxPool2d": lambda: MaxPool2d((2, 2, 2), place_density=place),
+    "MaxPool2d (one window)": lambda: MaxPool2d((1, 2, 2), place_density=place),
     "MaxPool2d (factor 3)": lambda: MaxPool2d((2, 3, 6), 3),
     "Inverse (Max, small image)": lambda: Inverse(
-        Max((2, 1, 2), place=place, gap=wide_gap(1, 1, 2))
+        Max((2, 1, 2), place_density=place, density=wide_gap(1, 1, 2))
     ),
     "Inverse (MaxPool2d)": lambda: Inverse(MaxPool2d((1, 2, 4))),
     "Inverse (MaxPool2d, one window)": lambda: Inverse(
-        MaxPool2d((1, 2, 2), gap=wide_gap(1, 3, 1, 1))
+        MaxPool2d((1, 2, 2), density=wide_gap(1, 3, 1, 1))
     ),
     "Sort (2,)": lambda: Sort(2),
     "Sort (3,)": lambda: Sort(3),
@@ -130,10 +130,12 @@ CASES: dict[str, Build] = {
     "StochasticPermutation (3,)": lambda: StochasticPermutation(3),
     "StochasticPermutation (points)": lambda: StochasticPermutation((3, 2, 1)),
     "Dequantize (rounding)": lambda: Inverse(Dequantize(2, 3)),
-    "VariationalDequantize (1,)": lambda: VariationalDequantize(1, 4, noise=gentle),
-    "VariationalDequantize (flow)": lambda: VariationalDequantize((1, 2), 3, noise=Normal),
-    "VariationalDequantize (conditional)": lambda: VariationalDequantize(2, 3, noise=flow, **C),
-    "VariationalDequantize (rounding)": lambda: Inverse(VariationalDequantize(2, 3, noise=gentle)),
+    "VariationalDequantize (1,)": lambda: VariationalDequantize(1, 4, density=gentle),
+    "VariationalDequantize (flow)": lambda: VariationalDequantize((1, 2), 3, density=Normal),
+    "VariationalDequantize (conditional)": lambda: VariationalDequantize(2, 3, density=flow, **C),
+    "VariationalDequantize (rounding)": lambda: Inverse(
+        VariationalDequantize(2, 3, density=gentle)
+    ),
     "VAELayer (2 to 1)": lambda: VAELayer(2, 1),
     "VAELayer (image, conditional)": lambda: VAELayer((1, 2, 2), (1, 2), **C),
     "VAELayer (2 to 1, flows)": lambda: VAELayer(2, 1, encoder=flow, decoder=flow),

@@ -47,9 +47,9 @@ affine = partial(AffineCoupling, hidden=(8,))
         (lambda: Chain([Abs(2), affine(2)]), r"ElementwiseAffine|AffineCoupling.* Inverse\(Softp"),
         (lambda: Flow(Sort(3)), r"ascending values in \(-inf, inf\): put SortedToReal"),
         (lambda: Chain([Sort(3), affine(3)]), "defined on .*: put SortedToReal after the sorting"),
-        (lambda: Chain([Sort(3), Permutation(3)]), "Permutation.* would mix their order: put Sor"),
+        (lambda: Chain([Sort(3), Permutation(3)]), "Permutation.* would mix its entries: put Sor"),
         (lambda: Chain([Sort(3), Slice(3, 2)]), "put SortedToReal"),
-        (lambda: Flow(StochasticPermutation(3), Flow(SortedToReal(3))), "would mix their order"),
+        (lambda: Flow(StochasticPermutation(3), Flow(SortedToReal(3))), "would mix its entries"),
         (lambda: Flow(ReLU(2)), "with an atom at 0: score it with a base .* ZeroInflated"),
         (lambda: Flow(ReLU(2), HalfNormal(2)), "with an atom at 0"),
         (lambda: Flow(Inverse(Dequantize(2, 3))), "integers in .* score it with Categorical"),
@@ -57,7 +57,7 @@ affine = partial(AffineCoupling, hidden=(8,))
         (lambda: Flow(Augment(2, 1, density=Uniform)), r"\[0, 1\]: .* Logit"),
         (lambda: Slice(4, 2, density=Normal(3)), r"Normal scores events of shape \(3,\); the lay"),
         (lambda: Slice(4, 1, density=ConditionalNormal(3, 2)), r"conditions it on \(1,\)"),
-        (lambda: Max(3, gap=Normal), r"Normal lives on \(-inf, inf\); the layer .* \[0, inf\)"),
+        (lambda: Max(3, density=Normal), r"Normal lives on \(-inf, inf\); the layer .* \[0, inf\)"),
         (lambda: OnEntries(2, [0], Abs(1)), "leads from .* chain it with a bijection"),
         (lambda: OnEntries(3, [0], affine(2)), r"OnEntries needs a map of \(1,\)"),
         (lambda: OnEntries(3, [0], affine(1, context_shape=3)), r"make \(2,\)"),
@@ -79,7 +79,7 @@ def test_refuses_what_does_not_fit(build, message):
         (lambda: OnEntries(3, [0, 0], affine(2)), "different integers from 0 to 2"),
         (lambda: Categorical(2, classes=1), "classes is 1; accepted are integers from 2 up"),
         (
-            lambda: ReLU(2, below=Flow(Inverse(Softplus(2)), Flow(Softplus(2), HalfNormal(2)))),
+            lambda: ReLU(2, density=Flow(Inverse(Softplus(2)), Flow(Softplus(2), HalfNormal(2)))),
             "ReLU needs a density of independent entries",
         ),
         (
@@ -203,8 +203,8 @@ BASES = "lightning_flows.bases."
                 "density": {"class_path": BASES + "Normal", "init_args": {"event_shape": 2}},
             },
         ),
-        ("Abs", {"sign": {"class_path": BASES + "Bernoulli"}}),
-        ("Max", {"place": {"class_path": BASES + "Categorical", "init_args": {"hidden": [4]}}}),
+        ("Abs", {"density": {"class_path": BASES + "Bernoulli"}}),
+        ("Max", {"place_density": {"class_path": BASES + "Categorical", "init_args": {"hidden": [4]}}}),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a newer jsonargparse renames a method

@@ -101,7 +101,7 @@ class VariationalDequantize(Dequantize):
     Args:
         event_shape: shape of one data point.
         levels: number of values that an entry may take, 0 to levels - 1.
-        noise: density of v given the integers, scaled to [-1, 1): a density on all reals or what
+        density: that of v given the integers, scaled to [-1, 1): a density on all reals or what
             makes one, such as `partial(RealNVP, layers=4)`; a `ConditionalNormal` unless given.
         context_shape: shape of what the noise depends on besides.
 
@@ -114,18 +114,18 @@ class VariationalDequantize(Dequantize):
         event_shape: Sequence[int] | int,
         levels: int,
         *,
-        noise: Density | DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         super().__init__(event_shape, levels)
         if context_shape is not None:
             self.context_shape = as_shape(context_shape, "context_shape")
-        self.noise = DensityGiven(
-            noise or ConditionalNormal, self.event_shape, self.event_shape, self.context_shape
+        self.density = DensityGiven(
+            density or ConditionalNormal, self.event_shape, self.event_shape, self.context_shape
         )
 
     def _draw(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        noise = torch.special.ndtr(self.noise.draw(self._scaled(x), context)[0])
+        noise = torch.special.ndtr(self.density.draw(self._scaled(x), context)[0])
         margin = self._margin(x)
         noise = noise.clamp(margin, 1 - margin)
         return noise, self._score(noise, x, context)
@@ -133,7 +133,7 @@ class VariationalDequantize(Dequantize):
     def _score(self, noise: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         margin = self._margin(x)
         v = torch.special.ndtri(noise.clamp(margin, 1 - margin))
-        return self.noise.score(v, self._scaled(x), context) - _log_slope(v)
+        return self.density.score(v, self._scaled(x), context) - _log_slope(v)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return 2 * x / self.levels - 1

@@ -38,7 +38,7 @@ class Abs(Transform):
 
     Args:
         event_shape: shape of one data point.
-        sign: probability that an entry is negative (1) or not (0) given z, or what makes it:
+        density: probability that an entry is negative (1) or not (0) given z, or what makes it:
             `Bernoulli` learns it; ½ unless given.
         context_shape: shape of what the signs depend on besides.
     """
@@ -47,16 +47,16 @@ class Abs(Transform):
         self,
         event_shape: Sequence[int] | int,
         *,
-        sign: Density | DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         super().__init__(
             event_shape, context_shape=context_shape, kind="inference surjection", codomain=POSITIVE
         )
-        self.sign: DensityGiven | None = None
-        if sign is not None:
-            self.sign = DensityGiven(
-                sign,
+        self.density: DensityGiven | None = None
+        if density is not None:
+            self.density = DensityGiven(
+                density,
                 self.event_shape,
                 self.event_shape,
                 self.context_shape,
@@ -66,15 +66,15 @@ class Abs(Transform):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = x.abs()
-        if self.sign is None:
+        if self.density is None:
             return z, self._log_half(x)
-        return z, self.sign.score((x < 0).to(x.dtype), z, context)
+        return z, self.density.score((x < 0).to(x.dtype), z, context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.sign is None:
+        if self.density is None:
             negative, log_p = uniform_noise(z.shape, z) < 0.5, self._log_half(z)
         else:
-            sign, log_p = self.sign.draw(z, context)
+            sign, log_p = self.density.draw(z, context)
             negative = sign > 0.5
         return torch.where(negative, -z, z), log_p
 
@@ -93,7 +93,7 @@ class ReLU(Transform):
 
     Args:
         event_shape: shape of one data point.
-        below: density of -x given z, used where x is below zero, or what makes one. Its entries
+        density: that of -x given z, used where x is below zero, or what makes one. Its entries
             are independent given z; `HalfNormal` unless given.
         context_shape: shape of what the density depends on besides.
 
@@ -105,7 +105,7 @@ class ReLU(Transform):
         self,
         event_shape: Sequence[int] | int,
         *,
-        below: Density | DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         super().__init__(
@@ -114,17 +114,17 @@ class ReLU(Transform):
             kind="inference surjection",
             codomain=RECTIFIED,
         )
-        self.below = DensityGiven(
-            below or HalfNormal,
+        self.density = DensityGiven(
+            density or HalfNormal,
             self.event_shape,
             self.event_shape,
             self.context_shape,
             support=POSITIVE,
         )
-        if not isinstance(self.below.density, Parametrized):
+        if not isinstance(self.density.density, Parametrized):
             raise ConfigError(
-                f"{type(self.below.density).__name__} scores whole events; ReLU needs a density of "
-                "independent entries, such as HalfNormal."
+                f"{type(self.density.density).__name__} scores whole events; ReLU needs a density "
+                "of independent entries, such as HalfNormal."
             )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -132,11 +132,11 @@ class ReLU(Transform):
         return z, self._score(z, torch.relu(-x), context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        below, _ = self.below.draw(z, context)
+        below, _ = self.density.draw(z, context)
         return torch.where(z > 0, z, -below), self._score(z, below, context)
 
     def _score(self, z: Tensor, below: Tensor, context: Tensor | None) -> Tensor:
-        return sum_event(torch.where(z > 0, 0, self.below.score_each(below, z, context)))
+        return sum_event(torch.where(z > 0, 0, self.density.score_each(below, z, context)))
 
 
 class OnEntries(Transform):
@@ -145,7 +145,7 @@ class OnEntries(Transform):
     Where the transform takes context, it sees the untouched entries (and context, joined), as in
     a coupling layer. The sign of one column given the others:
 
-        OnEntries(5, [0], Chain([Abs(1, sign=Bernoulli, context_shape=4), Inverse(Softplus(1))]))
+        OnEntries(5, [0], Chain([Abs(1, density=Bernoulli, context_shape=4), Inverse(Softplus(1))]))
 
     Where the transform makes more entries or fewer, they come after the untouched ones. Columns of
     a table that hold categories, beside real ones:

@@ -32,9 +32,9 @@ class Max(Transform):
         event_shape: shape of one data point.
         dim: dimension of the event over which the largest entry is taken; the latent lacks it.
             The latent of a vector has shape (1,).
-        place: probabilities of the place given z, or what makes them: `Categorical` learns them;
-            all places alike unless given.
-        gap: density of the n - 1 differences from z, in the order of the entries and with
+        place_density: probabilities of the place given z, or what makes them: `Categorical`
+            learns them; all places alike unless given.
+        density: that of the n - 1 differences from z, in the order of the entries and with
             dimension `dim`, or what makes one, on numbers from zero up; `HalfNormal` unless given.
         context_shape: shape of what the densities depend on besides.
 
@@ -47,8 +47,8 @@ class Max(Transform):
         event_shape: Sequence[int] | int,
         *,
         dim: int = 0,
-        place: Density | DensityFactory | None = None,
-        gap: Density | DensityFactory | None = None,
+        place_density: Density | DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         shape = as_shape(event_shape)
@@ -63,18 +63,18 @@ class Max(Transform):
         )
         self.dim = dim
         self.n = shape[dim]
-        self.place: DensityGiven | None = None
-        if place is not None:
-            self.place = DensityGiven(
-                place,
+        self.place_density: DensityGiven | None = None
+        if place_density is not None:
+            self.place_density = DensityGiven(
+                place_density,
                 latent_shape,
                 latent_shape,
                 self.context_shape,
                 support=Levels(0, self.n),
                 classes=self.n,
             )
-        self.gap = DensityGiven(
-            gap or HalfNormal,
+        self.density = DensityGiven(
+            density or HalfNormal,
             (*shape[:dim], self.n - 1, *shape[dim + 1 :]),
             latent_shape,
             self.context_shape,
@@ -85,15 +85,15 @@ class Max(Transform):
         largest, place = x.max(self.dim + 1, keepdim=True)
         rest = x.gather(self.dim + 1, self._others(place))
         z = largest.reshape(-1, *self.latent_shape)
-        log_p = self.gap.score(largest - rest, z, context)
+        log_p = self.density.score(largest - rest, z, context)
         return z, log_p + self._score(place.reshape(z.shape).to(x.dtype), z, context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.place is None:
+        if self.place_density is None:
             place = (self.n * uniform_noise(z.shape, z)).floor().clamp(max=self.n - 1)
         else:
-            place, _ = self.place.draw(z, context)
-        gap, log_p = self.gap.draw(z, context)
+            place, _ = self.place_density.draw(z, context)
+        gap, log_p = self.density.draw(z, context)
         log_p = log_p + self._score(place, z, context)
         one = tuple(1 if i == self.dim else n for i, n in enumerate(self.event_shape))
         largest, place = z.reshape(-1, *one), place.long().reshape(-1, *one)
@@ -102,9 +102,9 @@ class Max(Transform):
         return values.gather(self.dim + 1, order.argsort(self.dim + 1)), log_p
 
     def _score(self, place: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        if self.place is None:
+        if self.place_density is None:
             return z.new_full((len(z),), -size(self.latent_shape) * math.log(self.n))
-        return self.place.score(place, z, context)
+        return self.place_density.score(place, z, context)
 
     def _others(self, place: Tensor) -> Tensor:
         """Indices of all entries but the largest, in ascending order."""
@@ -121,8 +121,8 @@ class MaxPool2d(Chain):
     Args:
         event_shape: (channels, height, width).
         factor: side of a window; must divide height and width.
-        place: as for `Max`, for a latent of shape (channels, height / factor, width / factor).
-        gap: as for `Max`, with events (channels, factor² - 1, height / factor, width / factor).
+        place_density: as for `Max`, for a latent (channels, height / factor, width / factor).
+        density: as for `Max`, with events (channels, factor² - 1, height / factor, width / factor).
         context_shape: shape of what the densities depend on.
     """
 
@@ -131,12 +131,18 @@ class MaxPool2d(Chain):
         event_shape: Sequence[int] | int,
         factor: int = 2,
         *,
-        place: Density | DensityFactory | None = None,
-        gap: Density | DensityFactory | None = None,
+        place_density: Density | DensityFactory | None = None,
+        density: Density | DensityFactory | None = None,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
         squeeze = Squeeze(event_shape, factor)
         channels = squeeze.event_shape[0]
         windows = (channels, factor**2, *squeeze.latent_shape[1:])
-        pool = Max(windows, dim=1, place=place, gap=gap, context_shape=context_shape)
+        pool = Max(
+            windows,
+            dim=1,
+            place_density=place_density,
+            density=density,
+            context_shape=context_shape,
+        )
         super().__init__([squeeze, Reshape(squeeze.latent_shape, windows), pool])
