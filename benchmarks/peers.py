@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.flows import MAF, Flow, NeuralSplineFlow, RealNVP
+from lightning_flows.flows import MAF, AutoregressiveSplineFlow, Flow, NeuralSplineFlow, RealNVP
 
 __all__ = ["ARCHITECTURES", "Candidate", "Sizes", "candidates", "parameter_count"]
 
@@ -64,10 +64,8 @@ def _ours(make: Callable[..., Flow], sizes: Sizes) -> Candidate:
 
 
 def _our_spline(sizes: Sizes, *, autoregressive: bool = False) -> Candidate:
-    spline = partial(
-        NeuralSplineFlow, bins=sizes.bins, bound=sizes.bound, autoregressive=autoregressive
-    )
-    return _ours(spline, sizes)
+    kind = AutoregressiveSplineFlow if autoregressive else NeuralSplineFlow
+    return _ours(partial(kind, bins=sizes.bins, bound=sizes.bound), sizes)
 
 
 def _zuko(sizes: Sizes, *, spline: bool, autoregressive: bool = False) -> Candidate:

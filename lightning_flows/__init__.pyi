@@ -28,6 +28,7 @@ from .core.noise import Resampled as Resampled
 from .core.trusted import trust as trust
 from .flows import MAF as MAF
 from .flows import NICE as NICE
+from .flows import AutoregressiveSplineFlow as AutoregressiveSplineFlow
 from .flows import ComposedFlow as ComposedFlow
 from .flows import Flow as Flow
 from .flows import FreeFormFlow as FreeFormFlow
@@ -52,11 +53,14 @@ from .objectives import ContourInformation as ContourInformation
 from .objectives import ExactVolume as ExactVolume
 from .objectives import FreeFormVolume as FreeFormVolume
 from .objectives import Isometry as Isometry
+from .objectives import NoiseLevel as NoiseLevel
 from .objectives import NoVolume as NoVolume
 from .objectives import OffDiagonal as OffDiagonal
 from .objectives import Penalty as Penalty
 from .objectives import PrincipalVolume as PrincipalVolume
+from .objectives import Reconstruction as Reconstruction
 from .objectives import StochasticVolume as StochasticVolume
+from .objectives import TargetError as TargetError
 from .objectives import Tikhonov as Tikhonov
 from .objectives import Volume as Volume
 from .transforms import Chain as Chain

@@ -1,6 +1,5 @@
 """What a layer drops or adds, as a density given what it keeps."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +8,8 @@ from torch import Tensor, nn
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.conditional import Parametrized
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.core.recipe import factory_target
 from lightning_flows.core.shapes import Shape, as_shape, join, joined_shape
+from lightning_flows.core.signatures import takes
 from lightning_flows.core.support import REAL, Support
 
 __all__ = ["DensityFactory", "DensityGiven"]
@@ -54,9 +53,8 @@ class DensityGiven(nn.Module):
         given_shape = joined_shape(as_shape(given_shape, "given_shape"), context_shape)
         self.joined = context_shape is not None
         if not isinstance(density, Density):
-            takes = inspect.signature(factory_target(density)).parameters
             offered["context_shape"] = given_shape
-            known = {name: value for name, value in offered.items() if name in takes}
+            known = {name: value for name, value in offered.items() if takes(density, name)}
             density = density(as_shape(event_shape), **known)
         name = type(density).__name__
         if density.event_shape != tuple(event_shape):

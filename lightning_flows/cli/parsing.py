@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_flows.core.errors import ConfigError, FlowError
+from lightning_flows.core.signatures import parameter_of
 
 __all__ = [
     "FlowParser",
@@ -155,7 +156,7 @@ _load_yaml = get_loader("yaml")
 
 def _build(kind: type[T], *args: Any, **options: Any) -> T:
     """Make an object that a configuration names."""
-    parameters = {name: _parameter(kind, name) for name in options}
+    parameters = {name: parameter_of(kind, name) for name in options}
     own = {
         name: options[name]
         for name, parameter in parameters.items()
@@ -167,16 +168,6 @@ def _build(kind: type[T], *args: Any, **options: Any) -> T:
                 kind_of_value = inspect.formatannotation(parameter.annotation)
                 raise ConfigError(f"{name} is null; accepted are values of type {kind_of_value}.")
         return kind(*args, **options)
-
-
-def _parameter(kind: type, name: str) -> inspect.Parameter | None:
-    """An argument of a class, or of the base class that its **options are passed on to."""
-    for base in kind.__mro__:
-        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc] # only read
-        parameter = parameters.get(name)
-        if parameter is not None:
-            return parameter
-    return None
 
 
 def _takes_none(parameter: inspect.Parameter) -> bool:

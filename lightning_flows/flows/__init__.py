@@ -1,21 +1,21 @@
 """Whole models in pure torch: densities with `log_prob`, `sample`, `encode` and `decode`."""
 
-from lightning_flows.flows.autoregressive import MAF
+from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.composed import ComposedFlow
-from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.coupling import NICE, NeuralSplineFlow, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
-from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
 
 __all__ = [
     "MAF",
     "NICE",
+    "AutoregressiveSplineFlow",
     "ComposedFlow",
     "Flow",
     "FreeFormFlow",

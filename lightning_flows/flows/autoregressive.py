@@ -1,58 +1,54 @@
-"""Flows made of affine autoregressive layers."""
+"""Flows of autoregressive layers."""
 
 from collections.abc import Sequence
+from functools import partial
 
-from lightning_flows.flows.assemble import BaseFactory, Mixing, assemble
-from lightning_flows.flows.base import Flow
-from lightning_flows.transforms import AffineAutoregressive, Transform
+from lightning_flows.core.signatures import Options
+from lightning_flows.flows.stack import AutoregressiveStack, StackOptions
+from lightning_flows.transforms import AffineAutoregressive, SplineAutoregressive
 
-__all__ = ["MAF"]
+__all__ = ["MAF", "AutoregressiveSplineFlow"]
 
 
-class MAF(Flow):
-    """Masked autoregressive flow (Papamakarios et al. 2017).
-
-    `log_prob` costs one pass; sampling walks through the dimensions, one after the other. Events
-    of more than one dimension are flattened; so are latents.
+class MAF(AutoregressiveStack):
+    """Masked autoregressive flow: affine layers (Papamakarios et al. 2017).
 
     Args:
         event_shape: shape of one data point.
-        layers: number of autoregressive layers, with the order of dimensions reversed in turn.
-        hidden: width of each hidden layer of the masked networks.
-        activation: relu, silu, tanh, gelu, elu or softplus.
         bound: largest absolute log-scale of one layer.
-        mixing: none, permutation or lu, as in `RealNVP`.
-        actnorm: whether an ActNorm stands before every layer; `initialize`, which modules
-            call, sets it from the first batch.
-        base: makes the base density from the latent shape; standard normal unless given.
-        context_shape: shape of what the density is conditioned on.
-
-    Raises:
-        ConfigError: an option is out of range.
+        options: those of `AutoregressiveStack`.
     """
 
     def __init__(
         self,
         event_shape: Sequence[int] | int,
         *,
-        layers: int = 5,
-        hidden: Sequence[int] = (128, 128),
-        activation: str = "relu",
         bound: float = 3.0,
-        mixing: Mixing = "none",
-        actnorm: bool = False,
-        base: BaseFactory | None = None,
-        context_shape: Sequence[int] | int | None = None,
+        **options: Options[StackOptions],
     ) -> None:
-        def layer(features: int, i: int) -> Transform:
-            return AffineAutoregressive(
-                features,
-                bound=bound,
-                hidden=hidden,
-                activation=activation,
-                reverse=i % 2 == 1,
-                context_shape=context_shape,
-            )
+        super().__init__(event_shape, partial(AffineAutoregressive, bound=bound), **options)
 
-        transform = assemble(event_shape, layers, layer, mixing=mixing, actnorm=actnorm)
-        super().__init__(transform, None if base is None else base(transform.latent_shape))
+
+class AutoregressiveSplineFlow(AutoregressiveStack):
+    """Rational-quadratic spline layers, autoregressive (Durkan et al. 2019).
+
+    It fits better than couplings of equal size (`NeuralSplineFlow`); its sampling walks through
+    the dimensions.
+
+    Args:
+        event_shape: shape of one data point.
+        bins: number of bins of each spline.
+        bound: splines act on [-bound, bound] and are the identity outside.
+        options: those of `AutoregressiveStack`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int] | int,
+        *,
+        bins: int = 8,
+        bound: float = 5.0,
+        **options: Options[StackOptions],
+    ) -> None:
+        layer = partial(SplineAutoregressive, bins=bins, bound=bound)
+        super().__init__(event_shape, layer, **options)

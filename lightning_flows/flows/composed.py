@@ -1,13 +1,12 @@
 """Flows composed of any layers, each made from the shape that the one before it leaves."""
 
-import inspect
 from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.normal import Normal
 from lightning_flows.core.errors import ConfigError
-from lightning_flows.core.recipe import factory_target
 from lightning_flows.core.shapes import Shape, as_shape
+from lightning_flows.core.signatures import takes
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms import Chain, Transform
@@ -71,9 +70,8 @@ class ComposedFlow(Flow):
 
 def _made(make: Layer, shape: Shape, context_shape: Sequence[int] | int | None) -> Transform | Flow:
     """One layer, with context where there is any and the layer takes it."""
-    takes = inspect.signature(factory_target(make)).parameters
-    known = {} if context_shape is None else {"context_shape": context_shape}
-    part = make(shape, **{name: value for name, value in known.items() if name in takes})
+    conditional = context_shape is not None and takes(make, "context_shape")
+    part = make(shape, **({"context_shape": context_shape} if conditional else {}))
     if not isinstance(part, Transform | Flow):
         raise ConfigError(
             f"layers holds {type(part).__name__}; accepted are transforms, and flows that are made "

@@ -1,6 +1,5 @@
 """Injective flows: fewer latents than data dimensions."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from lightning_flows.core.kinds import Kind
 from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.recipe import factory_target
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size, sum_event
+from lightning_flows.core.signatures import takes
 from lightning_flows.core.starting import Starting
 from lightning_flows.core.support import REAL, Measure
 from lightning_flows.flows.assemble import BaseFactory
@@ -72,10 +72,7 @@ class InjectiveFlow(Density):
         make: Callable[..., Density] = partial(RealNVP, layers=4, hidden=(64, 64))
         make = make if prior is None else prior
         conditioned = {} if context_shape is None else {"context_shape": as_shape(context_shape)}
-        takes = inspect.signature(factory_target(make)).parameters.values()
-        if conditioned and not any(
-            p.name == "context_shape" or p.kind is p.VAR_KEYWORD for p in takes
-        ):
+        if conditioned and not takes(make, "context_shape"):
             raise ConfigError(
                 f"prior {factory_target(make).__name__} takes no context_shape; the flow is "
                 "conditioned, so accepted are densities that take one, such as RealNVP."

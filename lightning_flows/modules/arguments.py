@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,21 +12,25 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.bases.base import Density
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.core.recipe import Recorded, build_part, storable
+from lightning_flows.core.recipe import Recorded, build_part, is_recipe, storable
 from lightning_flows.core.shapes import Shape
+from lightning_flows.core.signatures import takes
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
-from lightning_flows.objectives import Penalty, Volume
+from lightning_flows.objectives import Penalty
 
 __all__ = [
     "check_categories",
     "check_factories",
-    "check_parts",
     "flow_of",
+    "part_of",
+    "penalties_of",
     "refuse_manifold",
     "require_left_inverse",
     "require_manifold",
     "stored_arguments",
 ]
+
+T = TypeVar("T")
 
 _MADE = {
     "flow": (nn.Module, "RealNVP or partial(RealNVP, layers=4)"),
@@ -64,7 +68,7 @@ def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> De
     """
     if context_shape is None:
         flow = factory(event_shape)
-    elif _takes(factory, "context_shape"):
+    elif takes(factory, "context_shape"):
         flow = factory(event_shape, context_shape=context_shape)
     else:
         raise ConfigError(
@@ -164,13 +168,13 @@ def require_manifold(family: object, flow: Density) -> None:
         )
 
 
-def require_left_inverse(family: object, flow: InjectiveFlow) -> None:
+def require_left_inverse(family: object, flow: Density) -> None:
     """Refuse flows whose encoder has to learn to invert their decoder.
 
     Raises:
         ConfigError: names the family that trains them.
     """
-    if not flow.left_inverse:
+    if isinstance(flow, InjectiveFlow) and not flow.left_inverse:
         raise ConfigError(
             f"{type(family).__name__} trains flows whose project undoes their embed, such as "
             f"PaddedFlow; {type(flow).__name__} has an encoder that learns it: use FreeFormModule."
@@ -195,19 +199,25 @@ def check_categories(flow: Density, data: Any) -> None:
         )
 
 
-def check_parts(volume: Any, penalties: Any) -> None:
-    """Refuse what is no strategy for the volume, or no list of penalties.
+def part_of(value: Any, kind: type[T], name: str, example: str) -> T:
+    """A part of the objective, made from its recipe where a checkpoint brings that.
 
     Raises:
-        ConfigError: names the argument, what came and the remedy.
+        ConfigError: it is something else.
     """
-    if not isinstance(volume, Volume):
-        raise ConfigError(f"volume is {volume!r}; give an object such as ExactVolume().")
-    listed = isinstance(penalties, Sequence)
-    if not listed or not all(isinstance(part, Penalty) for part in penalties):
+    if is_recipe(value):
+        value = build_part(value, kind)
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} is {value!r}; give an object such as {example}.")
+    return value
+
+
+def penalties_of(penalties: Any) -> list[Penalty]:
+    """Penalties, made from their recipes where a checkpoint brings those.
+
+    Raises:
+        ConfigError: no list, or something else among them.
+    """
+    if not isinstance(penalties, Sequence) or isinstance(penalties, str):
         raise ConfigError(f"penalties is {penalties!r}; give a list such as [Tikhonov(0.01)].")
-
-
-def _takes(factory: Any, name: str) -> bool:
-    parameters = inspect.signature(factory).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return [part_of(part, Penalty, "a penalty", "Tikhonov(0.01)") for part in penalties]

@@ -2,10 +2,11 @@
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import lightning.pytorch as L
 import torch
@@ -19,7 +20,7 @@ from torchmetrics import Metric
 
 from lightning_flows.bases.base import Density
 from lightning_flows.components import ModelMaps
-from lightning_flows.core.errors import CheckpointError, ConfigError
+from lightning_flows.core.errors import CheckpointError, ConfigError, check_from_zero
 from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Placed, Reproducible
 from lightning_flows.core.recipe import (
@@ -36,6 +37,7 @@ from lightning_flows.modules.arguments import (
     check_categories,
     check_factories,
     flow_of,
+    penalties_of,
     stored_arguments,
 )
 from lightning_flows.modules.batches import unpacked
@@ -50,13 +52,26 @@ from lightning_flows.modules.options import default_optimizer, logged_options
 from lightning_flows.modules.preprocessing import brought_by, warn_of_another
 from lightning_flows.modules.ranks import check_even
 from lightning_flows.modules.seeding import seed_step
+from lightning_flows.objectives import Penalty
 from lightning_flows.transforms import Dequantize, Transform
 from lightning_flows.transforms.base import encode_inside
 
-__all__ = ["FlowFactory", "FlowModule"]
+__all__ = ["FlowFactory", "FlowModule", "ModuleOptions"]
 
 FlowFactory = Callable[[Shape], Density]
 """Makes a flow from the shape of one data point: a class, a `functools.partial` or a lambda."""
+
+
+class ModuleOptions(TypedDict, total=False):
+    """What every module takes beside its flow and shapes; see `FlowModule`."""
+
+    penalties: Sequence[Penalty]
+    noise: float
+    optimizer: OptimizerCallable | None
+    scheduler: LRSchedulerCallable | None
+    compile: bool
+    data_key: str
+    context_key: str
 
 
 class FlowModule(Recorded, L.LightningModule):
@@ -90,6 +105,9 @@ class FlowModule(Recorded, L.LightningModule):
             checkpoint can hold, is stored by the arguments of its own construction.
         event_shape: shape of one data point.
         context_shape: shape of what the density is conditioned on.
+        penalties: on the Jacobian of the flow, each with its weight.
+        noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
+            equivalent to `Tikhonov` with weight noise²/2.
         optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
             given, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
@@ -98,8 +116,9 @@ class FlowModule(Recorded, L.LightningModule):
         context_key: name of the context in such a batch.
 
     Raises:
-        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else;
-            or an argument cannot be stored in a checkpoint and made again from it.
+        ConfigError: `flow`, `optimizer` or `scheduler` is made already, or makes something else,
+            such as a flow that this module does not train; `penalties` is no list of them, or
+            `noise` negative; or an argument cannot be stored in a checkpoint and made again.
         ShapeError: the flow is one of other shapes.
     """
 
@@ -112,6 +131,8 @@ class FlowModule(Recorded, L.LightningModule):
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
+        penalties: Sequence[Penalty] = (),
+        noise: float = 0.0,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
@@ -119,6 +140,7 @@ class FlowModule(Recorded, L.LightningModule):
         context_key: str = "context",
     ) -> None:
         super().__init__()
+        check_from_zero(noise=noise)
         flow = _factory(flow, torch.nn.Module)
         optimizer = _factory(optimizer, torch.optim.Optimizer)
         scheduler = _factory(scheduler, torch.optim.lr_scheduler.LRScheduler)
@@ -128,6 +150,9 @@ class FlowModule(Recorded, L.LightningModule):
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
         self.flow = flow_of(flow, self.event_shape, self.context_shape)
+        self.check_flow(self.flow)
+        self.penalties = penalties_of(penalties)
+        self.noise = noise
         # logged in `_begin`: Lightning refuses a data module whose options have the same names
         self.save_hyperparameters(stored_arguments(self, self._arguments), logger=False)
         self.latent_shape: Shape = self.flow.latent_shape
@@ -262,7 +287,14 @@ class FlowModule(Recorded, L.LightningModule):
         """Same as `log_prob`."""
         return self.log_prob(x, context)
 
-    # -- what a family supplies ----------------------------------------------------------------
+    # -- what a module supplies ----------------------------------------------------------------
+
+    def check_flow(self, flow: Density) -> None:
+        """Refuse a flow that this module does not train.
+
+        Raises:
+            ConfigError: names the module that does.
+        """
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Objective of data in original units.
@@ -280,6 +312,21 @@ class FlowModule(Recorded, L.LightningModule):
         that is not finite for them.
         """
         raise NotImplementedError
+
+    def noisy(self, y: Tensor) -> Tensor:
+        """Preprocessed training data with the noise that was asked for."""
+        return y + self.noise * torch.randn_like(y) if self.noise else y
+
+    @property
+    def named_penalties(self) -> list[tuple[str, Penalty]]:
+        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
+        seen = Counter[str]()
+        named = []
+        for penalty in self.penalties:
+            seen[penalty.name] += 1
+            count = seen[penalty.name]
+            named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
+        return named
 
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What test reports; as validation unless a family takes more time for it."""

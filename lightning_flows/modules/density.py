@@ -1,16 +1,14 @@
 """Maximum likelihood for flows of full dimension."""
 
-from collections.abc import Sequence
-
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows.core.errors import check_from_zero, check_least
+from lightning_flows.bases.base import Density
 from lightning_flows.core.noise import Reproducible
+from lightning_flows.jacobians.products import Map
 from lightning_flows.modules.arguments import refuse_manifold
-from lightning_flows.modules.base import FlowFactory, FlowModule
-from lightning_flows.objectives import squared_norm
+from lightning_flows.modules.base import FlowModule
+from lightning_flows.objectives import Embedded, Volume, volume_and_penalties
 
 __all__ = ["DensityModule"]
 
@@ -20,71 +18,21 @@ class DensityModule(FlowModule):
 
     Logs `train/loss`, `val/nll` and `test/nll` in nats, and bits per dimension where the
     preprocessing dequantizes integers. Where the flow gives a lower bound only, `elbo`, the bound
-    itself, takes the place of `nll`. The losses of validation and test contain the penalty as that
-    of training does, with random probes that are a hash of the data; noise is for training only.
-
-    Args:
-        flow: makes the flow from the event shape: RealNVP, NICE, NeuralSplineFlow, MAF, …
-        event_shape: shape of one data point.
-        context_shape: shape of what the density is conditioned on.
-        tikhonov: weight α of the penalty α·E‖∂z/∂y‖² on preprocessed data y: no direction of the
-            density becomes thinner than √(2α), and the likelihood has a floor (Feinman and
-            Parthasarathy 2019).
-        probes: random directions in the penalty's estimate for each sample; None is exact.
-        noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
-            equivalent to tikhonov = noise²/2.
-        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
-            given, fused but where gradients are clipped in mixed precision.
-        scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
-        compile: whether the networks are compiled with `torch.compile`.
-        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
-        context_key: name of the context in such a batch.
-
-    Raises:
-        ConfigError: a negative option, no probe, or a flow on a manifold.
+    itself, takes the place of `nll`. With `penalties=[Tikhonov(α)]` no direction of the density
+    becomes thinner than √(2α), and the likelihood has a floor (Feinman and Parthasarathy 2019).
+    The losses of validation and test contain the penalties as that of training does, with random
+    probes that are a hash of the data; noise is for training only. Options are those of
+    `FlowModule`; a flow on a manifold is refused.
     """
 
-    def __init__(
-        self,
-        flow: FlowFactory,
-        event_shape: Sequence[int] | int,
-        context_shape: Sequence[int] | int | None = None,
-        *,
-        tikhonov: float = 0.0,
-        probes: int | None = 1,
-        noise: float = 0.0,
-        optimizer: OptimizerCallable | None = None,
-        scheduler: LRSchedulerCallable | None = None,
-        compile: bool = False,
-        data_key: str = "x",
-        context_key: str = "context",
-    ) -> None:
-        super().__init__(
-            flow,
-            event_shape,
-            context_shape,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            compile=compile,
-            data_key=data_key,
-            context_key=context_key,
-        )
-        refuse_manifold(self, self.flow)
-        check_from_zero(tikhonov=tikhonov, noise=noise)
-        check_least(1, probes=probes)
-        self.tikhonov = tikhonov
-        self.probes = probes
-        self.noise = noise
+    def check_flow(self, flow: Density) -> None:
+        refuse_manifold(self, flow)
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y, contribution = self.to_model_space(x)
-        if self.noise:
-            y = y + self.noise * torch.randn_like(y)
+        y = self.noisy(y)
         loss = -(self.flow.log_prob(y, context) + contribution)
-        if not self.tikhonov:
-            return loss, {}
-        penalty = self._penalty(y, context)
-        return loss + self.tikhonov * penalty, {"penalty/tikhonov": penalty}
+        return self._penalized(loss, y, context)
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         return self._scored(self.log_prob(x, context), x, context)
@@ -92,12 +40,38 @@ class DensityModule(FlowModule):
     def _scored(self, log_prob: Tensor, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What is reported of a log-density (batch,), and the loss; probes hash the data."""
         named = {"nll": -log_prob} if self.exact else {"elbo": log_prob}
-        loss = -log_prob
-        if self.tikhonov:
-            with Reproducible(x.float(), not self.training):
-                loss = loss + self.tikhonov * self._penalty(self.to_model_space(x)[0], context)
+        with Reproducible(x.float(), not self.training):
+            loss, _ = self._penalized(-log_prob, self.to_model_space(x)[0], context)
         return {**named, "loss": loss}
 
-    def _penalty(self, y: Tensor, context: Tensor | None) -> Tensor:
-        """‖∂z/∂y‖² of preprocessed data, (batch,)."""
-        return squared_norm(lambda y: self.flow.encode(y, context), y, probes=self.probes)
+    def _penalized(
+        self, loss: Tensor, y: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss with the penalties at preprocessed data y, and each of them, (batch,)."""
+        named = self.named_penalties
+        if not named:
+            return loss, {}
+
+        def encode(y: Tensor) -> Tensor:
+            z: Tensor = self.flow.encode(y, context).flatten(1)
+            return z
+
+        def decode(z: Tensor) -> Tensor:
+            return self.flow.decode(z.unflatten(1, self.latent_shape), context)
+
+        penalties = [penalty for _, penalty in named]
+        _, values = volume_and_penalties(_Inverted(), penalties, encode, decode, y)
+        parts = {}
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(value.detach().isnan(), 0.0, value)
+            loss = loss + penalty.weight * parts[f"penalty/{name}"]
+        return loss, parts
+
+
+class _Inverted(Volume):
+    """No volume: of a flow whose latents decode to the data that they encode."""
+
+    measures = False
+
+    def __call__(self, encode: Map, decode: Map, x: Tensor) -> Embedded:
+        return Embedded(encode(x), x, x.new_zeros(len(x)))

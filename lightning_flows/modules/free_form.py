@@ -1,13 +1,13 @@
 """Free-form injective flows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.shapes import Shape
+from lightning_flows.core.signatures import Options
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.injective import PaddedFlow
-from lightning_flows.modules.injective import InjectiveModule
+from lightning_flows.modules.injective import InjectiveModule, ManifoldOptions
 from lightning_flows.objectives import FreeFormVolume, Volume
 
 __all__ = ["FreeFormModule"]
@@ -28,8 +28,7 @@ class FreeFormModule(InjectiveModule):
         options: those of `InjectiveModule`.
 
     Raises:
-        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
-            is a PaddedFlow or on no manifold.
+        ConfigError: an option is out of range, or the flow is a PaddedFlow or on no manifold.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class FreeFormModule(InjectiveModule):
         context_shape: Sequence[int] | int | None = None,
         *,
         volume: Volume | None = None,
-        **options: Any,
+        **options: Options[ManifoldOptions],
     ) -> None:
         chosen = FreeFormVolume() if volume is None else volume
         super().__init__(flow, event_shape, context_shape, volume=chosen, **options)

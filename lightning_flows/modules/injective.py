@@ -1,31 +1,46 @@
 """The joint objective: a manifold and the density on it, learned at once."""
 
-import math
-from collections import Counter
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_flows.core.errors import ConfigError, check_from_zero, check_positive
+from lightning_flows.bases.base import Density
+from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import Reproducible
-from lightning_flows.core.recipe import build_part, is_recipe
 from lightning_flows.core.shapes import Shape, size, sum_event
+from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians.log_volume import half_log_det, log_diagonal, triangle
 from lightning_flows.jacobians.products import tangents, value_and_jacobian
-from lightning_flows.modules.arguments import check_parts, require_manifold
-from lightning_flows.modules.base import FlowModule
-from lightning_flows.objectives import ExactVolume, NoVolume, Penalty, Volume, volume_and_penalties
+from lightning_flows.modules.arguments import part_of, require_manifold
+from lightning_flows.modules.base import FlowModule, ModuleOptions
+from lightning_flows.objectives import (
+    ExactVolume,
+    NoVolume,
+    Reconstruction,
+    Volume,
+    volume_and_penalties,
+)
 from lightning_flows.objectives.failures import Embedded
 
-__all__ = ["InjectiveModule"]
+__all__ = ["InjectiveModule", "InjectiveOptions", "ManifoldOptions"]
 
-SMALLEST_BETA, LARGEST_BETA = 1e-6, 1e6
-ASCENT = 0.02  # largest relative change of the multiplier in a step
+
+class ManifoldOptions(ModuleOptions, total=False):
+    """What every injective module takes beside its flow, shapes and volume."""
+
+    reconstruction: Reconstruction | float
+    warmup: tuple[int, int]
+
+
+class InjectiveOptions(ManifoldOptions, total=False):
+    """What `RectangularModule` takes beside its flow and shapes; see `InjectiveModule`."""
+
+    volume: Volume | None
 
 
 class InjectiveModule(FlowModule):
@@ -50,9 +65,8 @@ class InjectiveModule(FlowModule):
 
     In validation and test the loss is the objective above with w = 1, of preprocessed data as in
     training: the order of two models by `val/loss` is that of their objectives. Random probes of
-    penalties are then a hash of the data. Where β is learned, validation and test, `ambient_nll`
-    among them, take β = max(D - d, 1)/(2κ) instead, which does not move: the residual variance
-    κ/(D - d) in each of the directions off the manifold.
+    penalties are then a hash of the data. Validation and test, `ambient_nll` among them, take a β
+    that does not move (`TargetError`).
 
     A sample whose volume or whose penalty fails (`objectives.volume_and_penalties`) takes part in
     training with its reconstruction and prior only: its volume and penalties count as zero, so
@@ -66,27 +80,14 @@ class InjectiveModule(FlowModule):
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
         volume: how the gradient of the volume is computed; `ExactVolume` unless given.
-        beta: weight β of the reconstruction, or its start where `target` is given.
-        residual: standard deviation σ of residuals in each entry of y, in place of `beta`:
-            β = 1/(2σ²).
-        target: reconstruction error κ that is asked for, the mean over samples of ‖y - embed(u)‖²;
-            β becomes the Lagrange multiplier that keeps it, from where w is above 0, and is saved
-            in the checkpoint.
-        penalties: on the Jacobian, each with its weight.
-        noise: standard deviation of Gaussian noise on preprocessed training data; equivalent to a
-            Tikhonov penalty of weight noise²/2.
+        reconstruction: the weight β of the reconstruction, a number, or a part that says it:
+            `NoiseLevel` or `TargetError`.
         warmup: epochs between which the weight w rises from 0 to 1; until the first of them the
             volume and the penalties are not computed. Twice the same epoch is a step there.
-        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
-            given, fused but where gradients are clipped in mixed precision.
-        scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
-        compile: whether the networks are compiled with `torch.compile`.
-        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
-        context_key: name of the context in such a batch.
+        options: those of `FlowModule`.
 
     Raises:
-        ConfigError: an option is out of range, `residual` and `target` are both given, or the flow
-            is not one on a manifold.
+        ConfigError: an option is out of range, or the flow is not one on a manifold.
     """
 
     flow: InjectiveFlow
@@ -98,68 +99,40 @@ class InjectiveModule(FlowModule):
         context_shape: Sequence[int] | int | None = None,
         *,
         volume: Volume | None = None,
-        beta: float = 50.0,
-        residual: float | None = None,
-        target: float | None = None,
-        penalties: Sequence[Penalty] = (),
-        noise: float = 0.0,
+        reconstruction: Reconstruction | float = 50.0,
         warmup: tuple[int, int] = (0, 0),
-        optimizer: OptimizerCallable | None = None,
-        scheduler: LRSchedulerCallable | None = None,
-        compile: bool = False,
-        data_key: str = "x",
-        context_key: str = "context",
+        **options: Options[ModuleOptions],
     ) -> None:
-        super().__init__(
-            flow,
-            event_shape,
-            context_shape,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            compile=compile,
-            data_key=data_key,
-            context_key=context_key,
-        )
-        require_manifold(self, self.flow)
-        check_positive(beta=beta, residual=residual, target=target)
-        check_from_zero(noise=noise)
-        if residual is not None and target is not None:
-            raise ConfigError("residual and target are both given; each of them decides about β.")
+        super().__init__(flow, event_shape, context_shape, **options)
         start, end = warmup
         if not 0 <= start <= end:
             raise ConfigError(f"warmup is {list(warmup)}; accepted are two epochs in order.")
-        volume = build_part(volume, Volume) if is_recipe(volume) else volume
-        self.volume = ExactVolume() if volume is None else volume
-        if isinstance(penalties, list):
-            penalties = [
-                build_part(part, Penalty) if is_recipe(part) else part for part in penalties
-            ]
-        check_parts(self.volume, penalties)
-        self.penalties = [*penalties]
-        self._beta = beta if residual is None else 1 / (2 * residual**2)
-        self.target = target
-        self.log_multiplier: Tensor | None
-        self.register_buffer(
-            "log_multiplier", None if target is None else torch.tensor(math.log(beta))
+        volume = ExactVolume() if volume is None else volume
+        self.volume = part_of(volume, Volume, "volume", "ExactVolume()")
+        if isinstance(reconstruction, int | float):
+            reconstruction = Reconstruction(reconstruction)
+        self.reconstruction = copy.deepcopy(
+            part_of(reconstruction, Reconstruction, "reconstruction", "NoiseLevel(0.1)")
         )
-        self.noise = noise
         self.warmup = (start, end)
         self._reported = False
         self._reported_failures = False
         self._failed: Tensor | float = 0.0  # counted on the device: nobody waits for it
 
+    def check_flow(self, flow: Density) -> None:
+        require_manifold(self, flow)
+
     @property
     def beta(self) -> float:
         """Weight of the reconstruction at present."""
-        return self._beta if self.log_multiplier is None else float(self.log_multiplier.exp())
+        return self.reconstruction.beta
 
     @property
     def scoring_beta(self) -> float:
         """Weight of the reconstruction in validation, test and `ambient_log_prob`: it is fixed."""
-        if self.target is None:
-            return self._beta
-        normal = size(self.event_shape) - size(self.flow.manifold_shape)
-        return max(normal, 1) / (2 * self.target)
+        return self.reconstruction.scoring_beta(
+            size(self.event_shape) - size(self.flow.manifold_shape)
+        )
 
     @property
     def likelihood_weight(self) -> float:
@@ -172,12 +145,10 @@ class InjectiveModule(FlowModule):
         return (self.current_epoch - start) / (end - start)
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        y, _ = self.to_model_space(x)
-        if self.noise:
-            y = y + self.noise * torch.randn_like(y)
+        y = self.noisy(self.to_model_space(x)[0])
         w = self.likelihood_weight
         encode, decode = self.flow.project, self.flow.embed
-        volume, named = (self.volume, self._named_penalties()) if w > 0 else (NoVolume(), [])
+        volume, named = (self.volume, self.named_penalties) if w > 0 else (NoVolume(), [])
         penalties = [penalty for _, penalty in named]
         embedded, values = volume_and_penalties(volume, penalties, encode, decode, y)
         failed = embedded.log_volume.detach().isnan()
@@ -198,8 +169,9 @@ class InjectiveModule(FlowModule):
         for (name, penalty), value in zip(named, values, strict=True):
             parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
             negative = negative + penalty.weight * parts[f"penalty/{name}"]
-        if w > 0:  # without the likelihood there is nothing that the multiplier could balance
-            self._ascend(reconstruction)
+        if w > 0 and self.reconstruction.learned:  # else nothing that β could balance
+            error = self.trainer.strategy.reduce(reconstruction.detach().mean(), reduce_op="mean")
+            self.reconstruction.observe(torch.as_tensor(error))
         return w * negative + self.beta * reconstruction, parts
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
@@ -285,16 +257,16 @@ class InjectiveModule(FlowModule):
         if self.penalties or not isinstance(self.volume, NoVolume):
             failed, self._failed = self._failed, 0.0
             self.log("train/volume/failed", float(failed), reduce_fx="sum", sync_dist=True)
-        if self.target is None:
+        if not self.reconstruction.learned:
             return
         self.log("train/beta", self.beta)
-        stuck = self.beta >= 0.99 * LARGEST_BETA and self.current_epoch >= self.warmup[1]
+        stuck = self.reconstruction.stuck and self.current_epoch >= self.warmup[1]
         if stuck and not self._reported:
             self._reported = True
             rank_zero_warn(
-                f"The reconstruction error does not come down to target={self.target}: β has "
-                f"reached {LARGEST_BETA:g}. Training goes on; a larger latent_features or a "
-                "larger target would help."
+                f"The reconstruction error does not come down to its target: β has reached "
+                f"{self.beta:g}. Training goes on; a larger latent_features, an ambient flow that "
+                "mixes columns, or a larger target would help."
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -331,26 +303,6 @@ class InjectiveModule(FlowModule):
                 f"The Jacobian of {failed} rows is not finite or not of full rank: they are left "
                 f"out of the means of figures that need their volume, and counted as {name}."
             )
-
-    @torch.no_grad()
-    def _ascend(self, reconstruction: Tensor) -> None:
-        """One step of dual ascent on the multiplier, with the error of all ranks."""
-        if self.target is None or self.log_multiplier is None:
-            return
-        error = self.trainer.strategy.reduce(reconstruction.mean(), reduce_op="mean")
-        step = ASCENT * (torch.as_tensor(error) / self.target - 1).clamp(-1, 1)
-        step = step.nan_to_num(0.0)  # the guard may skip a bad batch, which is to leave nothing
-        self.log_multiplier.add_(step).clamp_(math.log(SMALLEST_BETA), math.log(LARGEST_BETA))
-
-    def _named_penalties(self) -> list[tuple[str, Penalty]]:
-        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
-        seen = Counter[str]()
-        named = []
-        for penalty in self.penalties:
-            seen[penalty.name] += 1
-            count = seen[penalty.name]
-            named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
-        return named
 
     def _embed_in_data(self, u: Tensor) -> Tensor:
         return self.from_model_space(self.flow.embed(u))

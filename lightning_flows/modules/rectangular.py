@@ -1,12 +1,13 @@
 """Rectangular flows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from lightning_flows.bases.base import Density
 from lightning_flows.core.shapes import Shape
+from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.modules.arguments import require_left_inverse
-from lightning_flows.modules.injective import InjectiveModule
+from lightning_flows.modules.injective import InjectiveModule, InjectiveOptions
 
 __all__ = ["RectangularModule"]
 
@@ -26,7 +27,7 @@ class RectangularModule(InjectiveModule):
         options: those of `InjectiveModule`.
 
     Raises:
-        ConfigError: an option is out of range, or `residual` and `target` are both given.
+        ConfigError: an option is out of range, or the flow's `project` does not undo its `embed`.
     """
 
     def __init__(
@@ -34,7 +35,10 @@ class RectangularModule(InjectiveModule):
         flow: Callable[[Shape], PaddedFlow],
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
-        **options: Any,
+        **options: Options[InjectiveOptions],
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
-        require_left_inverse(self, self.flow)
+
+    def check_flow(self, flow: Density) -> None:
+        super().check_flow(flow)
+        require_left_inverse(self, flow)

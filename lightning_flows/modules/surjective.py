@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import check_least
 from lightning_flows.core.noise import Resampled
-from lightning_flows.modules.base import FlowFactory
+from lightning_flows.core.signatures import Options
+from lightning_flows.modules.base import FlowFactory, ModuleOptions
 from lightning_flows.modules.density import DensityModule
 
 __all__ = ["SurjectiveModule"]
@@ -37,7 +37,7 @@ class SurjectiveModule(DensityModule):
         iw_samples: draws k of the importance-weighted bound at test; 0 leaves it out.
         iw_samples_val: the same at validation.
         chunk_size: draws for each data point that are scored at a time.
-        options: those of `DensityModule`.
+        options: those of `FlowModule`.
 
     Raises:
         ConfigError: a negative number of draws, no draw in a chunk, or another option is out of
@@ -53,7 +53,7 @@ class SurjectiveModule(DensityModule):
         iw_samples: int = 100,
         iw_samples_val: int = 0,
         chunk_size: int = 10,
-        **options: Any,
+        **options: Options[ModuleOptions],
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
         check_least(0, iw_samples=iw_samples, iw_samples_val=iw_samples_val)

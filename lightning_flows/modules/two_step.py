@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_flows.core.errors import check_least
+from lightning_flows.core.errors import ConfigError, check_least
 from lightning_flows.core.shapes import Shape, sum_event
+from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import InjectiveFlow
+from lightning_flows.modules.base import ModuleOptions
 from lightning_flows.modules.injective import InjectiveModule
-from lightning_flows.objectives import Embedded, NoVolume
+from lightning_flows.objectives import Embedded, NoVolume, Reconstruction, volume_and_penalties
 
 __all__ = ["TwoStepModule"]
 
@@ -37,17 +38,12 @@ class TwoStepModule(InjectiveModule):
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
         manifold_epochs: epochs of the first step; the rest of the training is the second.
-        beta: weight β of residuals in the first step and in `ambient_nll`.
-        noise: standard deviation of Gaussian noise on preprocessed training data.
-        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
-            given, fused but where gradients are clipped in mixed precision.
-        scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
-        compile: whether the networks are compiled with `torch.compile`.
-        data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.
-        context_key: name of the context in such a batch.
+        reconstruction: the weight β of residuals in the first step and in `ambient_nll`, a number
+            or a `NoiseLevel`.
+        options: those of `FlowModule`; penalties belong to the first step.
 
     Raises:
-        ConfigError: an option is out of range.
+        ConfigError: an option is out of range, or β would be learned.
     """
 
     def __init__(
@@ -57,27 +53,22 @@ class TwoStepModule(InjectiveModule):
         context_shape: Sequence[int] | int | None = None,
         *,
         manifold_epochs: int = 50,
-        beta: float = 50.0,
-        noise: float = 0.0,
-        optimizer: OptimizerCallable | None = None,
-        scheduler: LRSchedulerCallable | None = None,
-        compile: bool = False,
-        data_key: str = "x",
-        context_key: str = "context",
+        reconstruction: Reconstruction | float = 50.0,
+        **options: Options[ModuleOptions],
     ) -> None:
         super().__init__(
             flow,
             event_shape,
             context_shape,
             volume=NoVolume(),
-            beta=beta,
-            noise=noise,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            compile=compile,
-            data_key=data_key,
-            context_key=context_key,
+            reconstruction=reconstruction,
+            **options,
         )
+        if self.reconstruction.learned:
+            raise ConfigError(
+                f"reconstruction is {type(self.reconstruction).__name__}, which learns β beside a "
+                "likelihood, and the first step has none; accepted are numbers and NoiseLevel."
+            )
         check_least(1, manifold_epochs=manifold_epochs)
         self.manifold_epochs = manifold_epochs
 
@@ -87,22 +78,33 @@ class TwoStepModule(InjectiveModule):
         return self.current_epoch < self.manifold_epochs
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        y, _ = self.to_model_space(x)
-        if self.noise:
-            y = y + self.noise * torch.randn_like(y)
-        u = self.flow.project(y)
-        reconstruction = sum_event((y - self.flow.embed(u)).square())
-        log_prior = self.flow.prior.log_prob(u.detach(), context)
+        y = self.noisy(self.to_model_space(x)[0])
         w = 0.0 if self.learns_manifold else 1.0
+        named = self.named_penalties if self.learns_manifold else []
+        penalties = [penalty for _, penalty in named]
+        embedded, values = volume_and_penalties(
+            NoVolume(), penalties, self.flow.project, self.flow.embed, y
+        )
+        reconstruction = sum_event((y - embedded.x_hat).square())
+        log_prior = self.flow.prior.log_prob(embedded.u.detach(), context)
+        parts = {"reconstruction": reconstruction, "nll_prior": -log_prior}
         loss = (1 - w) * self.beta * reconstruction - w * log_prior
-        return loss, {"reconstruction": reconstruction, "nll_prior": -log_prior}
+        for (name, penalty), value in zip(named, values, strict=True):
+            parts[f"penalty/{name}"] = torch.where(value.detach().isnan(), 0.0, value)
+            loss = loss + penalty.weight * parts[f"penalty/{name}"]
+        return loss, parts
 
     def objective(
         self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
     ) -> Tensor:
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and self.learns_manifold:
-            return self.beta * reconstruction + UNLEARNED * embedded.u.shape[1]
+            loss = self.beta * reconstruction + UNLEARNED * embedded.u.shape[1]
+            for penalty in self.penalties:
+                loss = loss + penalty.weight * penalty(
+                    self.flow.project, self.flow.embed, y, embedded
+                )
+            return loss
         return -log_prior
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

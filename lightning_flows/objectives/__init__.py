@@ -1,4 +1,4 @@
-"""Exchangeable parts of a loss: volumes and penalties."""
+"""Exchangeable parts of a loss: volumes, reconstructions and penalties."""
 
 from lightning_flows.objectives.failures import Embedded
 from lightning_flows.objectives.free_form import FreeFormVolume
@@ -11,6 +11,7 @@ from lightning_flows.objectives.penalties import (
     squared_norm,
     volume_and_penalties,
 )
+from lightning_flows.objectives.reconstruction import NoiseLevel, Reconstruction, TargetError
 from lightning_flows.objectives.stochastic import StochasticVolume
 from lightning_flows.objectives.volume import ExactVolume, NoVolume, PrincipalVolume, Volume
 
@@ -21,10 +22,13 @@ __all__ = [
     "FreeFormVolume",
     "Isometry",
     "NoVolume",
+    "NoiseLevel",
     "OffDiagonal",
     "Penalty",
     "PrincipalVolume",
+    "Reconstruction",
     "StochasticVolume",
+    "TargetError",
     "Tikhonov",
     "Volume",
     "squared_norm",

@@ -9,16 +9,15 @@ from lightning_flows.bases.conditional import ConditionalNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.uniform import Uniform
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.flows.autoregressive import MAF
+from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
 from lightning_flows.flows.base import Flow
-from lightning_flows.flows.coupling import NICE, RealNVP
+from lightning_flows.flows.coupling import NICE, NeuralSplineFlow, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
-from lightning_flows.flows.spline import NeuralSplineFlow
 from lightning_flows.nets import (
     ConvDecoder,
     ConvEncoder,
@@ -38,9 +37,7 @@ ARCHITECTURES = {
     "RealNVP": partial(RealNVP, layers=3, **H),
     "NICE": partial(NICE, layers=3, **H),
     "NeuralSplineFlow": partial(NeuralSplineFlow, layers=2, bins=4, bound=3.0, **H),
-    "NeuralSplineFlow autoregressive": partial(
-        NeuralSplineFlow, layers=2, bins=4, autoregressive=True, **H
-    ),
+    "AutoregressiveSplineFlow": partial(AutoregressiveSplineFlow, layers=2, bins=4, **H),
     "MAF": partial(MAF, layers=2, **H),
 }
 VARIANTS = {
@@ -155,7 +152,6 @@ def test_free_form_flow(prove, build):
         (lambda: RealNVP(2, mixing="glow"), "mixing is 'glow'; accepted are"),
         (lambda: RealNVP(2, activation="step"), "activation is 'step'; accepted are relu"),
         (lambda: RealNVP(2, bound=0.0), "bound is 0.0; accepted are positive numbers"),
-        (lambda: NeuralSplineFlow(2, autoregressive=True, residual=True), "coupling layers only"),
         (lambda: Glow((1, 4, 4), steps=0), "steps is 0; accepted are positive integers"),
         (lambda: PaddedFlow(3, latent_features=3), "latent_features is 3; data has 3 dimensions"),
     ],

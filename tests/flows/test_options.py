@@ -10,6 +10,7 @@ from lightning_flows.bases import ConditionalNormal, Normal, NormalMixture
 from lightning_flows.flows import (
     MAF,
     NICE,
+    AutoregressiveSplineFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -42,8 +43,9 @@ OPTIONS = {
     NeuralSplineFlow: (
         6,
         SMALL,
-        {**NETS, "layers": 3, "bins": 5, "bound": 2.0, "residual": True, "autoregressive": True},
+        {**NETS, "layers": 3, "bins": 5, "bound": 2.0, "residual": True},
     ),
+    AutoregressiveSplineFlow: (6, SMALL, {**NETS, "layers": 3, "bins": 5, "bound": 2.0}),
     Glow: (
         (1, 4, 4),
         {"steps": 2, "hidden": (8,)},
@@ -86,9 +88,9 @@ OPTIONS = {
         {"latent_features": 2, "encoder": MLPEncoder, "decoder": MLPDecoder, "prior": Normal},
     ),
 }
-for kind in (RealNVP, MAF, NeuralSplineFlow):
+for kind in (RealNVP, MAF, NeuralSplineFlow, AutoregressiveSplineFlow):
     OPTIONS[kind][2].update({"mixing": "lu", "actnorm": True})
-OPTIONS[NICE][2]["mixing"] = "lu"
+OPTIONS[NICE][2].update({"mixing": "lu", "actnorm": True})
 for kind in (RealNVP, NICE, MAF, NeuralSplineFlow, Glow, RankedFlow, SurjectiveSplineFlow):
     OPTIONS[kind][2]["base"] = NormalMixture
 CASES = [
@@ -120,7 +122,7 @@ def test_no_option_does_nothing(kind, shape, given, name, value):
         lambda: NICE(5, layers=4, hidden=(16,), activation="tanh"),
         lambda: MAF(5, layers=2, hidden=(16,), activation="tanh"),
         lambda: NeuralSplineFlow(5, layers=4, hidden=(16,), activation="tanh"),
-        lambda: NeuralSplineFlow(5, layers=2, hidden=(16,), autoregressive=True),
+        lambda: AutoregressiveSplineFlow(5, layers=2, hidden=(16,)),
         lambda: SurjectiveSplineFlow(5, widths=(5, 5, 5, 4), hidden=(16,), activation="tanh"),
         lambda: Glow((1, 4, 4), levels=1, steps=2, hidden=(16,)),
         lambda: RankedFlow(6, levels=2, steps=3, hidden=(16,)),

@@ -1,12 +1,13 @@
 """Autoregressive layers: dimension j is mapped given all dimensions before it."""
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from lightning_flows.core.shapes import as_features, size
+from lightning_flows.core.signatures import Options
 from lightning_flows.nets.masked import MaskedMLP
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.bijections.spline import RationalQuadratic
@@ -110,7 +111,7 @@ class AffineAutoregressive(Autoregressive):
         event_shape: Sequence[int] | int,
         *,
         bound: float = 3.0,
-        **options: Unpack[AutoregressiveOptions],
+        **options: Options[AutoregressiveOptions],
     ) -> None:
         super().__init__(event_shape, Affine(bound), **options)
 
@@ -131,6 +132,6 @@ class SplineAutoregressive(Autoregressive):
         *,
         bins: int = 8,
         bound: float = 5.0,
-        **options: Unpack[AutoregressiveOptions],
+        **options: Options[AutoregressiveOptions],
     ) -> None:
         super().__init__(event_shape, RationalQuadratic(bins, bound), **options)

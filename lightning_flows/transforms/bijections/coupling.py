@@ -1,13 +1,14 @@
 """Coupling layers: one half of the dimensions decides how the other half is mapped."""
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.shapes import size, sum_event
+from lightning_flows.core.signatures import Options
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import Net, check_net, make_net
 from lightning_flows.transforms.base import Transform
@@ -142,7 +143,7 @@ class AffineCoupling(Coupling):
         event_shape: Sequence[int] | int,
         *,
         bound: float = 3.0,
-        **options: Unpack[CouplingOptions],
+        **options: Options[CouplingOptions],
     ) -> None:
         super().__init__(event_shape, Affine(bound), **options)
 
@@ -156,7 +157,7 @@ class AdditiveCoupling(Coupling):
     """
 
     def __init__(
-        self, event_shape: Sequence[int] | int, **options: Unpack[CouplingOptions]
+        self, event_shape: Sequence[int] | int, **options: Options[CouplingOptions]
     ) -> None:
         super().__init__(event_shape, Additive(), **options)
 
@@ -177,6 +178,6 @@ class SplineCoupling(Coupling):
         *,
         bins: int = 8,
         bound: float = 5.0,
-        **options: Unpack[CouplingOptions],
+        **options: Options[CouplingOptions],
     ) -> None:
         super().__init__(event_shape, RationalQuadratic(bins, bound), **options)

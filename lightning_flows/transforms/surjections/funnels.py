@@ -1,7 +1,7 @@
 """Funnels: layers that drop dimensions and score what they drop (Klein et al. 2021)."""
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.shapes import Shape, as_features, join, joined_shape
+from lightning_flows.core.signatures import Options
 from lightning_flows.core.support import REAL
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.bijections.autoregressive import Autoregressive
@@ -168,7 +169,7 @@ class AffineFunnel(_UnivariateFunnel):
         latent_features: int,
         *,
         bound: float = 3.0,
-        **options: Unpack[FunnelOptions],
+        **options: Options[FunnelOptions],
     ) -> None:
         super().__init__(event_shape, latent_features, Affine(bound), **options)
 
@@ -200,7 +201,7 @@ class SplineFunnel(_UnivariateFunnel):
         *,
         bins: int = 8,
         bound: float = 5.0,
-        **options: Unpack[FunnelOptions],
+        **options: Options[FunnelOptions],
     ) -> None:
         super().__init__(event_shape, latent_features, RationalQuadratic(bins, bound), **options)
 
