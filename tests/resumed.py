@@ -40,7 +40,7 @@ def toy(name="moons"):
 def density():
     """Dequantized images, with noise and a penalty of random probes."""
     data = Digits(validation=31, test=31, batch_size=16)
-    return DensityModule(ACTNORM, data.event_shape, noise=0.1, tikhonov=0.01), data
+    return DensityModule(ACTNORM, data.event_shape, noise=0.1, penalties=[Tikhonov(0.01)]), data
 
 
 def surjective():

@@ -23,7 +23,7 @@ from lightning_flows import (
 from lightning_flows.callbacks import ContributionRanking, PredictionWriter
 from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.nets import MLPDecoder, MLPEncoder
-from lightning_flows.objectives import Isometry, OffDiagonal, free_form, penalties
+from lightning_flows.objectives import Isometry, OffDiagonal, TargetError, free_form, penalties
 from lightning_flows.transforms import Augment
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
@@ -36,7 +36,7 @@ def rectangular():
     """With a volume that is not computed at first, and data whose shares are uneven."""
     flow = partial(PaddedFlow, latent_features=3, ambient=ACTNORM, prior=ACTNORM)
     data = Digits(validation=101, test=97, batch_size=32)
-    return RectangularModule(flow, data.event_shape, beta=1.0, warmup=(1, 3)), data
+    return RectangularModule(flow, data.event_shape, reconstruction=1.0, warmup=(1, 3)), data
 
 
 def density():
@@ -62,7 +62,7 @@ def joint():
     prior = partial(RealNVP, layers=2, hidden=(8,))
     flow = partial(FreeFormFlow, latent_features=2, prior=prior, **nets)
     parts = [OffDiagonal(0.1), Isometry(0.1)]
-    return FreeFormModule(flow, 3, target=1.0, warmup=(1, 3), penalties=parts)
+    return FreeFormModule(flow, 3, reconstruction=TargetError(1.0), warmup=(1, 3), penalties=parts)
 
 
 def two_step():

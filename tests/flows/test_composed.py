@@ -88,7 +88,7 @@ model:
         layers:
           - class_path: Abs
             init_args:
-              sign: {class_path: lightning_flows.bases.Bernoulli, init_args: {hidden: [4]}}
+              density: {class_path: lightning_flows.bases.Bernoulli, init_args: {hidden: [4]}}
           - class_path: InverseOf
             init_args: {layer: Softplus}
           - class_path: RealNVP
@@ -107,7 +107,7 @@ def test_from_yaml_to_a_recipe_and_back():
     model = parser.instantiate(parser.parse_object(yaml.safe_load(YAML))).model
     assert isinstance(model, SurjectiveModule)
     first, _, _, last = model.flow.transform.transforms
-    assert type(first.sign.density).__name__ == "Bernoulli"
+    assert type(first.density.density).__name__ == "Bernoulli"
     assert type(last.dropped.density).__name__ == "MAF"
     recipe = model.hparams["flow"]
     assert yaml.safe_load(yaml.safe_dump(recipe)) == recipe

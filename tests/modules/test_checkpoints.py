@@ -25,6 +25,7 @@ from lightning_flows import (
 from lightning_flows.bases import ConditionalNormal, Density, Normal
 from lightning_flows.core.errors import CheckpointError, ConfigError
 from lightning_flows.datamodules import Arrays, Digits, Toy
+from lightning_flows.objectives import Tikhonov
 from lightning_flows.transforms import Abs, ActNorm, Augment, InverseOf, Softplus
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
@@ -60,13 +61,13 @@ MODELS = {
         ),
         2,
         iw_samples=5,
-        tikhonov=0.01,
+        penalties=[Tikhonov(0.01)],
     ),
     "nested": lambda: RectangularModule(
         partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=partial(SMALL, layers=1)),
         2,
         volume=StochasticVolume(probes=2),
-        beta=7.0,
+        reconstruction=7.0,
         warmup=(0, 1),
         scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
     ),
@@ -101,7 +102,7 @@ def test_options_survive(make_trainer, tmp_path):
     assert made["optimizer"].param_groups[0]["fused"]
     assert made["lr_scheduler"]["scheduler"].gamma == 0.9
     changed = RectangularModule.load_from_checkpoint(
-        tmp_path / "x.ckpt", beta=3.0, volume=ExactVolume()
+        tmp_path / "x.ckpt", reconstruction=3.0, volume=ExactVolume()
     )
     assert changed.beta == 3.0
     assert isinstance(changed.volume, ExactVolume)

@@ -14,6 +14,7 @@ from lightning_flows import (
     FreeFormVolume,
     Normal,
 )
+from lightning_flows.objectives import Tikhonov
 from lightning_flows.transforms import LULinear
 
 
@@ -48,7 +49,7 @@ class LinearFlow(Flow):
 def test_tikhonov_shrinks_the_covariance(alpha):
     # W Wᵀ of the optimum: (Σ + 2αI)⁻¹ (Feinman and Parthasarathy 2019), Σ rank-deficient here
     x = gaussian([4.0, 1.0, 0.25, 1e-12])
-    model = DensityModule(LinearFlow, 4, tikhonov=alpha, probes=None).double()
+    model = DensityModule(LinearFlow, 4, penalties=[Tikhonov(alpha, None)]).double()
     optimizer = torch.optim.LBFGS(
         model.parameters(), max_iter=400, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
     )
@@ -94,7 +95,7 @@ def test_a_linear_free_form_flow_is_pca(beta):
     torch.manual_seed(0)
     flow = partial(FreeFormFlow, latent_features=2, encoder=Encoder, decoder=Decoder, prior=Normal)
     volume = FreeFormVolume(probes=2)
-    model = FreeFormModule(flow, 6, volume=volume, beta=beta).double()
+    model = FreeFormModule(flow, 6, volume=volume, reconstruction=beta).double()
     fit(model, x, rate=0.1, steps=3000)
     f, g = model.flow.encoder.weight.detach(), model.flow.decoder.weight.detach()
     torch.testing.assert_close(f @ g, torch.eye(2).double(), rtol=0, atol=0.02)

@@ -9,6 +9,7 @@ import torch
 from lightning_flows import (
     MAF,
     NICE,
+    AutoregressiveSplineFlow,
     ComposedFlow,
     DensityModule,
     FreeFormFlow,
@@ -49,6 +50,7 @@ FLOWS = {
     NICE: partial(NICE, 4, **TINY),
     MAF: partial(MAF, 4, **TINY),
     NeuralSplineFlow: partial(NeuralSplineFlow, 4, **TINY),
+    AutoregressiveSplineFlow: partial(AutoregressiveSplineFlow, 4, **TINY),
     Glow: partial(Glow, (1, 4, 4), levels=1, steps=1, hidden=(4,)),
     RankedFlow: partial(RankedFlow, 4, steps=1, hidden=(4,)),
     ComposedFlow: partial(AUGMENTED, 4),

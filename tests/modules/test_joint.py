@@ -9,6 +9,7 @@ import torch
 from torch.func import jacrev, vmap
 
 from lightning_flows import (
+    MAF,
     DensityModule,
     ExactVolume,
     FreeFormFlow,
@@ -17,12 +18,21 @@ from lightning_flows import (
     PaddedFlow,
     RealNVP,
     RectangularModule,
+    TwoStepModule,
 )
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.datamodules import Arrays
 from lightning_flows.modules import injective
 from lightning_flows.nets import MLPDecoder, MLPEncoder
-from lightning_flows.objectives import ContourInformation, Isometry, OffDiagonal, Tikhonov
+from lightning_flows.objectives import (
+    ContourInformation,
+    Isometry,
+    NoiseLevel,
+    OffDiagonal,
+    TargetError,
+    Tikhonov,
+    reconstruction,
+)
 from lightning_flows.transforms.bijections.standardize import Standardize
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,), activation="tanh")
@@ -84,7 +94,7 @@ class Record(pl.Callback):
 @each_family
 @pytest.mark.parametrize(("target", "sign"), [(1e-9, 1), (1e9, -1)])
 def test_the_multiplier_follows_the_error(family, target, sign, make_trainer):
-    model, record = FAMILIES[family](target=target, beta=5.0), Record()
+    model, record = FAMILIES[family](reconstruction=TargetError(target, 5.0)), Record()
     trainer = make_trainer(max_epochs=2, callbacks=[record])
     trainer.fit(model, table())
     steps = torch.tensor([5.0, *record.betas]).log().diff()
@@ -97,7 +107,7 @@ def test_the_multiplier_is_saved_and_goes_on(make_trainer, tmp_path):
     def run(epochs, ckpt_path=None):
         record = Record()
         pl.seed_everything(0, verbose=False)
-        model = FAMILIES["rectangular"](target=1e-9)
+        model = FAMILIES["rectangular"](reconstruction=TargetError(1e-9))
         trainer = make_trainer(max_epochs=epochs, callbacks=[record])
         trainer.fit(model, table(), ckpt_path=ckpt_path)
         return trainer, model, record.betas
@@ -111,8 +121,8 @@ def test_the_multiplier_is_saved_and_goes_on(make_trainer, tmp_path):
 
 
 def test_an_unreachable_target_is_said_once_and_training_goes_on(make_trainer, monkeypatch):
-    monkeypatch.setattr(injective, "LARGEST_BETA", 50.5)
-    model = FAMILIES["free_form"](target=1e-9, warmup=(0, 3))
+    monkeypatch.setattr(reconstruction, "LARGEST_BETA", 50.5)
+    model = FAMILIES["free_form"](reconstruction=TargetError(1e-9), warmup=(0, 3))
     said = []
     monkeypatch.setattr(
         injective, "rank_zero_warn", lambda text: said.append((model.current_epoch, text))
@@ -121,14 +131,14 @@ def test_an_unreachable_target_is_said_once_and_training_goes_on(make_trainer, m
     trainer.fit(model, table())
     ((epoch, text),) = said
     assert epoch == 3  # not during the warm-up
-    assert "does not come down to target=1e-09" in text
+    assert "does not come down to its target: β has reached 50.5" in text
     assert trainer.current_epoch == 6
     assert model.beta == pytest.approx(50.5)
 
 
 def test_the_multiplier_stays_positive(make_trainer):
-    model = FAMILIES["rectangular"](target=1e9)
-    model.log_multiplier.fill_(-200.0)  # e^-200 is zero in single precision
+    model = FAMILIES["rectangular"](reconstruction=TargetError(1e9))
+    model.reconstruction.log_multiplier.fill_(-200.0)  # e^-200 is zero in single precision
     make_trainer(num_sanity_val_steps=0).fit(model, table())
     assert model.beta == pytest.approx(1e-6)
     assert model.ambient_log_prob(points()).isfinite().all()
@@ -139,24 +149,34 @@ def test_the_multiplier_stays_positive(make_trainer):
 
 @each_family
 def test_a_residual_is_a_beta(family):
-    assert FAMILIES[family](residual=0.1).beta == pytest.approx(50)
-    assert FAMILIES[family](residual=2.0, beta=9.0).beta == pytest.approx(0.125)
+    assert FAMILIES[family](reconstruction=NoiseLevel(0.1)).beta == pytest.approx(50)
+    assert FAMILIES[family](reconstruction=NoiseLevel(2.0)).beta == pytest.approx(0.125)
 
 
 @each_family
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"residual": 0.1, "target": 0.1}, "residual and target are both given"),
-        ({"residual": 0.0}, "residual is 0.0; accepted are positive"),
-        ({"target": -1.0}, r"target is -1.0; accepted are positive"),
-        ({"beta": math.nan}, "beta is nan; accepted are positive"),
+        ({"reconstruction": math.nan}, "beta is nan; accepted are positive"),
         ({"noise": -0.1}, "noise is -0.1; accepted are numbers from 0 up"),
     ],
 )
 def test_options_out_of_range_are_refused(family, options, message):
     with pytest.raises(ConfigError, match=message):
         FAMILIES[family](**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NoiseLevel(0.0), "sigma is 0.0; accepted are positive"),
+        (lambda: TargetError(-1.0), "target is -1.0; accepted are positive"),
+        (lambda: TargetError(1.0, 0.0), "beta is 0.0; accepted are positive"),
+    ],
+)
+def test_senseless_weights_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
 
 
 # -- penalties and noise ---------------------------------------------------------------------------
@@ -226,7 +246,7 @@ def test_noise_is_for_training_only(family):
 
 @pytest.mark.parametrize("probes", [None, 4])
 def test_tikhonov_of_a_density(probes, make_trainer):
-    model = scrambled(DensityModule(SMALL, 4, tikhonov=0.3, probes=probes)).double()
+    model = scrambled(DensityModule(SMALL, 4, penalties=[Tikhonov(0.3, probes)])).double()
     x = points(16).double()
     jacobians = vmap(jacrev(lambda row: model.flow.encode(row[None])[0]))(x)
     exact = jacobians.square().sum((1, 2))
@@ -242,16 +262,62 @@ def test_tikhonov_of_a_density(probes, make_trainer):
         assert abs(found.sum(1).mean() - exact.sum()) < 3 * error
     torch.testing.assert_close(draws[0][0], -model.log_prob(x) + 0.3 * found[0])
     trainer = make_trainer(max_steps=1)
-    trainer.fit(DensityModule(SMALL, 4, tikhonov=0.3, probes=probes), table())
+    trainer.fit(DensityModule(SMALL, 4, penalties=[Tikhonov(0.3, probes)]), table())
     assert trainer.callback_metrics["train/penalty/tikhonov"] > 0
 
 
-@pytest.mark.parametrize(
-    "options", [{"tikhonov": -1.0}, {"noise": math.nan}, {"tikhonov": 1.0, "probes": 0}]
-)
+@pytest.mark.parametrize("kind", [RealNVP, MAF])
+def test_penalties_on_the_decoder_of_a_density(kind):
+    make = partial(kind, layers=2, hidden=(8,))
+    penalties = [OffDiagonal(0.3), ContourInformation(2.0)]
+    model = scrambled(DensityModule(make, 4, penalties=penalties)).double()
+    x = points(16).double()
+    z = model.flow.encode(x)
+    j = vmap(jacrev(lambda row: model.flow.decode(row[None])[0]))(z)
+    gram = j.mT @ j
+    off_diagonal = gram.abs().sum((1, 2)) - gram.diagonal(dim1=1, dim2=2).sum(1)
+    contours = j.norm(dim=1).log().sum(1) - 0.5 * gram.logdet()
+    loss, parts = model.training_loss(x, None)
+    torch.testing.assert_close(parts["penalty/off_diagonal"], off_diagonal)
+    torch.testing.assert_close(parts["penalty/principal"], contours)
+    torch.testing.assert_close(loss, -model.log_prob(x) + 0.3 * off_diagonal + 2.0 * contours)
+
+
+@pytest.mark.parametrize("options", [{"noise": math.nan}, {"noise": -1.0}])
 def test_a_density_refuses_senseless_options(options):
     with pytest.raises(ConfigError, match="accepted are"):
         DensityModule(SMALL, 4, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"penalties": Tikhonov(1.0)}, "give a list such as"),
+        ({"penalties": [0.3]}, r"a penalty is 0.3; give an object such as Tikhonov\(0.01\)"),
+    ],
+)
+@pytest.mark.parametrize("family", [DensityModule, FAMILIES["rectangular"]])
+def test_penalties_are_objects_in_a_list(family, options, message):
+    arguments = (SMALL, 4) if family is DensityModule else ()
+    with pytest.raises(ConfigError, match=message):
+        family(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("50", "reconstruction is '50'; give"), (-1.0, "beta is -1.0")]
+)
+def test_a_reconstruction_is_a_number_or_a_part(given, message):
+    with pytest.raises(ConfigError, match=message):
+        FAMILIES["rectangular"](reconstruction=given)
+    with pytest.raises(ConfigError, match="accepted are numbers and NoiseLevel"):
+        TwoStepModule(PADDED, 4, reconstruction=TargetError(1.0))
+
+
+def test_a_multiplier_belongs_to_one_module():
+    part = TargetError(1.0)
+    first, second = (FAMILIES["rectangular"](reconstruction=part) for _ in range(2))
+    first.reconstruction.observe(torch.tensor(9.0))
+    assert first.beta > second.beta == pytest.approx(50.0)
 
 
 # -- evaluation and checkpoints --------------------------------------------------------------------
@@ -259,7 +325,7 @@ def test_a_density_refuses_senseless_options(options):
 
 @each_family
 def test_the_ambient_density_is_logged_in_units_of_the_data(family, make_trainer):
-    model = scrambled(FAMILIES[family](beta=2.0)).double()
+    model = scrambled(FAMILIES[family](reconstruction=2.0)).double()
     model.preprocess = Standardize(4).double()
     model.preprocess.std.copy_(torch.tensor([3.0, 0.1, 20.0, 1.0]))
     model.preprocess.mean.copy_(torch.tensor([1.0, -5.0, 0.0, 2.0]))
@@ -276,7 +342,7 @@ def test_the_ambient_density_is_logged_in_units_of_the_data(family, make_trainer
     )
     torch.testing.assert_close(model.ambient_log_prob(x), expected)
     torch.testing.assert_close(model.evaluate(x, None)["ambient_nll"], -expected)
-    model = FAMILIES[family](beta=2.0)
+    model = FAMILIES[family](reconstruction=2.0)
     trainer = make_trainer(max_steps=1)
     data = table()
     trainer.fit(model, data)
@@ -292,7 +358,7 @@ def test_a_checkpoint_holds_nets_volume_and_penalties(weights_only, make_trainer
         4,
         volume=FreeFormVolume(target="probe", at="x_hat_detached", probes=2),
         penalties=[Isometry(0.1, probes=3), Tikhonov(0.2)],
-        residual=0.2,
+        reconstruction=NoiseLevel(0.2),
         noise=0.01,
         warmup=(0, 1),
     )

@@ -28,6 +28,7 @@ from lightning_flows import (
 )
 from lightning_flows.datamodules import Arrays, Digits
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import TargetError
 from lightning_flows.transforms import Augment
 
 pytestmark = pytest.mark.filterwarnings(
@@ -45,14 +46,16 @@ FREE = partial(
 )
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
 FAMILIES = {
-    "density": partial(DensityModule, SMALL, tikhonov=0.1),
+    "density": partial(DensityModule, SMALL, penalties=[Tikhonov(0.1)]),
     "splines": partial(DensityModule, partial(NeuralSplineFlow, mixing="lu", **TINY)),
     "autoregressive": partial(DensityModule, partial(MAF, **TINY)),
     "surjective": partial(SurjectiveModule, AUGMENTED, iw_samples=2),
     "rectangular": partial(
         RectangularModule, PADDED, penalties=[OffDiagonal(0.1), ContourInformation(0.1)]
     ),
-    "stochastic": partial(RectangularModule, PADDED, volume=StochasticVolume(2), target=1.0),
+    "stochastic": partial(
+        RectangularModule, PADDED, volume=StochasticVolume(2), reconstruction=TargetError(1.0)
+    ),
     "iterative": partial(RectangularModule, PADDED, volume=StochasticVolume(2, direct=1)),
     "free form": partial(FreeFormModule, FREE, penalties=[Isometry(0.1), Tikhonov(0.1)]),
     "free form, exact": partial(FreeFormModule, FREE, volume=ExactVolume(chunk_size=1)),

@@ -44,7 +44,7 @@ def scrambled(model, seed=3):
 @pytest.fixture
 def model():
     """With a preprocessing that is not linear, in double precision."""
-    model = scrambled(RectangularModule(padded(), 5, beta=3.0)).double()
+    model = scrambled(RectangularModule(padded(), 5, reconstruction=3.0)).double()
     model.preprocess = Chain([Logit(5), Standardize(5)]).double()
     model.preprocess.transforms[1].std.copy_(torch.linspace(0.5, 3, 5))
     model.preprocess.transforms[1].mean.copy_(torch.linspace(-1, 1, 5))
@@ -162,7 +162,7 @@ def test_warm_ups_out_of_order_are_refused(warmup):
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.nan])
 def test_beta_is_positive(beta):
     with pytest.raises(ConfigError, match=r"beta is .*; accepted are positive numbers"):
-        RectangularModule(padded(), 5, beta=beta)
+        RectangularModule(padded(), 5, reconstruction=beta)
 
 
 @pytest.mark.parametrize("latent_features", [0, 5, 6])
@@ -184,7 +184,7 @@ def test_a_noisy_sine_is_learned(make_trainer):
             prior=PRIOR,
         ),
         2,
-        beta=50.0,
+        reconstruction=50.0,
         warmup=(2, 4),
         optimizer=partial(torch.optim.Adam, lr=1e-2),
     )

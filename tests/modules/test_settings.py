@@ -26,6 +26,7 @@ from lightning_flows import (
 )
 from lightning_flows.callbacks import NonFiniteGuard, PredictionWriter, SampleGrid
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import TargetError, Tikhonov
 from lightning_flows.transforms import Augment
 
 pytestmark = pytest.mark.filterwarnings(
@@ -43,9 +44,11 @@ FREE = partial(
 )
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
 FAMILIES = {
-    "density": partial(DensityModule, SMALL, 2, tikhonov=0.1),
+    "density": partial(DensityModule, SMALL, 2, penalties=[Tikhonov(0.1)]),
     "surjective": partial(SurjectiveModule, AUGMENTED, 2, iw_samples=2),
-    "rectangular": partial(RectangularModule, PADDED, 2, target=0.1, warmup=(1, 1)),
+    "rectangular": partial(
+        RectangularModule, PADDED, 2, reconstruction=TargetError(0.1), warmup=(1, 1)
+    ),
     "free form": partial(FreeFormModule, FREE, 2, penalties=[Isometry(0.1)]),
     "two step": partial(TwoStepModule, PADDED, 2, manifold_epochs=1),
 }

@@ -294,7 +294,7 @@ def test_actnorm_starts_from_the_first_batch(family, make_trainer):
     if family == "density":
         model = DensityModule(flow, 2)
     else:
-        model = RectangularModule(partial(LINE, ambient=flow, prior=flow), 2, beta=1.0)
+        model = RectangularModule(partial(LINE, ambient=flow, prior=flow), 2, reconstruction=1.0)
     make_trainer(max_steps=1).fit(model, data)
     assert all(value for key, value in model.state_dict().items() if "initialized" in key)
     assert len([key for key in model.state_dict() if "initialized" in key]) >= 2

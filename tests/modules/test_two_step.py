@@ -98,7 +98,7 @@ def test_a_run_resumed_in_either_step_is_the_run(flow, epochs, make_trainer, tmp
 
 
 def test_each_step_has_its_own_loss(make_trainer):
-    model = TwoStepModule(FLOWS["padded"], 4, manifold_epochs=1, beta=7.0)
+    model = TwoStepModule(FLOWS["padded"], 4, manifold_epochs=1, reconstruction=7.0)
     x = torch.randn(8, 4)
     loss, parts = model.training_loss(x, None)
     u = model.flow.project(x)

@@ -33,6 +33,7 @@ from lightning_flows import (
 )
 from lightning_flows.datamodules import Arrays, Digits, InMemoryLoader
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import NoiseLevel, TargetError
 from lightning_flows.transforms import Abs, Augment, InverseOf, Logit, Softplus
 from lightning_flows.transforms.bijections.standardize import Standardize
 
@@ -47,16 +48,16 @@ FREE = partial(
 )
 POSITIVE = partial(ComposedFlow, layers=[Abs, partial(InverseOf, layer=Softplus), SMALL])
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
-EXACT = partial(FreeFormModule, FREE, 4, volume=ExactVolume(), beta=3.0)
+EXACT = partial(FreeFormModule, FREE, 4, volume=ExactVolume(), reconstruction=3.0)
 PENALTIES = (OffDiagonal(0.7), ContourInformation(0.3), Tikhonov(0.2, probes=None))
 pytestmark = pytest.mark.filterwarnings("ignore:.*val_dataloader")
 FAMILIES = {
     "density": partial(DensityModule, SMALL, 4),
-    "density, tikhonov": partial(DensityModule, SMALL, 4, tikhonov=0.3, probes=None),
-    "surjective, exact": partial(SurjectiveModule, POSITIVE, 4, tikhonov=0.3, probes=None),
+    "density, tikhonov": partial(DensityModule, SMALL, 4, penalties=[Tikhonov(0.3, None)]),
+    "surjective, exact": partial(SurjectiveModule, POSITIVE, 4, penalties=[Tikhonov(0.3, None)]),
     "surjective, bound": partial(SurjectiveModule, AUGMENTED, 4),
-    "rectangular": partial(RectangularModule, PADDED, 4, beta=3.0),
-    "rectangular, residual": partial(RectangularModule, PADDED, 4, residual=0.2),
+    "rectangular": partial(RectangularModule, PADDED, 4, reconstruction=3.0),
+    "rectangular, residual": partial(RectangularModule, PADDED, 4, reconstruction=NoiseLevel(0.2)),
     "free form": EXACT,
     "free form, penalties": partial(EXACT, penalties=PENALTIES),
     "principal": partial(EXACT, volume=PrincipalVolume()),
@@ -139,7 +140,7 @@ def test_two_steps_are_validated_by_the_objective_of_each(make_trainer):
     gaps = []
     for seed in (2, 3):
         model = TwoStepModule(
-            PADDED, 4, manifold_epochs=1, beta=7.0, optimizer=partial(Still, lr=0.0)
+            PADDED, 4, manifold_epochs=1, reconstruction=7.0, optimizer=partial(Still, lr=0.0)
         )
         drawn(model, seed).float().train()
         found = []
@@ -168,8 +169,8 @@ def test_a_strategy_for_gradients_is_validated_by_the_true_volume(volume):
     "make",
     [
         partial(EXACT, penalties=[Isometry(5.0, probes=2), Tikhonov(5.0)]),
-        partial(DensityModule, SMALL, 4, tikhonov=5.0, probes=2),
-        partial(SurjectiveModule, AUGMENTED, 4, tikhonov=5.0),
+        partial(DensityModule, SMALL, 4, penalties=[Tikhonov(5.0, 2)]),
+        partial(SurjectiveModule, AUGMENTED, 4, penalties=[Tikhonov(5.0)]),
     ],
 )
 @torch.no_grad()
@@ -190,7 +191,7 @@ def test_probes_in_validation_are_a_hash_of_the_data(make):
 def test_the_multiplier_rests_while_the_likelihood_has_no_weight(make_trainer):
     betas = []
     for epochs in (1, 2, 3):
-        model = RectangularModule(PADDED, 4, target=1e6, beta=5.0, warmup=(1, 4))
+        model = RectangularModule(PADDED, 4, reconstruction=TargetError(1e6, 5.0), warmup=(1, 4))
         make_trainer(max_epochs=epochs, num_sanity_val_steps=0).fit(
             model, Arrays(data=points(64), batch_size=16)
         )
@@ -200,7 +201,7 @@ def test_the_multiplier_rests_while_the_likelihood_has_no_weight(make_trainer):
 
 
 def test_a_bad_batch_leaves_the_multiplier_as_it_was(make_trainer):
-    model = RectangularModule(PADDED, 4, target=1e6, beta=5.0)
+    model = RectangularModule(PADDED, 4, reconstruction=TargetError(1e6, 5.0))
     make_trainer(num_sanity_val_steps=0).fit(model, InMemoryLoader((points() * torch.nan,), 40))
     assert model.beta == pytest.approx(5.0)
 
@@ -217,14 +218,14 @@ def test_a_warm_up_of_no_length_is_a_step(warmup, weights, monkeypatch):
 
 @pytest.mark.parametrize(("d", "target", "beta"), [(1, 0.01, 150.0), (3, 0.5, 1.0), (4, 0.5, 1.0)])
 def test_a_learned_beta_does_not_move_what_is_compared(d, target, beta):
-    model = FreeFormModule(partial(FREE, latent_features=d), 4, target=target)
+    model = FreeFormModule(partial(FREE, latent_features=d), 4, reconstruction=TargetError(target))
     first, ambient = model.evaluate(points(), None), model.ambient_log_prob(points())
     assert model.scoring_beta == pytest.approx(beta)
     model.log_multiplier += 3
     torch.testing.assert_close(model.evaluate(points(), None), first)
     torch.testing.assert_close(-ambient, first["ambient_nll"])
-    assert FreeFormModule(FREE, 4, beta=8.0).scoring_beta == 8.0
-    assert FreeFormModule(FREE, 4, residual=0.5).scoring_beta == 2.0
+    assert FreeFormModule(FREE, 4, reconstruction=8.0).scoring_beta == 8.0
+    assert FreeFormModule(FREE, 4, reconstruction=NoiseLevel(0.5)).scoring_beta == 2.0
 
 
 # -- rows that cannot be scored --------------------------------------------------------------------
@@ -267,7 +268,7 @@ def rows(failing, sound):
 @pytest.mark.parametrize("batch_size", [3, 4, 20])
 def test_rows_whose_volume_fails_are_counted_and_left_out(stage, batch_size, make_trainer):
     prefix = {"validate": "val", "test": "test"}[stage]
-    model = FreeFormModule(CONE, 4, beta=2.0)
+    model = FreeFormModule(CONE, 4, reconstruction=2.0)
     x = rows(7, 11)  # with 3 and 4, all rows of the first batches fail
     with pytest.warns(UserWarning, match="The Jacobian of 7 rows is not finite or not of") as said:
         logged = getattr(make_trainer(), stage)(model, DataLoader(x, batch_size), verbose=False)[0]
