@@ -2,8 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from lightning_flows.core.recipe import factory_target
 
 __all__ = ["Options", "parameter_of", "takes"]
 
@@ -41,12 +42,11 @@ def takes(factory: Callable[..., Any], name: str) -> bool:
     """Whether a factory takes an argument by its name.
 
     Args:
-        factory: a class, a function, or a partial of one. A function with **options takes
-            everything.
+        factory: a class, a function, or a partial of one, also of the command line's. A function
+            with **options takes everything.
         name: of the argument.
     """
-    while isinstance(factory, partial):
-        factory = factory.func
+    factory = factory_target(factory)
     if parameter_of(factory, name) is not None:
         return True
     if isinstance(factory, type):

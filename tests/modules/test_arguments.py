@@ -110,12 +110,12 @@ def test_a_flow_that_takes_no_context_is_refused_where_there_is_some(family):
         ({"volume": ExactVolume}, r"volume is .*; give an object such as ExactVolume\(\)"),
         ({"volume": "exact"}, "volume is 'exact'; give an object"),
         ({"penalties": OffDiagonal(1.0)}, r"penalties is .*; give a list such as \[Tikhonov"),
-        ({"penalties": [OffDiagonal]}, "penalties is .*; give a list"),
+        ({"penalties": [OffDiagonal]}, "a penalty is .*; give an object such as Tik"),
     ],
 )
 def test_volumes_and_penalties_are_objects(family, options, message):
     with pytest.raises(ConfigError, match=message):
-        family(FREE, 2, **options)
+        family(PADDED if family is RectangularModule else FREE, 2, **options)
 
 
 CONDITIONAL = {

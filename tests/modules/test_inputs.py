@@ -31,6 +31,7 @@ from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.datamodules import Arrays, InMemoryLoader
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import Tikhonov
 from lightning_flows.transforms import Augment, Standardize
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(val_dataloader|exists and is not empty)")
@@ -71,7 +72,7 @@ ODD = {
     "sequence": {"event_shape": Config([4])},
     "widths": {"flow": partial(RealNVP, layers=np.int32(1), hidden=np.array([4, 4]))},
     "config": {"flow": partial(RealNVP, layers=1, hidden=Config([4, np.int64(4)]))},
-    "numbers": {"tikhonov": np.float64(0.1), "noise": np.float32(0.5), "probes": np.int64(1)},
+    "numbers": {"noise": np.float32(0.5), "penalties": [Tikhonov(np.float64(0.1), np.int64(1))]},
     "text": {"flow": partial(RealNVP, layers=1, hidden=[4], activation=np.str_("tanh"))},
     "truth": {"flow": partial(RealNVP, layers=1, hidden=[4], actnorm=np.bool_(True))},
 }

@@ -123,7 +123,7 @@ def test_a_checkpoint_rebuilds_it(make_trainer, tmp_path):
     ("options", "message"),
     [
         ({"manifold_epochs": 0}, "manifold_epochs is 0"),
-        ({"beta": 0.0}, "beta is 0.0"),
+        ({"reconstruction": 0.0}, "beta is 0.0"),
         ({"noise": -1.0}, "noise is -1.0"),
     ],
 )

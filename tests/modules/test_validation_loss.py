@@ -104,7 +104,7 @@ def test_losses_of_training_and_validation_differ_by_a_constant(family, preproce
         with model.noise_of(x):
             losses = model.training_loss(x, None)[0].mean()
         gaps.append((losses - model.evaluate(x, None)["loss"].mean()).item())
-        if family.startswith("density") and not model.tikhonov:
+        if family.startswith("density") and not model.penalties:
             torch.testing.assert_close(losses, model.evaluate(x, None)["nll"].mean())
     assert gaps[0] == pytest.approx(gaps[1], abs=1e-7)
 
@@ -221,7 +221,7 @@ def test_a_learned_beta_does_not_move_what_is_compared(d, target, beta):
     model = FreeFormModule(partial(FREE, latent_features=d), 4, reconstruction=TargetError(target))
     first, ambient = model.evaluate(points(), None), model.ambient_log_prob(points())
     assert model.scoring_beta == pytest.approx(beta)
-    model.log_multiplier += 3
+    model.reconstruction.log_multiplier += 3
     torch.testing.assert_close(model.evaluate(points(), None), first)
     torch.testing.assert_close(-ambient, first["ambient_nll"])
     assert FreeFormModule(FREE, 4, reconstruction=8.0).scoring_beta == 8.0
