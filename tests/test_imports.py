@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,43 @@ def imported(path, *, at_import_time=False):
             yield from walk(child)
 
     return set(walk(ast.parse(path.read_text())))
+
+
+def name_of(path):
+    """Under which a file imports."""
+    relative = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
+    return ".".join(("lightning_flows", *relative.with_suffix("").parts)).removesuffix(".__init__")
+
+
+def needed(path):
+    """Names that have to be imported before a file is, siblings among them."""
+    own = name_of(path).split(".")
+    package = own if path.name == "__init__.py" else own[:-1]
+
+    def walk(node):
+        for child in ast.iter_child_nodes(node):
+            if runs_later(child):
+                continue
+            if isinstance(child, ast.ImportFrom):
+                above = package[: len(package) - child.level + 1] if child.level else []
+                home = ".".join([*above, *filter(None, [child.module])])
+                yield home
+                yield from (f"{home}.{alias.name}" for alias in child.names)
+            yield from walk(child)
+
+    return set(walk(ast.parse(path.read_text())))
+
+
+def test_no_files_import_each_other():
+    homes = {name_of(path): path for path in files()}
+    # a file always comes after its package, which may import it
+    needs = {
+        name: {n for n in needed(path) & {*homes} if not f"{name}.".startswith(f"{n}.")}
+        for name, path in homes.items()
+    }
+    assert needs["lightning_flows.flows.coupling"] >= {"lightning_flows.flows.stack"}
+    assert needs["lightning_flows.callbacks.samples"] >= {"lightning_flows.callbacks.base"}
+    TopologicalSorter(needs).prepare()  # raises where there is a circle
 
 
 ids = [str(path.relative_to(ROOT)) for path in files()]
