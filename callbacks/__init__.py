@@ -1,8 +1,9 @@
 """Callbacks: pictures of any flow, and guards of its training."""
 
-from .base import FlowCallback
+from .base import FlowCallback, Result, Scene, Task, chunks, joined
 from .components import ComponentExtraction
 from .density_plot import DensityPlot
+from .drawing.writer import Drawing
 from .guards import NonFiniteGuard
 from .last_checkpoint import LastCheckpoint
 from .out_of_distribution import OutOfDistribution
@@ -15,11 +16,17 @@ __all__ = [
     "ComponentExtraction",
     "ContributionRanking",
     "DensityPlot",
+    "Drawing",
     "FlowCallback",
     "LastCheckpoint",
     "NonFiniteGuard",
     "OutOfDistribution",
     "PredictionWriter",
     "ReconstructionGrid",
+    "Result",
     "SampleGrid",
+    "Scene",
+    "Task",
+    "chunks",
+    "joined",
 ]

@@ -1,6 +1,7 @@
 """The LightningModules: how each family of flows is trained."""
 
-from lightning_flows.modules.base import FlowFactory, FlowModule
+from lightning_flows.core.signatures import Options
+from lightning_flows.modules.base import FlowFactory, FlowModule, ModuleOptions
 from lightning_flows.modules.checkpoints import load
 from lightning_flows.modules.density import DensityModule
 from lightning_flows.modules.free_form import FreeFormModule
@@ -15,6 +16,8 @@ __all__ = [
     "FlowModule",
     "FreeFormModule",
     "InjectiveModule",
+    "ModuleOptions",
+    "Options",
     "RectangularModule",
     "SurjectiveModule",
     "TwoStepModule",
