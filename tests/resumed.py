@@ -25,7 +25,7 @@ from lightning_flows import (
 from lightning_flows.callbacks import ContributionRanking, LastCheckpoint
 from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.nets import MLPDecoder, MLPEncoder
-from lightning_flows.objectives import OffDiagonal, Tikhonov
+from lightning_flows.objectives import OffDiagonal, TargetError, Tikhonov
 from lightning_flows.transforms import Augment
 
 ACTNORM = partial(RealNVP, layers=2, hidden=(8,), actnorm=True)
@@ -50,8 +50,10 @@ def surjective():
 
 def rectangular():
     flow = partial(PaddedFlow, latent_features=2, ambient=ACTNORM, prior=ACTNORM)
-    options = {"volume": StochasticVolume(), "target": 0.1, "warmup": (0, 2), "noise": 0.01}
-    return RectangularModule(flow, (3,), penalties=[Tikhonov(0.01)], **options), toy("torus")
+    options = {"volume": StochasticVolume(), "reconstruction": TargetError(0.1), "warmup": (0, 2)}
+    penalties = [Tikhonov(0.01)]
+    model = RectangularModule(flow, (3,), penalties=penalties, noise=0.01, **options)
+    return model, toy("torus")
 
 
 def free_form():

@@ -222,7 +222,7 @@ model:
         encoder: {class_path: lightning_flows.nets.MLPEncoder, init_args: {hidden: [8]}}
         decoder: {class_path: lightning_flows.nets.MLPDecoder, init_args: {hidden: [8]}}
     volume: {class_path: FreeFormVolume, init_args: {target: probe, probes: 2}}
-    target: 0.5
+    reconstruction: {class_path: TargetError, init_args: {target: 0.5}}
     penalties:
       - {class_path: Tikhonov, init_args: {weight: 0.1}}
       - {class_path: Isometry, init_args: {weight: 0.2, probes: 3}}

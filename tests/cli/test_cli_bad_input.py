@@ -174,7 +174,7 @@ BAD_INPUT = {
         lambda: configured("flow: lightning_flows.flows.InjectiveFlow"),
         "InjectiveFlow is one on a manifold",
     ),
-    "null": (lambda: configured("tikhonov: null"), "DensityModule: tikhonov is null; accepted are"),
+    "null": (lambda: configured("noise: null"), "DensityModule: noise is null; accepted are"),
     "null in a callback": (
         lambda: small(
             "fit", "--trainer.callbacks=SampleGrid", "--trainer.callbacks.every_n_epochs=null"
