@@ -63,6 +63,7 @@ def command(ranks: int) -> list[str]:
         "--trainer.enable_model_summary=false",
         "--trainer.max_epochs=12",
         "--trainer.callbacks=benchmarks.reliability.Progress",
+        "--pictures=false",
         "--last.minutes=0",  # after every step
         *devices,
     ]

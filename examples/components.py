@@ -22,7 +22,11 @@ CONFIG = Path(__file__).parents[1] / "configs" / "digits" / "rectangular.yaml"
 
 def digits(root: Path, out: Path) -> None:
     """Train the rectangular flow of the demo, and draw its components and walks."""
-    options = ["--trainer.callbacks=null", "--trainer.enable_progress_bar=false"]
+    options = [
+        "--trainer.callbacks=null",
+        "--pictures=false",
+        "--trainer.enable_progress_bar=false",
+    ]
     run = cli.main(["fit", f"--config={CONFIG}", f"--trainer.logger.save_dir={root}", *options])
     checkpoint = Path(run.trainer.checkpoint_callback.best_model_path)
     extract(checkpoint, root / "digits", extraction=ComponentExtraction(10, k=6, walks=2))

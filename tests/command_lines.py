@@ -22,6 +22,7 @@ def small(subcommand, *options):
         "--trainer.accelerator=cpu",
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
+        "--pictures=false",
         "--trainer.max_epochs=1",
         *options,
     ]

@@ -5,6 +5,7 @@ only the checkpoint is named. A config that the user names is the user's own, as
 it, and is not checked here.
 """
 
+import argparse
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,17 +26,50 @@ from torch.optim.lr_scheduler import LRScheduler
 from yaml import YAMLError
 
 from lightning_flows.cli.parsing import read_yaml
+from lightning_flows.cli.runs import config_beside
 from lightning_flows.core.errors import CheckpointError, ConfigError
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.trusted import ROOTS, class_of, is_import_path, may_import, refusal
 
-__all__ = ["guarded"]
+__all__ = ["config_of_run", "guarded"]
 
 KINDS = (
     Recorded, nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Strategy,
     Accelerator, Precision, CheckpointIO, ClusterEnvironment, LayerSync,
 )  # fmt: skip
 WHAT = "part of a model, of its data or of a Trainer"
+
+
+TRAINED = ("fit", "validate", "test", "predict")
+
+
+def config_of_run(args: Sequence[str]) -> dict[str, Any] | None:
+    """Config of the run of a checkpoint, where a command line names that checkpoint alone.
+
+    Args:
+        args: a command line; one that has `--config` or `--model` names a config of its own.
+
+    Raises:
+        ConfigError: the config cannot be read.
+    """
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--ckpt_path", "--config", "--model"):
+        known.add_argument(name)
+    options, rest = known.parse_known_args(args)
+    own = options.config or options.model or any(arg.startswith("--model.") for arg in rest)
+    if own or not options.ckpt_path or not args or args[0] not in TRAINED:
+        return None
+    config = config_beside(options.ckpt_path)
+    if config is None:
+        return None
+    try:
+        content = read_yaml(config.read_text())
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} is no config in YAML.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{config} has no sections.")
+    sections = ("seed_everything", "trainer", "model", "data", "checkpoint", "last", "pictures")
+    return {name: content[name] for name in sections if name in content}
 
 
 @contextmanager

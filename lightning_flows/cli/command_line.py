@@ -1,12 +1,10 @@
 """The command line: `lightning-flows fit --config configs/digits/rectangular.yaml`."""
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -24,9 +22,10 @@ from yaml import YAMLError
 import lightning_flows
 from lightning_flows import bases, callbacks, datamodules, flows, modules, objectives
 from lightning_flows.callbacks import LastCheckpoint, PredictionWriter
-from lightning_flows.cli.beside import guarded
+from lightning_flows.cli.beside import config_of_run, guarded
 from lightning_flows.cli.commands import COMMANDS, TRUST, parser_of
 from lightning_flows.cli.commands import main as run_command
+from lightning_flows.cli.defaults import PICTURES, TRAINER, default_callbacks, drawing_interval
 from lightning_flows.cli.ending import RankTrainer, exit_status, forwarding
 from lightning_flows.cli.parsing import (
     FlowParser,
@@ -35,22 +34,17 @@ from lightning_flows.cli.parsing import (
     stop,
     what_the_user_can_mend,
 )
-from lightning_flows.cli.runs import LAST, config_beside, newest_checkpoint, next_run, run_of
+from lightning_flows.cli.runs import choose_folder, left_by
 from lightning_flows.core.errors import ConfigError, DivergenceError, check_from_zero, check_least
 from lightning_flows.core.trusted import trust
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint_io import AtomicCheckpointIO
-from lightning_flows.modules.checkpoints import check_checkpoint
 
 __all__ = ["FlowCLI", "main", "run"]
 
 # imported so that their classes can be named shortly and show in the help
 PARTS = (bases, callbacks, datamodules, flows, modules, objectives)
-
-TRAINED = ("fit", "validate", "test", "predict")
-
-RUNS = "runs"  # folder of all runs, below trainer.default_root_dir where that is set
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")
@@ -72,6 +66,7 @@ class FlowCLI(LightningCLI):
             }
         )
         parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_argument("--pictures", type=bool, default=True, help=PICTURES)
         parser.add_argument("--trust", action="append", default=[], help=TRUST)
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -116,37 +111,25 @@ class FlowCLI(LightningCLI):
 
         Raises:
             ConfigError: the name of the checkpoints leads out of their folder.
+            CheckpointError: there is no checkpoint to go on with, or it cannot be read.
         """
         config = self.config[self.subcommand]
-        filename = PurePath(config.checkpoint.get("filename") or "")
-        if filename.is_absolute() or ".." in filename.parts:
-            raise ConfigError(
-                f"checkpoint.filename is {str(filename)!r}; accepted are names within the folder "
-                "of the checkpoints, which checkpoint.dirpath changes."
-            )
-        trainer = config.trainer
-        root, loggers = trainer.get("default_root_dir"), trainer.get("logger")
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            options = logger.get("init_args") if isinstance(logger, Namespace) else None
-            if root is not None and options is not None and options.get("save_dir") == RUNS:
-                options.save_dir = os.path.join(root, RUNS)
-        path = self.config[self.subcommand].get("ckpt_path")
-        if path == "last":
-            path = self.config[self.subcommand].ckpt_path = str(newest_checkpoint(_home(trainer)))
-        content = check_checkpoint(path) if path and path not in ("best", "hpc") else None
-        if content is not None and config_beside(path):
-            fits = self.subcommand == "fit"
-            _go_on_in(run_of(path), trainer, content["global_step"] if fits else None)
-            if not fits:  # the folder keeps the config that it was trained with
-                self.save_config_callback = None
-        elif loggers is False:
-            trainer.default_root_dir = str(next_run(os.path.join(root or "", RUNS)))
+        goes_on = choose_folder(config, fits=self.subcommand == "fit")
+        if goes_on and self.subcommand != "fit":
+            self.save_config_callback = None  # the folder keeps the config that it was trained with
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add a bar that redraws once a second, and for `predict` the writer of predictions."""
+        """Add the default callbacks, and for `predict` the writer of predictions."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
         callbacks = config.trainer.get("callbacks") or []
         configured = [*callbacks] if isinstance(callbacks, list) else [callbacks]
+        configured += default_callbacks(
+            self.model,
+            self.datamodule,
+            configured,
+            drawing_interval(config.trainer),
+            pictures=config.pictures and self.subcommand != "predict",
+        )
         has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
         if config.trainer.get("enable_progress_bar") is not False and not has_bar:
             configured.append(RichProgressBar(refresh_rate=1))
@@ -218,78 +201,8 @@ class FlowCLI(LightningCLI):
         """Say where the run has left what; other ranks may be gone."""
         if not self.trainer.is_global_zero:
             return
-        logger = self.trainer.logger
-        own = getattr(logger, "log_dir", None) or getattr(logger, "save_dir", None)
-        folder = Path(own or self.trainer.default_root_dir)
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        saved = [c.path for c in self.trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)]
-        # where ranks were forked, their callback knew the path
-        last = next(iter(saved), None) or Path(folder, "checkpoints", LAST)
-        found = {
-            "run": folder,
-            "best checkpoint": best and Path(best),
-            "last checkpoint": last,
-            "pictures": folder / "images",
-        }
-        for name, path in found.items():
-            if path and path.exists():
-                sys.stdout.write(f"{name}: {_shown(path)}\n")
-
-
-def _home(trainer: Namespace) -> str:
-    """The folder in which runs of a config lie beside each other."""
-    logger = trainer.get("logger")
-    logger = logger[0] if isinstance(logger, list) and logger else logger
-    options = logger.get("init_args") if isinstance(logger, Namespace) else None
-    if options is None:
-        return os.path.join(trainer.get("default_root_dir") or "", RUNS)
-    return os.path.join(options.get("save_dir") or "", options.get("name") or "")
-
-
-def _go_on_in(run: Path, trainer: Namespace, step: int | None) -> None:
-    """Let what is logged and drawn follow in the folder of a run, from a step on."""
-    logger = trainer.get("logger")
-    options = logger.get("init_args") if isinstance(logger, Namespace) else None
-    if options is None:
-        trainer.default_root_dir = str(run)
-    elif options.get("version") is None and logger.class_path.endswith("TensorBoardLogger"):
-        options.save_dir, options.name = str(run.parent.parent), run.parent.name
-        options.version, options.purge_step = run.name, step
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-
-
-def _shown(path: Path) -> Path:
-    """A path as short as it can be."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def config_of_run(args: Sequence[str]) -> dict[str, Any] | None:
-    """Config of the run of a checkpoint, where a command line names that checkpoint alone.
-
-    Args:
-        args: a command line; one that has `--config` or `--model` names a config of its own.
-
-    Raises:
-        ConfigError: the config cannot be read.
-    """
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--ckpt_path", "--config", "--model"):
-        known.add_argument(name)
-    options, rest = known.parse_known_args(args)
-    own = options.config or options.model or any(arg.startswith("--model.") for arg in rest)
-    if own or not options.ckpt_path or not args or args[0] not in TRAINED:
-        return None
-    config = config_beside(options.ckpt_path)
-    if config is None:
-        return None
-    try:
-        content = read_yaml(config.read_text())
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config} is no config in YAML.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{config} has no sections.")
-    sections = ("seed_everything", "trainer", "model", "data", "checkpoint", "last")
-    return {name: content[name] for name in sections if name in content}
+        for name, path in left_by(self.trainer).items():
+            sys.stdout.write(f"{name}: {path}\n")
 
 
 def load_plugins() -> None:
@@ -362,12 +275,8 @@ def _run(args: Sequence[str]) -> FlowCLI:
             "version": lightning_flows.__version__,
             "allow_abbrev": False,
         },
-        trainer_defaults={
-            "logger": {
-                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                "init_args": {"save_dir": RUNS, "default_hp_metric": False},
-            },
-        },
+        trainer_defaults=TRAINER,
+        seed_everything_default=0,
         args=[*args],
     )
 

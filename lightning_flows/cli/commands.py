@@ -2,12 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from lightning.pytorch import LightningDataModule
 from rich.console import Console
 from rich.progress import track
@@ -15,19 +13,17 @@ from torch import Tensor
 
 from lightning_flows import plots
 from lightning_flows.callbacks import ComponentExtraction
-from lightning_flows.callbacks.base import Scene
 from lightning_flows.callbacks.drawing.isolation import evaluation, seeded
-from lightning_flows.callbacks.drawing.points import image_scale, points_of, split_of
-from lightning_flows.callbacks.drawing.protocols import batch_keys, context_shape, require
+from lightning_flows.callbacks.drawing.points import image_scale
+from lightning_flows.callbacks.drawing.protocols import context_shape, require
 from lightning_flows.callbacks.drawing.writer import save
-from lightning_flows.cli.beside import guarded
 from lightning_flows.cli.parsing import (
     FlowParser,
     building,
-    read_yaml,
     stop,
     what_the_user_can_mend,
 )
+from lightning_flows.cli.scenes import data_of_config, data_of_run, scene_of
 from lightning_flows.core.errors import ConfigError, DataError, check_from_zero, check_least
 from lightning_flows.modules import FlowModule, load
 
@@ -94,7 +90,7 @@ def sample(
     if out.suffix == ".npz":
         save({out: {"samples": samples}})
     elif len(shape) == 3:
-        to_image = image_scale(_data_of_run(ckpt_path), samples)
+        to_image = image_scale(data_of_run(ckpt_path), samples)
         assert to_image is not None
         save({out: plots.image_grid(to_image(samples))})
     else:
@@ -136,13 +132,13 @@ def components(
     module = _on(device, _module_of(ckpt_path, trust))
     require(extraction, module, extraction.needs)
     if data is None:
-        data = _data_of_config(config) if config else _data_of_run(ckpt_path)
+        data = data_of_config(config) if config else data_of_run(ckpt_path)
     if data is None:
         raise DataError(
             f"{ckpt_path} is a checkpoint without data: no config.yaml lies beside it or in the "
             "folder above; name the data by --data CLASS or --config FILE."
         )
-    scene = _scene(module, data, split, extraction.points)
+    scene = scene_of(module, data, split, extraction.points)
     with evaluation(module):
         results = extraction.share(scene, track=lambda tasks: _progress(tasks, "components"))
         with seeded(module.device, extraction.seed, 0):
@@ -242,57 +238,6 @@ def _one_hot(module: FlowModule, label: int | None) -> Tensor | None:
     return torch.nn.functional.one_hot(torch.tensor([label]), shape[0]).to(
         module.device, torch.get_default_dtype()
     )
-
-
-def _scene(module: FlowModule, data: LightningDataModule, split: str, n: int) -> Scene:
-    """What a callback sees in a Trainer, without one."""
-    data.prepare_data()
-    data.setup("test" if split == "test" else "fit")
-    dataset = split_of(data, split)
-    if dataset is None:
-        raise DataError(f"{type(data).__name__} has no {split} split that can be indexed.")
-    conditional, keys = context_shape(module) is not None, batch_keys(module)
-
-    def move(x: Tensor) -> Tensor:
-        dtype = torch.get_default_dtype() if x.is_floating_point() else x.dtype
-        return x.to(module.device, dtype)
-
-    points = points_of(dataset, n, conditional=conditional, keys=keys)
-    return Scene(
-        module,
-        points,
-        image_scale(data, points.x),
-        move,
-        lambda more: points_of(dataset, more, conditional=conditional, keys=keys),
-        lambda _: None,
-    )
-
-
-def _data_of_run(ckpt_path: Path) -> Any:
-    """The data module that the config of the checkpoint's run names; None without a config."""
-    for folder in (ckpt_path.parent, ckpt_path.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return _data_of_config(folder / "config.yaml", named=False)
-    return None
-
-
-def _data_of_config(path: Path, *, named: bool = True) -> Any:
-    """The data module that the section `data` of a config names.
-
-    Args:
-        path: the config.
-        named: whether the user has named it; one that lies beside a checkpoint runs no code.
-    """
-    try:
-        section = (read_yaml(path.read_text()) or {}).get("data")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no config in YAML.") from error
-    if section is None:
-        raise ConfigError(f"{path} has no section `data`.")
-    parser = FlowParser(prog="lightning-flows components")
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    with nullcontext() if named else guarded(section):
-        return parser.instantiate_classes(parser.parse_object({"data": section})).data
 
 
 def _progress(things: Sequence[Any], words: str) -> Iterable[Any]:

@@ -1,6 +1,7 @@
 """The command line, in process: every config, checkpoints, help, plugins."""
 
 import inspect
+import itertools
 import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -20,6 +21,7 @@ from lightning_flows import (
     cli,
 )
 from lightning_flows.cli import command_line
+from lightning_flows.cli.defaults import PICTURES
 from lightning_flows.cli.runs import run_of
 from lightning_flows.core.noise import Placed
 from lightning_flows.datamodules import Toy
@@ -48,6 +50,15 @@ SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not 
 FIRST = {path.stem: path for path in reversed(SETS)}  # of each kind of flow, among the quick tests
 
 
+def test_every_config_is_short_and_says_what_comes_out():
+    for path in CONFIGS.glob("*/*.yaml"):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 20, path
+        assert max(map(len, lines)) <= 100, path
+        head = " ".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+        assert ("Expected: " in head) == (path in SETS), path
+
+
 def described(path):
     marks = [] if path in FIRST.values() else [pytest.mark.slow]
     return pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=marks)
@@ -71,7 +82,11 @@ def test_every_config_fits_tests_and_predicts(config, here, few_data):
     assert "samples" in drawn
 
     last = folder / "checkpoints" / "last.ckpt"
-    common += [f"--ckpt_path={last}", "--trainer.callbacks=null"]  # drawn is drawn
+    common += [
+        f"--ckpt_path={last}",
+        "--pictures=false",
+        "--trainer.callbacks=null",
+    ]  # drawn is drawn
     tested = cli.main(["test", *common])
     assert tested.trainer.callback_metrics[f"test/{figure}"].isfinite()
     predicted = cli.main(["predict", *common])
@@ -165,13 +180,13 @@ def test_optimizer_and_scheduler_from_yaml(scheduler, here):
 def test_runs_lie_below_the_root_folder_unless_the_logger_says_where(here):
     one_step = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1"]
     cli.main(small("fit", "--trainer.default_root_dir=root", *one_step))
-    saved = Path("root/runs/lightning_logs/version_0/config.yaml")
+    saved = Path("root/runs/moons-realnvp/version_0/config.yaml")
     assert yaml.safe_load(saved.read_text())["trainer"]["default_root_dir"] == "root"
     cli.main(["fit", f"--config={saved}"])
-    assert Path("root/runs/lightning_logs/version_1/checkpoints/last.ckpt").is_file()
+    assert Path("root/runs/moons-realnvp/version_1/checkpoints/last.ckpt").is_file()
     own = ["--trainer.default_root_dir=other", "--trainer.logger.save_dir=own"]
     cli.main(small("fit", *own, *one_step))
-    assert Path("own/lightning_logs/version_0/checkpoints/last.ckpt").is_file()
+    assert Path("own/moons-realnvp/version_0/checkpoints/last.ckpt").is_file()
     assert not Path("other").exists()
     assert not Path("runs").exists()
 
@@ -260,6 +275,8 @@ def test_print_config_shows_every_option_and_can_be_read_again(capsys):
     shown = yaml.safe_load(out)
     assert set(shown["model"]["init_args"]) >= {"flow", "volume", "beta", "warmup", "optimizer"}
     assert shown["checkpoint"]["monitor"] == "val/loss"
+    assert shown["seed_everything"] == 0
+    assert shown["pictures"] is True
     assert shown["data"]["init_args"]["validation"] == 200
     Path("again.yaml").write_text(out)
     assert (
@@ -298,6 +315,7 @@ def test_every_option_is_explained(option, name, family, capsys):
 
 def test_help_knows_our_classes_by_name(capsys):
     out = " ".join(printed(["fit", "--help"], capsys).split())
+    assert PICTURES in out
     for name in ("DensityModule", "RectangularModule", "Digits", "MNIST", "Toy", "Arrays"):
         assert name in out, name
     flows = " ".join(printed(["fit", "--model.help=DensityModule"], capsys).split())

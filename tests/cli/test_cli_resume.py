@@ -81,7 +81,7 @@ def test_a_run_goes_on_in_its_folder_without_a_word_of_warning(run, here, capsys
     steps = series(run)
     assert steps["train/loss"] == [*range(21)]
     assert steps["val/loss"] == steps["val/samples"] == [6, 13, 20]
-    where = "runs/lightning_logs/version_0"
+    where = "runs/moons-realnvp/version_0"
     assert capsys.readouterr().out.splitlines()[-4:] == [
         f"run: {where}",
         f"best checkpoint: {where}/checkpoints/best-002.ckpt",
@@ -115,7 +115,7 @@ def test_last_without_a_run_is_a_sentence(here, capsys):
         cli.main(small("fit", "--ckpt_path=last"))
     assert stopped.value.code == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: ckpt_path is 'last', and there is no last.ckpt below runs/lightning_logs; leave "
+        "error: ckpt_path is 'last', and there is no last.ckpt below runs/moons-realnvp; leave "
         "it out to start a run, or name a file."
     )
     assert [*here.iterdir()] == []

@@ -16,7 +16,7 @@ from command_lines import small, train
 from lightning_flows import DensityModule, RealNVP, cli
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.drawing.isolation import evaluation, seeded
-from lightning_flows.cli import commands
+from lightning_flows.cli import commands, scenes
 from lightning_flows.cli.runs import run_of
 from lightning_flows.core.errors import CheckpointError
 from lightning_flows.datamodules import Toy
@@ -235,8 +235,8 @@ def test_the_config_of_a_run_lies_beside_its_checkpoint_or_above(run, here):
             f"data: {{class_path: Toy, init_args: {{n_val: {validation}}}}}"
         )
     for path, rows in (("beside/x.ckpt", 7), ("above/checkpoints/x.ckpt", 8)):
-        assert len(commands._data_of_run(Path(path)).load()["val"][0]) == rows
-    assert commands._data_of_run(Path("above/checkpoints/deeper/still/x.ckpt")) is None
+        assert len(scenes.data_of_run(Path(path)).load()["val"][0]) == rows
+    assert scenes.data_of_run(Path("above/checkpoints/deeper/still/x.ckpt")) is None
 
 
 MALFORMED = {

@@ -20,7 +20,7 @@ import yaml
 
 import lightning_flows
 from lightning_flows import DensityModule, RealNVP, cli
-from lightning_flows.cli import commands
+from lightning_flows.cli import commands, scenes
 from lightning_flows.cli.beside import guarded
 from lightning_flows.core import trusted
 from lightning_flows.core.errors import CheckpointError, ConfigError, DataError, FlowError
@@ -468,13 +468,13 @@ def test_names_of_files_are_no_modules():
     np.save("evil_module.npy", np.random.default_rng(0).normal(size=(40, 2)))
     section = {"class_path": "Arrays", "init_args": {"path": "evil_module.npy"}}
     Path("config.yaml").write_text(yaml.dump({"data": section}))
-    assert commands._data_of_config(Path("config.yaml"), named=False).event_shape == (2,)
+    assert scenes.data_of_config(Path("config.yaml"), named=False).event_shape == (2,)
     unharmed()
     with guarded({"data": {"class_path": "evil_module.Data"}}, own=["--data=evil_module.Data"]):
         pass
     section = {"class_path": "evil_module.Data"}
     Path("config.yaml").write_text(yaml.dump({"data": section}))
-    assert type(commands._data_of_config(Path("config.yaml"))).__name__ == "Data"
+    assert type(scenes.data_of_config(Path("config.yaml"))).__name__ == "Data"
 
 
 # -- data ------------------------------------------------------------------------------------------
