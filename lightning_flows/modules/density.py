@@ -80,7 +80,7 @@ class DensityModule(FlowModule):
         y, contribution = self.to_model_space(x)
         if self.noise:
             y = y + self.noise * torch.randn_like(y)
-        loss = -(self.flow.log_prob(y, context) + contribution)
+        loss = -(self.flow.log_prob(y, self._given(context)) + contribution)
         if not self.tikhonov:
             return loss, {}
         penalty = self._penalty(y, context)
@@ -100,4 +100,5 @@ class DensityModule(FlowModule):
 
     def _penalty(self, y: Tensor, context: Tensor | None) -> Tensor:
         """‖∂z/∂y‖² of preprocessed data, (batch,)."""
-        return squared_norm(lambda y: self.flow.encode(y, context), y, probes=self.probes)
+        given = self._given(context)
+        return squared_norm(lambda y: self.flow.encode(y, given), y, probes=self.probes)

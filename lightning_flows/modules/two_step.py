@@ -92,7 +92,7 @@ class TwoStepModule(InjectiveModule):
             y = y + self.noise * torch.randn_like(y)
         u = self.flow.project(y)
         reconstruction = sum_event((y - self.flow.embed(u)).square())
-        log_prior = self.flow.prior.log_prob(u.detach(), context)
+        log_prior = self.flow.prior.log_prob(u.detach(), self._given(context))
         w = 0.0 if self.learns_manifold else 1.0
         loss = (1 - w) * self.beta * reconstruction - w * log_prior
         return loss, {"reconstruction": reconstruction, "nll_prior": -log_prior}
