@@ -40,10 +40,12 @@ class ContextColumns(NamedTuple):
     @property
     def one_hot(self) -> list[int]:
         """Places of the entries of categories."""
-        whose = [
-            name for name in self.names for _ in self.categories.get(name, (None,))
-        ]  # of each entry
-        return [place for place, name in enumerate(whose) if name in self.categories]
+        return [place for place, name in enumerate(self.owners) if name in self.categories]
+
+    @property
+    def owners(self) -> list[str]:
+        """Name of the column that each entry belongs to."""
+        return [name for name in self.names for _ in self.categories.get(name, (None,))]
 
     def vectors(self, table: Table) -> Tensor:
         """Context of the rows of a table that has these columns and categories: (rows, entries)."""
@@ -105,11 +107,7 @@ def refuse_constant_context(context: Tensor, columns: ContextColumns) -> None:
         DataError: names the columns.
     """
     varies = (context != context[0]).any(0).tolist()
-    changing = {
-        name.partition("=")[0] if place in columns.one_hot else name
-        for place, name in enumerate(columns.entries)
-        if varies[place]
-    }
+    changing = {name for name, changes in zip(columns.owners, varies, strict=True) if changes}
     constant = [name for name in columns.names if name not in changing]
     if constant:
         raise DataError(

@@ -144,7 +144,7 @@ def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
     data = Toy("checkerboard", n_train=200, n_val=100, n_test=100, standardize=True)
     module = DensityModule(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
     trainer(max_epochs=1, log_every_n_steps=1).fit(module, data)
-    x = data.val_dataloader().dataset.tensors[0]
+    x = data.val_dataloader().dataset.tensors["x"]
     z, _ = data.preprocess.encode(x)
     expected = module.flow.log_prob(z) - data.preprocess.std.log().sum()
     assert torch.allclose(module.log_prob(x), expected)
