@@ -127,7 +127,7 @@ def test_images_keep_their_own_labels_in_every_split(tiny, kind):
         (data.val_dataloader(), "train", held_out),
         (data.test_dataloader(), "t10k", torch.arange(20)),
     ]:
-        x, labels = loader.dataset.tensors
+        x, labels = loader.dataset.tensors.values()
         assert torch.equal(x[:, 0], read_idx(raw / f"{prefix}-images-idx3-ubyte")[index])
         assert torch.equal(labels, index % 10)
 
