@@ -277,13 +277,18 @@ def test_labels_that_are_no_classes(labels, message):
             "NaN or infinite values in its context, first in row 0",
         ),
         ({"context_shape": 1, "context": torch.rand(16, 1) * 1j}, "complex values in its context"),
-        ({"context_shape": 1, "context": torch.rand(15, 1)}, r"length; came \[16, 15\]"),
     ],
 )
 def test_context_that_cannot_be_used(options, message):
     data = Conditions(**options)
     with pytest.raises(DataError, match=message):
         data.setup()
+
+
+def test_fields_of_different_lengths():
+    data = Conditions(1, context=torch.rand(15, 1))
+    data.setup()
+    with pytest.raises(DataError, match=r"length; came \[16, 15\]"):
         data.train_dataloader()
 
 

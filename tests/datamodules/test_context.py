@@ -197,7 +197,7 @@ def test_rows_of_a_file_are_matched_by_name_or_by_position(tmp_path):
     np.save(tmp_path / "c.npy", expected.numpy())
     path = str(tmp_path / "c.npy")
     assert torch.equal(read_context(path, None, 4)[0], expected)
-    with pytest.raises(DataError, match="has 4 columns; the context .* has 2: sex, age"):
+    with pytest.raises(DataError, match=r"has 4 columns; the context .* has 2: sex, age"):
         read_context(path, columns, 4)
     with pytest.raises(DataError, match="4 columns, which make 4 entries, and the model takes 3"):
         read_context(path, None, 3)
