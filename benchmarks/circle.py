@@ -80,7 +80,7 @@ class Outcome:
 def run(seed: int, steps: int) -> dict[str, Outcome]:
     """Train all methods once."""
     data = Toy("von_mises_circle", n_train=POINTS, seed=seed)
-    x = data.load()["train"][0]
+    x = data.load()["train"]["x"]
     outcomes = {}
     for name, volume in VOLUMES.items():
         flow = make(NETS[name], seed)

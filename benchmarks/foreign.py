@@ -82,7 +82,7 @@ def load(name: str, folder: str, seed: int) -> ImageDataModule:
 
 def images(data: ImageDataModule, split: str, n: int, seed: int) -> Tensor:
     """At most n images of a split, drawn at random: (n, 1, 28, 28)."""
-    x: Tensor = getattr(data, f"{split}_dataloader")().dataset.tensors[0]
+    x: Tensor = getattr(data, f"{split}_dataloader")().dataset.tensors["x"]
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
 
 

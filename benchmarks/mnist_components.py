@@ -140,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     module = FreeFormModule.load_from_checkpoint(options.ckpt_path).eval()
     data = MNIST(str(options.data))
     data.prepare_data()
-    x, labels = data.load()["test"]
+    test = data.load()["test"]
+    x, labels = test["x"], test["label"]
     digits = digits_of(x, labels, options.points)
     timing = time(module, torch.cat([part[:2] for part in digits.values()]), options.rounds)
     text = table(module, digits, timing)

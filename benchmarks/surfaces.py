@@ -128,7 +128,7 @@ def train(name: str, stages: Sequence[Stage], seed: int, *, noise: float = NOISE
     torch.manual_seed(seed)
     data = Toy(name, noise=noise, n_train=20_000, n_test=POINTS, seed=seed)
     splits = data.load()
-    x, test = splits["train"][0], splits["test"][0]
+    x, test = splits["train"]["x"], splits["test"]["x"]
     module = DensityModule(FLOW, data.event_shape)
 
     outcomes: list[Outcome] = []

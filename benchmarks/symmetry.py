@@ -119,11 +119,11 @@ def run(case: Case, kind: str, seed: int, steps: int, draws: int) -> Outcome:
     rows = data.load()
     torch.manual_seed(seed)
     model = SurjectiveModule(getattr(case, kind), data.event_shape, chunk_size=CHUNK)
-    if not fit_density(model.flow, rows["train"][0], steps * case.longer, rate=RATE):
+    if not fit_density(model.flow, rows["train"]["x"], steps * case.longer, rate=RATE):
         return Outcome()
     model.eval()
     with torch.no_grad():
-        x = rows["test"][0][: BOUNDED if case.bounded else None]
+        x = rows["test"]["x"][: BOUNDED if case.bounded else None]
         best = data.true_log_prob(x.double()).mean().item()
         if model.exact:
             return Outcome(model.log_prob(x).mean().item(), best=best)

@@ -78,7 +78,7 @@ class Table:
             redundant="keep",
             standardize=False,
         )
-        rows = {name: x for name, (x,) in data.load().items()}
+        rows = {name: split["x"] for name, split in data.load().items()}
         units = Standardize(data.event_shape, minimum_scale=1e-3)
         units.fit(rows["train"])
         return {name: units.encode(x)[0] for name, x in rows.items()}

@@ -2,6 +2,7 @@
 
 from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
+from .classes import one_hot
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
 from .not_mnist import NotMNIST
@@ -25,5 +26,6 @@ __all__ = [
     "Splits",
     "TableDataModule",
     "Toy",
+    "one_hot",
     "split_indices",
 ]

@@ -22,6 +22,7 @@ from .readers.columns import (
     with_columns_of_training,
     without_redundant,
 )
+from .readers.context import context_apart, refuse_constant_context
 from .readers.files import Table, as_table, read_tables
 from .readers.options import plain
 
@@ -52,6 +53,9 @@ class Arrays(FlowDataModule):
             all columns, or for the pixels of images. A whole number k becomes uniform on
             [k, k + 1) in `preprocess`, and log-densities are lower bounds of the log-probability
             of the whole numbers. Samples are whole numbers again.
+        context: names or positions of columns that the density is conditioned on, p(x | context):
+            they are no part of x. Columns of real numbers are standardized where x is; a column
+            of categories, named in `categorical` too, becomes a one-hot vector.
         redundant: what happens to columns of a table that are constant, equal an earlier one, or
             are a linear function of earlier ones, so that no density of full dimension exists:
             refuse them, drop them, or keep them for a flow that learns a manifold (constant ones
@@ -67,7 +71,10 @@ class Arrays(FlowDataModule):
     Attributes:
         column_names: names of the columns of a table, or None.
         categories: the categories of each column that has some, by its name; number i stands for
-            the i-th.
+            the i-th. Those of context are not among them.
+        context_names: names of the entries of context, in order, or None; those of a one-hot
+            vector are `column=category`.
+        context_columns: the columns of context with their categories, or None.
         classes: number of categories of each column, 0 for a real one; empty without categories.
 
     Raises:
@@ -86,6 +93,7 @@ class Arrays(FlowDataModule):
         columns: list[int | str] | None = None,
         categorical: list[int | str] | None = None,
         dequantize: list[int | str] | bool = False,
+        context: list[int | str] | None = None,
         redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
@@ -105,7 +113,10 @@ class Arrays(FlowDataModule):
             "columns": plain(columns),
             "categorical": () if categorical is None else plain(categorical),
             "dequantize": plain(dequantize),
+            "context": () if context is None else plain(context),
         }
+        if context is not None and not options["context"]:
+            raise ConfigError("context is an empty list; leave it out to condition on nothing.")
         if path is not None:
             tables = read_tables(path, key=key, **options)
         else:
@@ -114,6 +125,9 @@ class Arrays(FlowDataModule):
             if file is not None:
                 tables[split] = read_tables(file, key=key, **options)["train"]
         tables = with_categories_of_training(with_columns_of_training(tables))
+        contexts, context_columns = dict[str, Table](), None
+        if context is not None:
+            tables, contexts, context_columns = context_apart(tables)
         tables = without_redundant(tables, redundant)
         check_integers(tables)
         train = tables["train"]
@@ -125,11 +139,21 @@ class Arrays(FlowDataModule):
         if centerd:
             parts += [Standardize(event_shape, minimum_scale=minimum_scale, untouched=places)]
         preprocess = Chain(parts) if len(parts) > 1 else parts[0] if parts else None
+        refuses_constant = centerd and minimum_scale == 0
         tables = in_one_precision(tables, centerd=centerd)
         warn_of_repeated(train)
+        preprocess_context = None
+        if context_columns is not None:
+            entries, one_hot = len(context_columns.entries), context_columns.one_hot
+            centerd = standardize and len(one_hot) < entries
+            contexts = in_one_precision(contexts, centerd=centerd)
+            if centerd:
+                preprocess_context = Standardize(entries, untouched=one_hot)
         super().__init__(
             event_shape,
+            context_shape=None if context_columns is None else len(context_columns.entries),
             preprocess=preprocess,
+            preprocess_context=preprocess_context,
             batch_size=batch_size,
             seed=seed,
         )
@@ -137,27 +161,33 @@ class Arrays(FlowDataModule):
         self.column_names = names or None
         self.categories = {names[place]: categories[names[place]] for place in places}
         self.classes = tuple(len(categories.get(name, ())) for name in names) if places else ()
-        self._refuses_constant = centerd and minimum_scale == 0
-        self._tables = tables
+        self._refuses_constant = refuses_constant
+        self.context_columns = context_columns
+        self.context_names = None if context_columns is None else context_columns.entries
+        self._tables, self._contexts = tables, contexts
         self._shares = {"val": validation, "test": test}
 
     def load(self) -> Splits:
-        splits = {name: (table.values,) for name, table in self._tables.items()}
+        splits = {name: {"x": table.values} for name, table in self._tables.items()}
+        for name, table in self._contexts.items():
+            splits[name]["context"] = table.values
+        train = splits["train"]
         missing = {
-            name: round(share * len(splits["train"][0]))
+            name: round(share * len(train["x"]))
             for name, share in self._shares.items()
             if name not in splits and share > 0
         }
         if missing:
-            x = splits["train"][0]
-            pieces = split_indices(len(x), list(missing.values()), self.seed)
+            pieces = split_indices(len(train["x"]), list(missing.values()), self.seed)
             for name, index in zip(["train", *missing], pieces, strict=True):
                 if len(index):
-                    splits[name] = (x[index],)
+                    splits[name] = {field: values[index] for field, values in train.items()}
+        if self.context_columns is not None:
+            refuse_constant_context(splits["train"]["context"], self.context_columns)
         if self._refuses_constant and self.column_names is not None:
             real = [i for i, name in enumerate(self.column_names) if name not in self.categories]
             _refuse_constant_columns(
-                splits["train"][0][:, real], [self.column_names[i] for i in real]
+                splits["train"]["x"][:, real], [self.column_names[i] for i in real]
             )
         return splits
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lightning_flows.core.errors import ConfigError, DataError, check_least
@@ -19,8 +20,8 @@ from .readers.options import plain, whole
 
 __all__ = ["FlowDataModule", "Splits", "split_indices"]
 
-Splits = Mapping[str, tuple[Tensor, ...]]
-"""Tensors of "train", "val" and "test": (x,), (x, labels) or (x, context)."""
+Splits = Mapping[str, Mapping[str, Tensor]]
+"""Fields of "train", "val" and "test" by their names: x, and context and label where any are."""
 
 _PIECE = 1024  # rows that are preprocessed at a time while statistics are taken
 
@@ -28,37 +29,44 @@ _PIECE = 1024  # rows that are preprocessed at a time while statistics are taken
 class FlowDataModule(L.LightningDataModule):
     """Base of the data modules: subclasses say how to `load` and what to preprocess with.
 
-    Shapes are known after construction, so that a model can be built to fit. Batches hold data in
-    original units: x alone, or (x, label). `preprocess` is a transform that a model may put in
-    front of its flow; its statistics are fitted in `setup`, on the training split alone, and its
-    contribution makes log-densities speak of original units.
+    Shapes are known after construction, so that a model can be built to fit. A batch is a mapping
+    with data `x` in original units and, where there are any, `context` and `label`. `preprocess`
+    is a transform that a model may put in front of its flow; its statistics are fitted in `setup`,
+    on the training split alone, and its contribution makes log-densities speak of original units.
+    `preprocess_context` is the same for context; it adds nothing to log-densities.
 
-    Labels are whole numbers; `conditional` turns them into one-hot vectors. A subclass with context
-    of another kind loads (x, context) and sets `context_shape`: that context is given as it is.
+    Context is what a model is conditioned on, and is given as it was loaded. Labels are classes
+    for pictures and metrics; they become context where `load` makes it of them, as by `one_hot`.
 
     Args:
         event_shape: shape of one data point.
+        context_shape: shape of the context of one data point; None where there is none.
         preprocess: transform whose `Standardize` parts are to be fitted, or None.
+        preprocess_context: the same for context.
         label_names: names of the classes, where data has labels.
-        conditional: give labels as one-hot vectors for a model that is conditioned on them,
-            instead of as integers that a model ignores.
         batch_size: samples in a batch, on each device.
         seed: starting point of splits and of the order of training data.
 
     Attributes:
         event_shape: shape of one data point.
-        context_shape: (number of classes,) if conditional, else None unless a subclass sets it.
+        context_shape: shape of the context of one data point, or None.
         label_names: names of the classes, or None.
         preprocess: the transform, or None.
+        preprocess_context: the transform of context, or None.
+
+    Raises:
+        ConfigError: a size is out of range, or context is to be preprocessed where there is none.
+        ShapeError: a shape is none.
     """
 
     def __init__(
         self,
         event_shape: Sequence[int] | int,
         *,
+        context_shape: Sequence[int] | int | None = None,
         preprocess: Transform | None = None,
+        preprocess_context: Transform | None = None,
         label_names: Sequence[str] | None = None,
-        conditional: bool = False,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -66,18 +74,20 @@ class FlowDataModule(L.LightningDataModule):
         batch_size, seed = whole(batch_size, "batch_size"), whole(seed, "seed")
         check_least(1, batch_size=batch_size)
         check_least(0, seed=seed)
-        if conditional and label_names is None:
-            raise ConfigError(f"{type(self).__name__} has no labels to be conditional on.")
         self.event_shape: Shape = as_shape(plain(event_shape))
-        self.label_names = None if label_names is None else tuple(label_names)
         self.context_shape: Shape | None = (
-            (len(self.label_names),) if conditional and self.label_names else None
+            None if context_shape is None else as_shape(plain(context_shape), "context_shape")
         )
-        self.conditional = conditional
+        if preprocess_context is not None and self.context_shape is None:
+            raise ConfigError(
+                f"{type(self).__name__} has a preprocess_context and no context_shape; give both."
+            )
+        self.label_names = None if label_names is None else tuple(label_names)
         self.preprocess = preprocess
+        self.preprocess_context = preprocess_context
         self.batch_size = batch_size
         self.seed = seed
-        self._splits: dict[str, tuple[Tensor, ...]] = {}
+        self._splits: dict[str, dict[str, Tensor]] = {}
 
     def _set_hparams(self, hp: Any) -> None:
         """Keep plain options: a checkpoint with others could not be loaded safely."""
@@ -94,8 +104,9 @@ class FlowDataModule(L.LightningDataModule):
         """Read or generate the splits; called once on every process.
 
         Returns:
-            "train", "val" and "test": x (n, *event_shape), and beside it labels, whole numbers
-            (n,), or context (n, *context_shape). A split may be missing, except "train".
+            "train", "val" and "test", each a mapping with "x" (n, *event_shape), "context"
+            (n, *context_shape) where there is a context_shape, and "label", whole numbers (n,),
+            where there are classes. A split may be missing, except "train".
         """
         raise NotImplementedError
 
@@ -105,7 +116,9 @@ class FlowDataModule(L.LightningDataModule):
             return
         splits = {name: self._checked(name, split) for name, split in self.load().items()}
         if self.preprocess is not None:
-            _fit(self.preprocess, splits["train"][0])
+            _fit(self.preprocess, splits["train"]["x"])
+        if self.preprocess_context is not None:
+            _fit(self.preprocess_context, splits["train"]["context"])
         self._splits = splits
 
     def train_dataloader(self) -> InMemoryLoader:
@@ -129,16 +142,14 @@ class FlowDataModule(L.LightningDataModule):
         """Float64 becomes float32 on its way to an Apple GPU, which has nothing wider."""
         if self.trainer is None or self.trainer.strategy.root_device.type != "mps":
             return batch
-        parts = (batch,) if isinstance(batch, Tensor) else batch
-        cast = tuple(part.float() if part.dtype == torch.float64 else part for part in parts)
-        return cast[0] if isinstance(batch, Tensor) else cast
+        return apply_to_collection(batch, Tensor, _without_float64)
 
     def _loader(self, split: str, *, shuffle: bool = False) -> InMemoryLoader:
         if not self._splits:
             raise ConfigError(f"Call {type(self).__name__}.setup() before asking for its loaders.")
         if split not in self._splits:
             raise DataError(f"{type(self).__name__} has no {split} split; came {[*self._splits]}.")
-        rows, world = len(self._splits[split][0]), getattr(self.trainer, "world_size", 1)
+        rows, world = len(self._splits[split]["x"]), getattr(self.trainer, "world_size", 1)
         if rows < world and not shuffle:
             raise DataError(
                 f"The {split} split of {type(self).__name__} has fewer rows than there are ranks, "
@@ -146,57 +157,47 @@ class FlowDataModule(L.LightningDataModule):
             )
         return InMemoryLoader(self._splits[split], self.batch_size, shuffle=shuffle, seed=self.seed)
 
-    def _checked(self, name: str, split: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, *labels = split
+    def _checked(self, name: str, split: Mapping[str, Tensor]) -> dict[str, Tensor]:
         owner = f"The {name} split of {type(self).__name__}"
+        if not isinstance(split, Mapping) or "x" not in split:
+            raise DataError(
+                f"{owner} is no mapping with the field 'x'; load() gives one for each split, with "
+                "'context' and 'label' beside it where there are any."
+            )
+        x = split["x"]
         if len(x) == 0:
             raise DataError(f"{owner} is empty.")
         if tuple(x.shape[1:]) != self.event_shape:
             raise DataError(
                 f"{owner} has events of shape {tuple(x.shape[1:])}; expected is {self.event_shape}."
             )
-        if x.is_complex():
-            raise DataError(f"{owner} holds complex values; give their real parts as columns.")
-        if x.is_floating_point() and not x.isfinite().all():
-            row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
-            raise DataError(f"{owner} holds NaN or infinite values, first in row {row}.")
+        _refuse_no_numbers(x, owner, "")
         if self.context_shape is None:
-            return split
-        if not labels:
+            if "context" in split:
+                raise DataError(f"{owner} has context, and context_shape is None; give its shape.")
+            return dict(split)
+        if "context" not in split:
             raise DataError(f"{owner} has no context, and context_shape is {self.context_shape}.")
-        context, *rest = labels
-        if self.conditional:
-            context = _one_hot(context, self.context_shape[0], owner)
-        elif tuple(context.shape[1:]) != self.context_shape:
+        context = split["context"]
+        if tuple(context.shape[1:]) != self.context_shape:
             raise DataError(
                 f"{owner} has context of shape {tuple(context.shape[1:])}; expected is "
-                f"{self.context_shape}. Give the second tensor that shape, or set conditional for "
-                "labels of classes."
+                f"{self.context_shape}. Labels of classes become context by one_hot."
             )
-        if not context.isfinite().all():
-            row = int((~context.flatten(1).isfinite().all(1)).nonzero()[0])
-            raise DataError(f"{owner} has context that is NaN or infinite, first in row {row}.")
-        return x, context, *rest
+        _refuse_no_numbers(context, owner, " in its context")
+        return dict(split)
 
 
-def _one_hot(labels: Tensor, classes: int, owner: str) -> Tensor:
-    """Labels (n,) of classes as vectors (n, classes)."""
-    if labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
-        raise DataError(
-            f"{owner} has labels of type {labels.dtype} and shape {tuple(labels.shape)}; "
-            "conditional needs one whole number a row. Real-valued context goes without "
-            "conditional: set context_shape."
-        )
-    labels = labels.long()  # torch compares few of the other types
-    strange = (labels < 0) | (labels >= classes)
-    if strange.any():
-        row = int(strange.nonzero()[0])
-        raise DataError(
-            f"{owner} has the label {int(labels[row])} in row {row}; accepted are 0 to "
-            f"{classes - 1}, one for each of label_names."
-        )
-    one_hot = torch.nn.functional.one_hot(labels, classes)
-    return one_hot.to(torch.get_default_dtype())
+def _refuse_no_numbers(values: Tensor, owner: str, where: str) -> None:
+    if values.is_complex():
+        raise DataError(f"{owner} holds complex values{where}; give their real parts as columns.")
+    if values.is_floating_point() and not values.isfinite().all():
+        row = int((~values.flatten(1).isfinite().all(1)).nonzero()[0])
+        raise DataError(f"{owner} holds NaN or infinite values{where}, first in row {row}.")
+
+
+def _without_float64(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def split_indices(total: int, sizes: Sequence[int], seed: int) -> list[Tensor]:

@@ -1,21 +1,23 @@
 """Images with integer pixels: the embedded digits, MNIST, Fashion-MNIST."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lightning_flows.core.errors import DataError, check_least
+from lightning_flows.core.errors import ConfigError, DataError, check_least
 from lightning_flows.transforms.bijections.elementwise import Logit
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain
 from lightning_flows.transforms.surjections.dequantize import Dequantize
 
 from .base import FlowDataModule, Splits, split_indices
+from .classes import one_hot
 from .readers.idx import read_idx
 
-__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "read_images", "split_images"]
+__all__ = ["MNIST", "Digits", "FashionMNIST", "ImageDataModule", "read_images", "split_fields"]
 
 _NUMERALS = tuple("0123456789")
 
@@ -33,7 +35,8 @@ class ImageDataModule(FlowDataModule):
         minimum_scale: least deviation that Standardize divides a pixel by. Without, the noise of
             dequantization is all that pixels at the border hold, at the size of ink.
         label_names: names of the classes.
-        conditional: give labels as one-hot vectors that a model is conditioned on.
+        context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
+            is conditioned on them; without it, a model sees no labels.
         batch_size: images in a batch, on each device.
         seed: starting point of splits and of the order of training data.
     """
@@ -46,10 +49,15 @@ class ImageDataModule(FlowDataModule):
         alpha: float = 1e-6,
         minimum_scale: float = 0.0,
         label_names: Sequence[str] | None = None,
-        conditional: bool = False,
+        context: Literal["one-hot"] | None = None,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
+        if context not in ("one-hot", None):
+            raise ConfigError(f"context is {context!r}; accepted are 'one-hot' and None.")
+        classes = len(label_names or ())
+        if context and not classes:
+            raise ConfigError(f"{type(self).__name__} has no label_names to make context of.")
         preprocess = Chain(
             [
                 Dequantize(event_shape, levels),
@@ -59,23 +67,39 @@ class ImageDataModule(FlowDataModule):
         )
         super().__init__(
             event_shape,
+            context_shape=classes if context else None,
             preprocess=preprocess,
             label_names=label_names,
-            conditional=conditional,
             batch_size=batch_size,
             seed=seed,
         )
         self.levels = levels
+        self.context = context
+
+    def fields(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What `load` gives for images and their labels: x, label, and context if it is asked for.
+
+        Raises:
+            DataError: labels that are no classes, where they become context.
+        """
+        found = {"x": x, "label": labels}
+        if self.context is not None and self.num_classes is not None:
+            found["context"] = one_hot(labels, self.num_classes, type(self).__name__)
+        return found
 
     def to_image(self, x: Tensor) -> Tensor:
         """Scale pixels for showing: (batch, *event_shape) -> (batch, C, H, W) in [0, 1]."""
         return (x.to(torch.get_default_dtype()) / (self.levels - 1)).clamp(0, 1)
 
 
-def split_images(x: Tensor, labels: Tensor, indices: Sequence[Tensor]) -> Splits:
-    """Cut images and labels into "train", "val" and "test"; a split without rows is left out."""
+def split_fields(fields: Mapping[str, Tensor], indices: Sequence[Tensor]) -> Splits:
+    """Cut fields into "train", "val" and "test"; a split without rows is left out."""
     splits = zip(("train", "val", "test"), indices, strict=True)
-    return {name: (x[index], labels[index]) for name, index in splits if len(index)}
+    return {
+        split: {name: values[index] for name, values in fields.items()}
+        for split, index in splits
+        if len(index)
+    }
 
 
 def read_images(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
@@ -100,7 +124,8 @@ class Digits(ImageDataModule):
         validation: number of images to validate on.
         test: number of images to test on.
         alpha: how far Logit draws in the ends of the unit interval.
-        conditional: give labels as one-hot vectors that a model is conditioned on.
+        context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
+            is conditioned on them; without it, a model sees no labels.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
     """
@@ -111,7 +136,7 @@ class Digits(ImageDataModule):
         validation: int = 200,
         test: int = 300,
         alpha: float = 0.05,
-        conditional: bool = False,
+        context: Literal["one-hot"] | None = None,
         batch_size: int = 128,
         seed: int = 0,
     ) -> None:
@@ -120,7 +145,7 @@ class Digits(ImageDataModule):
             levels=17,
             alpha=alpha,
             label_names=_NUMERALS,
-            conditional=conditional,
+            context=context,
             batch_size=batch_size,
             seed=seed,
         )
@@ -133,7 +158,7 @@ class Digits(ImageDataModule):
         digits = load_digits()
         x = torch.as_tensor(digits.images).to(torch.uint8)[:, None]
         labels = torch.as_tensor(digits.target).long()
-        return split_images(x, labels, self._indices)
+        return split_fields(self.fields(x, labels), self._indices)
 
 
 class MNIST(ImageDataModule):
@@ -146,7 +171,8 @@ class MNIST(ImageDataModule):
         alpha: how far Logit draws in the ends of the unit interval.
         minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
             the noise of dequantization small at the border.
-        conditional: give labels as one-hot vectors that a model is conditioned on.
+        context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
+            is conditioned on them; without it, a model sees no labels.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
     """
@@ -162,7 +188,7 @@ class MNIST(ImageDataModule):
         limit: int | None = None,
         alpha: float = 1e-6,
         minimum_scale: float = 0.0,
-        conditional: bool = False,
+        context: Literal["one-hot"] | None = None,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -171,7 +197,7 @@ class MNIST(ImageDataModule):
             alpha=alpha,
             minimum_scale=minimum_scale,
             label_names=self._label_names,
-            conditional=conditional,
+            context=context,
             batch_size=batch_size,
             seed=seed,
         )
@@ -210,7 +236,7 @@ class MNIST(ImageDataModule):
             "val": (x[held_out], labels[held_out]),
             "test": test,
         }
-        return {name: split for name, split in splits.items() if len(split[0])}
+        return {name: self.fields(*split) for name, split in splits.items() if len(split[0])}
 
     def _files(self, split: str) -> list[Path]:
         folder = Path(self.data_dir) / self._dataset / "raw"

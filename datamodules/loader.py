@@ -1,29 +1,47 @@
 """Batches of tensors that are in memory, without a call per sample."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import Sampler, SequentialSampler, TensorDataset
+from torch.utils.data import Dataset, Sampler, SequentialSampler, TensorDataset
 
 from lightning_flows.core.errors import ConfigError, DataError, check_least
 
 __all__ = ["Batch", "InMemoryLoader"]
 
-Batch = Tensor | tuple[Tensor, ...]
+Batch = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+
+
+class NamedTensors(Dataset[dict[str, Tensor]]):
+    """A data set whose items are mappings with one entry of each tensor.
+
+    Args:
+        tensors: share their first dimension, the samples.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = dict(tensors)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index: Any) -> dict[str, Tensor]:
+        return {name: tensor[index] for name, tensor in self.tensors.items()}
 
 
 class InMemoryLoader:
     """Iterates over tensors batch by batch; each batch is cut out of the tensors at once.
 
-    Serves wherever a DataLoader over a TensorDataset would, a Lightning Trainer included. Batches
-    are copies. In a torch.distributed group each rank sees its own share. With `shuffle`, shares
-    have equal sizes (a few samples are repeated where need be); without it every sample is seen
-    exactly once, shares may differ by one sample, and ranks make equally many batches (but for
-    one, where batch_size is 1).
+    Serves wherever a DataLoader would, a Lightning Trainer included. A batch is a mapping with the
+    names of the tensors where they have names, else a tuple, or the tensor itself where there is
+    one. Batches are copies. In a torch.distributed group each rank sees its own share. With
+    `shuffle`, shares have equal sizes (a few samples are repeated where need be); without it every
+    sample is seen exactly once, shares may differ by one sample, and ranks make equally many
+    batches (but for one, where batch_size is 1).
 
     The order depends on `seed` and the epoch only; `set_epoch` is called by Lightning, and in a
     loop of one's own at the start of each epoch. `state_dict` holds how far the epoch has gone
@@ -33,7 +51,8 @@ class InMemoryLoader:
     remained, in other batches, and with `shuffle` a few once more where shares would differ.
 
     Args:
-        tensors: share their first dimension, the samples.
+        tensors: a mapping of names to tensors, or a sequence of tensors; they share their first
+            dimension, the samples.
         batch_size: samples in a batch, on each rank.
         shuffle: a new order each epoch.
         drop_last: leave out a last batch that is smaller than the others.
@@ -48,14 +67,16 @@ class InMemoryLoader:
 
     def __init__(
         self,
-        tensors: Sequence[Tensor],
+        tensors: Mapping[str, Tensor] | Sequence[Tensor],
         batch_size: int,
         *,
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        lengths = [len(tensor) for tensor in tensors]
+        self.names = tuple(tensors) if isinstance(tensors, Mapping) else None
+        columns = tuple(tensors.values() if isinstance(tensors, Mapping) else tensors)
+        lengths = [len(column) for column in columns]
         if not lengths or min(lengths) == 0:
             raise DataError("The data set is empty; a loader needs at least one sample.")
         if len(set(lengths)) > 1:
@@ -66,7 +87,7 @@ class InMemoryLoader:
                 f"batch_size is {batch_size} and drop_last is set, but there are only {lengths[0]} "
                 "samples: not one batch is left."
             )
-        self.tensors = tuple(tensors)
+        self._columns = columns
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -76,9 +97,17 @@ class InMemoryLoader:
         self._resume: tuple[int, int] | None = None
 
     @property
-    def dataset(self) -> TensorDataset:
+    def tensors(self) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """The tensors by their names, or in their order where they have none."""
+        if self.names is None:
+            return self._columns
+        return dict(zip(self.names, self._columns, strict=True))
+
+    @property
+    def dataset(self) -> NamedTensors | TensorDataset:
         """The whole data set in its original order; same tensors, not sharded."""
-        return TensorDataset(*self.tensors)
+        tensors = self.tensors
+        return NamedTensors(tensors) if isinstance(tensors, dict) else TensorDataset(*tensors)
 
     @property
     def sampler(self) -> "InMemoryLoader | Sampler[int]":
@@ -93,7 +122,7 @@ class InMemoryLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank, resumed or not."""
-        return len(self._sizes(len(self.tensors[0]), *_rank_and_world()))
+        return len(self._sizes(len(self._columns[0]), *_rank_and_world()))
 
     def __iter__(self) -> Iterator[Batch]:
         resume, self._resume = self._resume, None
@@ -111,7 +140,7 @@ class InMemoryLoader:
     def _batches(self, resume: tuple[int, int] | None) -> Iterator[Batch]:
         # Lightning makes an iterator before it sets the epoch: a generator reads it when it starts
         rank, world = _rank_and_world()
-        total = len(self.tensors[0])
+        total = len(self._columns[0])
         consumed = resume[1] if resume is not None and resume[0] == self.epoch else 0
         order = self._order(consumed, world) if self.shuffle else None
         start = 0
@@ -120,13 +149,16 @@ class InMemoryLoader:
             first, last = rank + start * world, rank + (start + size) * world
             if order is not None:
                 index = order[first:last:world]
-                batch = tuple(tensor.index_select(0, index) for tensor in self.tensors)
+                batch = tuple(tensor.index_select(0, index) for tensor in self._columns)
             else:
                 share = slice(consumed + first, consumed + last, world)
-                batch = tuple(tensor[share].clone() for tensor in self.tensors)
+                batch = tuple(tensor[share].clone() for tensor in self._columns)
             start += size
             self._consumed = consumed + start * world if place < len(sizes) else total
-            yield batch if len(batch) > 1 else batch[0]
+            if self.names is not None:
+                yield dict(zip(self.names, batch, strict=True))
+            else:
+                yield batch if len(batch) > 1 else batch[0]
 
     def _order(self, consumed: int, world: int) -> Tensor:
         """Samples of this epoch that are left, in its order, which begins anew to even out shares.
@@ -135,11 +167,11 @@ class InMemoryLoader:
         wherever a run is resumed.
         """
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        total = len(self.tensors[0])
+        total = len(self._columns[0])
         order = torch.randperm(total, generator=generator)
         left = math.ceil((total - consumed) / world) * world
         places = torch.arange(consumed, consumed + left) % total
-        return order[places].to(self.tensors[0].device)
+        return order[places].to(self._columns[0].device)
 
     def _sizes(self, samples: int, rank: int, world: int) -> list[int]:
         """Sizes of the batches of a rank, where all ranks together see this many samples.

@@ -1,11 +1,12 @@
 """Letters in the format of MNIST, foreign to it."""
 
 from pathlib import Path
+from typing import Literal
 
 from lightning_flows.core.errors import DataError
 
 from .base import Splits, split_indices
-from .images import ImageDataModule, read_images, split_images
+from .images import ImageDataModule, read_images, split_fields
 
 __all__ = ["NotMNIST"]
 
@@ -25,7 +26,8 @@ class NotMNIST(ImageDataModule):
         validation: number of images to validate on.
         test: number of images to test on; what is left over trains.
         alpha: how far Logit draws in the ends of the unit interval.
-        conditional: give labels as one-hot vectors that a model is conditioned on.
+        context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
+            is conditioned on them; without it, a model sees no labels.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
     """
@@ -37,7 +39,7 @@ class NotMNIST(ImageDataModule):
         validation: int = 1000,
         test: int = 5000,
         alpha: float = 1e-6,
-        conditional: bool = False,
+        context: Literal["one-hot"] | None = None,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -45,7 +47,7 @@ class NotMNIST(ImageDataModule):
             (1, 28, 28),
             alpha=alpha,
             label_names=tuple("ABCDEFGHIJ"),
-            conditional=conditional,
+            context=context,
             batch_size=batch_size,
             seed=seed,
         )
@@ -65,4 +67,4 @@ class NotMNIST(ImageDataModule):
                 f"{folder}, or set data_dir to the folder that holds notMNIST/raw."
             ) from error
         indices = split_indices(len(x), (self.validation, self.test), self.seed)
-        return split_images(x, labels, indices)
+        return split_fields(self.fields(x, labels), indices)

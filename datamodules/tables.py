@@ -110,7 +110,7 @@ class TableDataModule(FlowDataModule):
             ) from error
         dtype = torch.get_default_dtype()
         parts = {"train": train[: self.limit], "val": val, "test": test}
-        return {name: (torch.as_tensor(rows).to(dtype),) for name, rows in parts.items()}
+        return {name: {"x": torch.as_tensor(rows).to(dtype)} for name, rows in parts.items()}
 
     def _missing(self) -> list[str]:
         return [name for name in self.files if not (Path(self.data_dir) / name).is_file()]

@@ -133,5 +133,5 @@ class Toy(FlowDataModule):
             if n:
                 generator = torch.Generator().manual_seed(3 * self.seed + place)
                 points = self._set.sample(n, self.noise, generator)
-                splits[split] = (points.to(torch.get_default_dtype()),)
+                splits[split] = {"x": points.to(torch.get_default_dtype())}
         return splits

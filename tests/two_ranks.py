@@ -87,7 +87,7 @@ class Steps(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         state = {key: value.clone() for key, value in pl_module.state_dict().items()}
-        self.steps.append((trainer.current_epoch, batch.clone(), state))
+        self.steps.append((trainer.current_epoch, batch["x"].clone(), state))
 
     def on_train_end(self, trainer, pl_module):
         self.root.mkdir(parents=True, exist_ok=True)

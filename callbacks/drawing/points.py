@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -37,14 +37,14 @@ def fixed_points(
     """Take n points from the data set behind the validation (test, training) loader.
 
     They are `dataset[0]`, `dataset[1]`, ... of the first loader, an item being x, (x, label or
-    context) or {"x": ..., "context" or "label": ...}, with the module's own keys where it has
-    others. With labels (integers or one-hot vectors)
-    the classes take turns among the first 4 n items.
+    context) or {"x": ..., "context": ..., "label": ...}, with the module's own keys where it has
+    others. With labels the classes take turns among the first 4 n items. Where there is no "label",
+    an integer beside x, or a one-hot vector, is taken as one.
 
     Args:
         trainer: a trainer that is running.
         n: number of points; fewer come where the data set is smaller.
-        conditional: keep what stands beside x as context.
+        conditional: keep the context, or what stands beside x in a tuple.
         keys: names of data and context in items that are mappings.
 
     Raises:
@@ -63,7 +63,7 @@ def training_points(
     Args:
         trainer: a trainer that is running.
         n: number of points; fewer come where the data set is smaller.
-        conditional: keep what stands beside x as context.
+        conditional: keep the context, or what stands beside x in a tuple.
         keys: names of data and context in items that are mappings.
     """
     datamodule = getattr(trainer, "datamodule", None)
@@ -85,16 +85,16 @@ def points_of(dataset: Any, n: int, *, conditional: bool, keys: tuple[str, str] 
     items = [_item(dataset[index], keys) for index in range(min(4 * n, len(dataset)))]
     if not items:
         raise DataError("The data set is empty; there is no point to draw.")
-    classes = [_label(beside) for _, beside in items]
+    classes = [item.label for item in items]
     chosen = _take_turns(classes)[:n]
-    x = torch.stack([items[index][0] for index in chosen])
+    x = torch.stack([items[index].x for index in chosen])
     known = [label for index in chosen if (label := classes[index]) is not None]
     labels = torch.tensor(known) if len(known) == len(chosen) else None
     if not conditional:
         return Points(x, labels=labels)
-    beside = [items[index][1] for index in chosen]
+    beside = [items[index].context for index in chosen]
     if any(entry is None for entry in beside):
-        raise DataError("The model has a context_shape, but items of the data set are x alone.")
+        raise DataError("The model has a context_shape, but items of the data set have no context.")
     return Points(x, torch.stack([torch.as_tensor(entry) for entry in beside]), labels)
 
 
@@ -146,9 +146,14 @@ def _first(loader: Any) -> Any:
     return dataset if indexed else None
 
 
-def _item(item: Any, keys: tuple[str, str]) -> tuple[Tensor, Any]:
-    """The point and what stands beside it."""
-    beside = None
+class _Item(NamedTuple):
+    x: Tensor
+    context: Any
+    label: int | None
+
+
+def _item(item: Any, keys: tuple[str, str]) -> _Item:
+    """The point, what may be its context, and its class."""
     if isinstance(item, Mapping):
         data, context = keys
         if data not in item:
@@ -156,10 +161,13 @@ def _item(item: Any, keys: tuple[str, str]) -> tuple[Tensor, Any]:
                 f"Items of the data set hold {', '.join(map(repr, item)) or 'nothing'}, and not "
                 f"{data!r}: name the entry of the data with data_key of the module."
             )
-        item, beside = item[data], item.get(context, item.get("label"))
-    elif isinstance(item, tuple | list):
+        beside = item.get(context)
+        label = _label(item.get("label", beside))
+        return _Item(torch.as_tensor(item[data]), beside, label)
+    beside = None
+    if isinstance(item, tuple | list):
         item, beside = item[0], item[1] if len(item) > 1 else None
-    return torch.as_tensor(item), beside
+    return _Item(torch.as_tensor(item), beside, _label(beside))
 
 
 def _label(beside: Any) -> int | None:

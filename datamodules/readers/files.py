@@ -1,7 +1,7 @@
 """Arrays and tables from files, checked and with the names of their columns."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from .categories import Labels, number_categories, places_of
 from .formats import read_npy, read_npz, read_parquet, read_text
 from .precision import LARGEST, as_numbers
 
-__all__ = ["Table", "as_table", "read_tables", "said"]
+__all__ = ["Table", "as_table", "read_content", "read_tables", "said"]
 
 
 class Table(NamedTuple):
@@ -28,12 +28,14 @@ class Table(NamedTuple):
         categories: what the numbers in columns of categories stand for, by the column's name.
         integers: names of the columns that are to be dequantized; for arrays that are no tables,
             not empty if they are.
+        context: names of the columns that are context.
     """
 
     values: Tensor
     names: tuple[str, ...]
     categories: Mapping[str, Labels] = MappingProxyType({})
     integers: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
 
 def read_tables(
@@ -43,6 +45,7 @@ def read_tables(
     columns: Sequence[int | str] | None,
     categorical: Sequence[int | str] = (),
     dequantize: Sequence[int | str] | bool = False,
+    context: Sequence[int | str] = (),
 ) -> dict[str, Table]:
     """Read a file.
 
@@ -52,6 +55,7 @@ def read_tables(
         columns: names or positions of the columns to keep; all unless given.
         categorical: names or positions of columns of categories.
         dequantize: names or positions of columns of whole numbers, or whether all are.
+        context: names or positions of columns that are context, which are kept in any case.
 
     Returns:
         "train" alone, or the splits that an .npz file holds under their names.
@@ -59,6 +63,27 @@ def read_tables(
     Raises:
         DataError: a missing or unreadable file, or what `as_table` refuses.
         ConfigError: a key or column that is not there.
+    """
+    options: dict[str, Any] = {"columns": columns, "categorical": categorical}
+    options |= {"dequantize": dequantize, "context": context}
+    return {
+        name: as_table(array, path, **options) for name, array in read_content(path, key).items()
+    }
+
+
+def read_content(path: str, key: str | None) -> dict[str, Any]:
+    """Read a file as it is: data frames of tables with names, else arrays.
+
+    Args:
+        path: .npy, .npz, .csv, .tsv or .parquet.
+        key: name of the array in an .npz file.
+
+    Returns:
+        "train" alone, or the splits that an .npz file holds under their names.
+
+    Raises:
+        DataError: a missing or unreadable file.
+        ConfigError: a key that is not there.
     """
     file = Path(path)
     readers: dict[str, Callable[[Path], Any]] = {
@@ -81,12 +106,7 @@ def read_tables(
         raise
     except Exception as error:  # a damaged file raises whatever numpy, pandas or pyarrow has
         raise DataError(f"{path} cannot be read: {said(error)}.") from error
-    if suffix != ".npz":
-        content = {"train": content}
-    return {
-        name: as_table(array, path, columns=columns, categorical=categorical, dequantize=dequantize)
-        for name, array in content.items()
-    }
+    return content if suffix == ".npz" else {"train": content}
 
 
 def said(error: BaseException) -> str:
@@ -102,6 +122,7 @@ def as_table(
     columns: Sequence[int | str] | None = None,
     categorical: Sequence[int | str] = (),
     dequantize: Sequence[int | str] | bool = False,
+    context: Sequence[int | str] = (),
 ) -> Table:
     """Check an array, a tensor or a data frame and turn it into numbers.
 
@@ -112,6 +133,7 @@ def as_table(
         categorical: names or positions of columns of categories, text or numbers, which become
             numbers from 0 up in the order of the categories.
         dequantize: names or positions of columns of whole numbers, or whether all others are.
+        context: names or positions of columns that are context, which are kept in any case.
 
     Raises:
         DataError: fewer than two dimensions, no rows, columns that are not numbers, or values
@@ -136,13 +158,16 @@ def as_table(
             name for name, kind in zip(names, data.dtypes, strict=True) if kind.kind not in "iufb"
         ]
         if columns is not None:
-            places = places_of(columns, names, owner)
+            places = _kept(columns, context, names, owner)
             data, names = data.iloc[:, places], tuple(names[place] for place in places)
             text = [name for name in text if name in names]
         if not names:
             raise DataError(f"{owner} has no columns.")
         if text:
-            raise DataError(f"{owner} has columns that are not numbers: {', '.join(text)}.")
+            raise DataError(
+                f"{owner} has columns that are not numbers: {', '.join(text)}; leave them out with "
+                "columns, or name them in categorical."
+            )
         _refuse_index(data, owner)
         values, columns = _joined([data.iloc[:, i] for i in range(len(names))], owner, names), None
     else:
@@ -156,10 +181,15 @@ def as_table(
         if not names:
             names = whole_names = tuple(map(str, range(values.shape[1])))
         if columns is not None:
-            places = places_of(columns, names, owner)
+            places = _kept(columns, context, names, owner)
             values, names = values[:, places], tuple(names[place] for place in places)
     elif columns is not None:
         raise ConfigError(f"columns are for tables; {owner} has shape {tuple(values.shape)}.")
+    if context and not names:
+        raise ConfigError(f"context names columns; {owner} has shape {tuple(values.shape)}.")
+    given = (
+        [whole_names[place] for place in places_of(context, whole_names, owner)] if context else []
+    )
     if values.numel() == 0:
         raise DataError(f"{owner} is empty: its shape is {tuple(values.shape)}.")
     accepted = (values.abs() <= LARGEST).flatten(1)  # false for NaN
@@ -173,27 +203,50 @@ def as_table(
         values,
         names,
         {name: labels[name] for name in names if name in labels},
-        _integers(dequantize, names, whole_names, labels, owner),
+        _integers(dequantize, names, whole_names, {"categorical": labels, "context": given}, owner),
+        tuple(dict.fromkeys(given)),
     )
+
+
+def _kept(
+    columns: Sequence[int | str],
+    context: Sequence[int | str],
+    names: Sequence[str],
+    owner: str,
+) -> list[int]:
+    """Places of the columns that are asked for, and of context where it is not among them."""
+    places = places_of(columns, names, owner)
+    more = places_of(context, names, owner) if context else []
+    return places + [p for p in more if p not in places]
 
 
 def _integers(
     dequantize: Sequence[int | str] | bool,
     names: Sequence[str],
     whole_names: Sequence[str],
-    labels: Mapping[str, Labels],
+    others: Mapping[str, Collection[str]],
     owner: str,
 ) -> tuple[str, ...]:
-    """Names of the columns to dequantize among those that are kept."""
+    """Names of the columns to dequantize among those that are kept.
+
+    Args:
+        dequantize: the option.
+        names: of the columns that are kept.
+        whole_names: of all columns.
+        others: columns that are not dequantized, by the option that names them.
+        owner: what errors call the table.
+    """
     if isinstance(dequantize, bool) or not dequantize:
-        real = tuple(name for name in names if name not in labels) if names else ("all",)
+        taken = {name for columns in others.values() for name in columns}
+        real = tuple(name for name in names if name not in taken) if names else ("all",)
         return real if dequantize else ()
     if not names:
         raise ConfigError(f"dequantize names columns, and {owner} is no table; set it to true.")
     chosen = [whole_names[place] for place in places_of(dequantize, whole_names, owner)]
-    both = [name for name in chosen if name in labels]
-    if both:
-        raise ConfigError(f"Columns {', '.join(both)} are in dequantize and in categorical.")
+    for option, columns in others.items():
+        both = [name for name in chosen if name in columns]
+        if both:
+            raise ConfigError(f"Columns {', '.join(both)} are in dequantize and in {option}.")
     return tuple(name for name in names if name in chosen)
 
 

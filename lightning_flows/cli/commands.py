@@ -9,14 +9,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
 from lightning_flows import plots
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.callbacks.drawing.isolation import evaluation, seeded
 from lightning_flows.callbacks.drawing.points import image_scale
-from lightning_flows.callbacks.drawing.protocols import context_shape, require
+from lightning_flows.callbacks.drawing.protocols import require
 from lightning_flows.callbacks.drawing.writer import save
+from lightning_flows.cli.draws import TABLES, given_by, write_table
 from lightning_flows.cli.parsing import (
     FlowParser,
     building,
@@ -37,6 +37,7 @@ def sample(
     n: int = 64,
     temperature: float = 1.0,
     label: int | None = None,
+    context: Path | None = None,
     seed: int = 0,
     batch_size: int = 256,
     device: str | None = None,
@@ -47,11 +48,15 @@ def sample(
 
     Args:
         ckpt_path: checkpoint of any family.
-        out: file to write: .npz (the array `samples`), or .png (a grid of images, or points in one
-            to three dimensions).
-        n: number of samples.
+        out: file to write: .npz (the array `samples`; with context the arrays `x`, (rows, n,
+            *event), and `context`), .csv, .tsv or .parquet (one sample a row, and its context
+            behind it), or .png (a grid of images, or points in one to three dimensions).
+        n: number of samples, for each row of context where that is given.
         temperature: factor on the standard deviation of the base; 1 is the density itself.
         label: class to draw, where the model is conditioned on one-hot labels.
+        context: file of what the model is conditioned on, one row each, in the units of its data:
+            .csv, .tsv, .npy, .npz or .parquet. Columns are matched by name with those of the
+            training data where the config of the run tells those, else by position.
         seed: starting point of the samples.
         batch_size: samples at a time; each batch has random numbers of its own, so that the same
             samples come again with the same seed and size.
@@ -65,32 +70,48 @@ def sample(
     check_least(1, n=n, batch_size=batch_size)
     check_least(0, seed=seed)
     check_from_zero(temperature=temperature)
-    if out.suffix not in (".npz", ".png"):
-        raise ConfigError(f"{out} is no file that can be written; accepted are .npz and .png.")
+    if out.suffix not in (".npz", ".png", *TABLES):
+        raise ConfigError(
+            f"{out} is no file that can be written; accepted are .npz, .png, {', '.join(TABLES)}."
+        )
     _refuse_existing([out], overwrite)
     module = _on(device, _module_of(ckpt_path, trust))
-    context = _one_hot(module, label)
     shape = module.event_shape
+    data = None
+    if context is not None or out.suffix in TABLES or (out.suffix == ".png" and len(shape) == 3):
+        data = _data_that_names(ckpt_path)
+    given = given_by(module, label, context, data)
     pictured = (len(shape) == 3 and shape[0] in (1, 3)) or (len(shape) == 1 and shape[0] <= 3)
     if out.suffix == ".png" and not pictured:
         raise ConfigError(
             f"Samples of shape {shape} cannot be drawn, only images and points in 1 to 3 "
             "dimensions; write them to a .npz file."
         )
+    if out.suffix in TABLES and len(shape) != 1:
+        raise ConfigError(
+            f"Samples of shape {shape} are no rows of a table; write them to a .npz file."
+        )
+    total = n * given.rows
     batches = []
     with evaluation(module):
-        for index, start in enumerate(_progress(range(0, n, batch_size), "samples")):
+        for index, start in enumerate(_progress(range(0, total, batch_size), "samples")):
+            stop = min(start + batch_size, total)
             with seeded(module.device, seed, index):
-                drawn = module.sample(min(batch_size, n - start), context, temperature)
-            batches.append((drawn if context is None else drawn[0]).cpu())
+                drawn = given.draw(module, start, stop, n, temperature)
+            batches.append(drawn.cpu())
     samples = torch.cat(batches)
     wrong = int((~samples.flatten(1).isfinite().all(1)).sum())
     if wrong:
-        sys.stderr.write(f"warning: {wrong} of {n} samples are not finite.\n")
-    if out.suffix == ".npz":
+        sys.stderr.write(f"warning: {wrong} of {total} samples are not finite.\n")
+    if out.suffix == ".npz" and given.table is not None and given.context is not None:
+        drawn_x = samples.unflatten(0, (given.rows, n))
+        save({out: {"x": drawn_x, "context": given.context.cpu()}})
+    elif out.suffix == ".npz":
         save({out: {"samples": samples}})
+    elif out.suffix in TABLES:
+        write_table(out, samples, given.table, n, data)
     elif len(shape) == 3:
-        to_image = image_scale(data_of_run(ckpt_path), samples)
+        to_image = image_scale(data, samples)
         assert to_image is not None
         save({out: plots.image_grid(to_image(samples))})
     else:
@@ -224,20 +245,18 @@ def _on(device: str | None, module: FlowModule) -> FlowModule:
         raise ConfigError(f"device {name!r} cannot be used: {reason}") from error
 
 
-def _one_hot(module: FlowModule, label: int | None) -> Tensor | None:
-    shape = context_shape(module)
-    if shape is None:
-        if label is not None:
-            raise ConfigError("label was given, but the model is not conditioned on anything.")
-        return None
-    if label is None or len(shape) != 1 or not 0 <= label < shape[0]:
-        raise ConfigError(
-            f"The model is conditioned on context of shape {tuple(shape)} and label is {label}; "
-            "accepted are labels of one-hot context, from 0 up to its length."
-        )
-    return torch.nn.functional.one_hot(torch.tensor([label]), shape[0]).to(
-        module.device, torch.get_default_dtype()
-    )
+def _data_that_names(ckpt_path: Path) -> Any:
+    """The data module of the run, for the names and categories of columns, and for images."""
+    try:
+        return data_of_run(ckpt_path)
+    except Exception as error:
+        sentence = what_the_user_can_mend(error)
+        if sentence is None:
+            raise
+        raise DataError(
+            f"The data of the run, which names the columns, cannot be read: {sentence} A copy of "
+            "the checkpoint without a config.yaml beside it goes by the order of columns."
+        ) from error
 
 
 def _progress(things: Sequence[Any], words: str) -> Iterable[Any]:

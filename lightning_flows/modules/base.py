@@ -18,7 +18,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_flows.bases.base import Density
+from lightning_flows.bases.base import Density, check_context
 from lightning_flows.components import ModelMaps
 from lightning_flows.core.errors import CheckpointError, ConfigError, check_from_zero
 from lightning_flows.core.kinds import Kind
@@ -58,6 +58,8 @@ from lightning_flows.transforms.base import encode_inside
 
 __all__ = ["FlowFactory", "FlowModule", "ModuleOptions"]
 
+PREPROCESSED = ("preprocess", "preprocess_context")
+
 FlowFactory = Callable[[Shape], Density]
 """Makes a flow from the shape of one data point: a class, a `functools.partial` or a lambda."""
 
@@ -77,11 +79,12 @@ class ModuleOptions(TypedDict, total=False):
 class FlowModule(Recorded, L.LightningModule):
     """A flow with its preprocessing, its optimizer and its place in a Trainer.
 
-    `log_prob`, `sample`, `encode` and `decode` speak of data in its original units: the family
-    takes over the fitted `preprocess` of the DataModule when it is first trained, keeps it in its
-    checkpoint, and adds its contribution to every likelihood. From then on, and after loading, the
-    preprocessing stays what it is, or is none, whatever other data brings; where that differs, a
-    warning says so. A model that is only validated or tested takes over nothing.
+    `log_prob`, `sample`, `encode` and `decode` speak of data and context in their original units:
+    the family takes over the fitted `preprocess` and `preprocess_context` of the DataModule when it
+    is first trained, keeps them in its checkpoint, and adds the contribution of the former to every
+    likelihood. From then on, and after loading, the preprocessing stays what it is, or is none,
+    whatever other data brings; where that differs, a warning says so. A model that is only
+    validated or tested takes over nothing.
 
     A batch is a tensor, a tuple whose first element is the data, or a mapping with the key "x".
     The second element, or the key "context", is context where `context_shape` is set, and is
@@ -124,6 +127,7 @@ class FlowModule(Recorded, L.LightningModule):
 
     flow: Density
     preprocess: Transform | None
+    preprocess_context: Transform | None
 
     def __init__(
         self,
@@ -157,6 +161,7 @@ class FlowModule(Recorded, L.LightningModule):
         self.save_hyperparameters(stored_arguments(self, self._arguments), logger=False)
         self.latent_shape: Shape = self.flow.latent_shape
         self.preprocess = None
+        self.preprocess_context = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
         self._optimizer = optimizer
         self._scheduler = scheduler
@@ -235,8 +240,13 @@ class FlowModule(Recorded, L.LightningModule):
         return y.to(dtype), contribution.to(at_least_single)
 
     def _given(self, context: Tensor | None) -> Tensor | None:
-        """Context in the dtype of the flow."""
-        return None if context is None else context.to(self._dtype_of_flow)
+        """Context as the flow sees it: preprocessed, and in its dtype."""
+        if context is None:
+            return None
+        if self.preprocess_context is not None:
+            check_context(self.context_shape, context)
+            context = self.preprocess_context.encode(context)[0]
+        return context.to(self._dtype_of_flow)
 
     @property
     def _dtype_of_flow(self) -> torch.dtype:
@@ -297,7 +307,7 @@ class FlowModule(Recorded, L.LightningModule):
         """
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Objective of data in original units.
+        """Objective of data and context in original units.
 
         Returns:
             The loss of each sample, (batch,), and the parts of it that are logged.
@@ -305,7 +315,7 @@ class FlowModule(Recorded, L.LightningModule):
         raise NotImplementedError
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        """What validation and test report of data in original units, each (batch,).
+        """What validation and test report of data and context in original units, each (batch,).
 
         Among it is "loss", the objective of training up to a constant. Where there is
         "volume/failed", of booleans, these rows are counted, and left out of the mean of a figure
@@ -341,10 +351,11 @@ class FlowModule(Recorded, L.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         check_categories(self.flow, data)
         if stage == "fit" and self._takes_over:
-            preprocess = brought_by(data)
-            if preprocess is not None and self.preprocess is None:
-                storable(preprocess)  # refuse now what no checkpoint could hold
-                self.preprocess = copy.deepcopy(preprocess).to(self.device)
+            for name in self._preprocessed:
+                brought = brought_by(data, name)
+                if brought is not None and getattr(self, name) is None:
+                    storable(brought)  # refuse now what no checkpoint could hold
+                    setattr(self, name, copy.deepcopy(brought).to(self.device))
             self._takes_over = False
         if self._compile:
             self.flow.compile()
@@ -366,7 +377,8 @@ class FlowModule(Recorded, L.LightningModule):
     def _begin(self) -> None:
         """What a run starts with, after a checkpoint has been restored."""
         data = getattr(self.trainer, "datamodule", None)
-        warn_of_another(self.preprocess, data, trained=not self._takes_over)
+        for name in self._preprocessed:
+            warn_of_another(getattr(self, name), data, name, trained=not self._takes_over)
         if self.trainer.enable_autolog_hparams:
             for logger in self.loggers:
                 logger.log_hyperparams(logged_options(self.hparams, data))
@@ -388,7 +400,7 @@ class FlowModule(Recorded, L.LightningModule):
         if self._uninitialized:
             seed_step(*place)
             x, context = self.unpack(batch)
-            self.flow.initialize(self.to_model_space(x)[0], context)
+            self.flow.initialize(self.to_model_space(x)[0], self._given(context))
             self._uninitialized = False
         seed_step(*place)
 
@@ -445,13 +457,16 @@ class FlowModule(Recorded, L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
             checkpoint["family"] = to_recipe(type(self))
-        checkpoint["preprocess"] = to_recipe(self.preprocess)  # None says that there is none
+        for name in PREPROCESSED:
+            checkpoint[name] = to_recipe(getattr(self, name))  # None says that there is none
         checkpoint["run_seed"] = self._run_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        recipe = checkpoint.get("preprocess")
         # in place of what `setup` has taken over a moment ago, where a run is resumed
-        self.preprocess = None if recipe is None else build_part(recipe, Transform).to(self.device)
+        for name in PREPROCESSED:
+            recipe = checkpoint.get(name)
+            part = None if recipe is None else build_part(recipe, Transform).to(self.device)
+            setattr(self, name, part)
         self._takes_over = False
         self._run_seed = checkpoint.get("run_seed", 0)
 
@@ -493,19 +508,23 @@ class FlowModule(Recorded, L.LightningModule):
             ) from error
 
     def unpack(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Data and context of a batch.
+        """Data and context of a batch, both in original units.
 
         Raises:
             ShapeError: the data has another shape than the model, or context is missing.
         """
-        x, context = unpacked(
+        return unpacked(
             batch,
             self.event_shape,
             self.context_shape,
             data_key=self.data_key,
             context_key=self.context_key,
         )
-        return x, self._given(context)
+
+    @property
+    def _preprocessed(self) -> tuple[str, ...]:
+        """The preprocessings that this model can have: that of context where it sees any."""
+        return PREPROCESSED if self.context_shape is not None else PREPROCESSED[:1]
 
     def _placed(self, rows: int, batch_idx: int) -> Placed:
         """Where the rows of a batch stand in the split, of which every rank has its share."""

@@ -17,6 +17,9 @@ def unpacked(
 ) -> tuple[Tensor, Tensor | None]:
     """Data and context of a batch: a tensor, a sequence of them, or a mapping to them.
 
+    In a mapping the names decide, so that a label is never taken as context. Of a sequence, the
+    second entry is context where the model has a context_shape.
+
     Args:
         batch: what a loader gave.
         event_shape: shape of one data point.
@@ -44,7 +47,8 @@ def unpacked(
     if context is None:
         raise ShapeError(
             "The model needs context, and the batch holds none: give (x, context), or a mapping "
-            f"with the entry {context_key!r}."
+            f"with the entry {context_key!r}; labels of classes become context by "
+            "datamodules.one_hot."
         )
     check_context(context_shape, context, rows=len(x))
     return x, context

@@ -31,7 +31,7 @@ class DensityModule(FlowModule):
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y, contribution = self.to_model_space(x)
         y = self.noisy(y)
-        loss = -(self.flow.log_prob(y, context) + contribution)
+        loss = -(self.flow.log_prob(y, self._given(context)) + contribution)
         return self._penalized(loss, y, context)
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
@@ -51,13 +51,14 @@ class DensityModule(FlowModule):
         named = self.named_penalties
         if not named:
             return loss, {}
+        given = self._given(context)
 
         def encode(y: Tensor) -> Tensor:
-            z: Tensor = self.flow.encode(y, context).flatten(1)
+            z: Tensor = self.flow.encode(y, given).flatten(1)
             return z
 
         def decode(z: Tensor) -> Tensor:
-            return self.flow.decode(z.unflatten(1, self.latent_shape), context)
+            return self.flow.decode(z.unflatten(1, self.latent_shape), given)
 
         penalties = [penalty for _, penalty in named]
         _, values = volume_and_penalties(_Inverted(), penalties, encode, decode, y)

@@ -165,7 +165,7 @@ class InjectiveModule(FlowModule):
         elif volume.measures:
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
-        negative = log_volume - self.flow.prior.log_prob(embedded.u, context)
+        negative = log_volume - self.flow.prior.log_prob(embedded.u, self._given(context))
         for (name, penalty), value in zip(named, values, strict=True):
             parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
             negative = negative + penalty.weight * parts[f"penalty/{name}"]
@@ -180,9 +180,10 @@ class InjectiveModule(FlowModule):
         x_hat, j = value_and_jacobian(self.flow.embed, u)
         embedded = Embedded(u, x_hat, half_log_det(j), j)
         volume = self._volume_of_data(embedded)
-        log_prior = self.flow.prior.log_prob(u, context)
+        given = self._given(context)
+        log_prior = self.flow.prior.log_prob(u, given)
         reconstruction = sum_event((y - x_hat).square())
-        ambient = self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
+        ambient = self.flow.ambient_log_prob(y, given, beta=self.scoring_beta) + contribution
         with Reproducible(x.float(), not self.training):
             loss = self.objective(y, embedded, log_prior, reconstruction)
         values = {

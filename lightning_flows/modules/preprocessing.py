@@ -1,4 +1,4 @@
-"""The preprocessing of a model and that of the data it meets."""
+"""The preprocessing of a model, of its data or its context, and that of the data it meets."""
 
 from typing import Any
 
@@ -13,27 +13,29 @@ from lightning_flows.transforms import Transform
 __all__ = ["brought_by", "same", "warn_of_another"]
 
 
-def brought_by(data: Any) -> Transform | None:
+def brought_by(data: Any, name: str = "preprocess") -> Transform | None:
     """The preprocessing of a data module; a foreign one may call anything by this name."""
-    preprocess = getattr(data, "preprocess", None)
+    preprocess = getattr(data, name, None)
     return preprocess if isinstance(preprocess, Transform) else None
 
 
-def warn_of_another(own: Transform | None, data: Any, *, trained: bool) -> None:
+def warn_of_another(own: Transform | None, data: Any, name: str, *, trained: bool) -> None:
     """Say that the model keeps its own preprocessing where the data brings another one.
 
     Args:
         own: that of the model.
         data: the data module, if there is one.
+        name: of its attribute, preprocess or preprocess_context.
         trained: whether the model has been trained, so that its preprocessing is decided.
     """
-    brought = brought_by(data)
+    brought = brought_by(data, name)
     if brought is None or same(own, brought):
         return
+    what = "preprocessing" + " of context" * (name == "preprocess_context")
     whose = "the model keeps its own" if own is not None else "the model has none"
     reason = "" if trained else ", because it has not been trained"
     rank_zero_warn(
-        f"The data brings a preprocessing ({type(brought).__name__}) that is not that of the "
+        f"The data brings a {what} ({type(brought).__name__}) that is not that of the "
         f"model, and is not used: {whose}{reason}."
     )
 

@@ -140,8 +140,8 @@ def test_scores_that_are_nan_count_as_most_foreign(tmp_path: Path) -> None:
 class Upside(Digits):
     """Digits with black and white exchanged."""
 
-    def load(self) -> dict[str, tuple[Tensor, ...]]:
-        return {name: (16 - split[0], *split[1:]) for name, split in super().load().items()}
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        return {name: split | {"x": 16 - split["x"]} for name, split in super().load().items()}
 
 
 def test_images_are_scored_in_units_of_integers_with_the_preprocessing_of_the_model(
@@ -154,7 +154,7 @@ def test_images_are_scored_in_units_of_integers_with_the_preprocessing_of_the_mo
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=300)])
     logged = run.test(module, data, verbose=False)[0]
     found = scores(tmp_path, "test")
-    x = foreign.test_dataloader().dataset.tensors[0]
+    x = foreign.test_dataloader().dataset.tensors["x"]
     assert x.dtype == torch.uint8
     with torch.no_grad():
         expected = module.eval().log_prob(x).sort().values
@@ -176,7 +176,7 @@ def test_other_units_are_refused_before_the_run(tmp_path: Path) -> None:
 
 def test_labels_do_not_matter_to_a_model_without_context(tmp_path: Path) -> None:
     data = Digits()
-    foreign = Digits(conditional=True)
+    foreign = Digits(context="one-hot")
     run = trainer(tmp_path, callbacks=[OutOfDistribution(foreign, points=2)])
     module = DensityModule(RealNVP, data.event_shape)
     module.preprocess = data.preprocess
@@ -190,7 +190,7 @@ def test_other_levels_other_context_and_other_numbers_are_refused(tmp_path: Path
     module = DensityModule(RealNVP, data.event_shape)
     with pytest.raises(DataError, match="with levels 2; the levels of the model's own data is 17"):
         trainer(tmp_path, callbacks=[OutOfDistribution(coarse)]).test(module, data)
-    conditional = Digits(conditional=True)
+    conditional = Digits(context="one-hot")
     module = DensityModule(RealNVP, data.event_shape, context_shape=conditional.context_shape)
     with pytest.raises(DataError, match="with context_shape None"):
         trainer(tmp_path, callbacks=[OutOfDistribution(data)]).test(module, conditional)

@@ -91,7 +91,7 @@ def test_every_config_fits_tests_and_predicts(config, here, few_data):
     assert tested.trainer.callback_metrics[f"test/{figure}"].isfinite()
     predicted = cli.main(["predict", *common])
     model = type(fitted.model).load_from_checkpoint(last).eval()
-    x = predicted.datamodule.test_dataloader().tensors[0]
+    x = predicted.datamodule.test_dataloader().tensors["x"]
     name = "log_prob" if model.exact else "elbo"
     with np.load(folder / "predictions.npz") as file:
         arrays = dict(file)
@@ -121,7 +121,7 @@ def test_predictions_of_all_batches_are_in_the_order_of_the_data(trained, here, 
     path = run_of(checkpoint) / "predictions.npz"
     assert f"Latents and log-densities: {path}\n" in capsys.readouterr().out
     model = DensityModule.load_from_checkpoint(checkpoint)
-    x = Toy("moons", n_test=100, seed=done.datamodule.seed).load()["test"][0]
+    x = Toy("moons", n_test=100, seed=done.datamodule.seed).load()["test"]["x"]
     with np.load(path) as arrays:
         assert arrays["latent"].shape == (100, 2)
         np.testing.assert_allclose(arrays["log_prob"], model.log_prob(x).detach(), atol=1e-6)

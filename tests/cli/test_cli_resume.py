@@ -134,7 +134,7 @@ def test_a_checkpoint_alone_is_evaluated_where_it_lies(subcommand, run, here):
     last = run / "checkpoints" / "last.ckpt"
     before = {path: path.read_bytes() for path in (run / "config.yaml", last)}
     done = cli.main([subcommand, f"--ckpt_path={last}"])
-    assert (len(done.datamodule.load()["train"][0]), done.model.hparams.flow) == (
+    assert (len(done.datamodule.load()["train"]["x"]), done.model.hparams.flow) == (
         200,
         yaml.safe_load(before[run / "config.yaml"])["model"]["init_args"]["flow"],
     )

@@ -127,7 +127,7 @@ def test_data_comes_from_the_option_or_a_config_or_the_run(run, checkpoint, alon
         "option": few["val"], "config": many["val"], "run": many["val"], "test": many["test"]
     }.items():  # fmt: skip
         found = np.load(f"{folder}/components.npz")["points"]
-        np.testing.assert_array_equal(found, points[0][:3], err_msg=folder)
+        np.testing.assert_array_equal(found, points["x"][:3], err_msg=folder)
 
 
 class Staged(LightningDataModule):
@@ -235,7 +235,7 @@ def test_the_config_of_a_run_lies_beside_its_checkpoint_or_above(run, here):
             f"data: {{class_path: Toy, init_args: {{n_val: {validation}}}}}"
         )
     for path, rows in (("beside/x.ckpt", 7), ("above/checkpoints/x.ckpt", 8)):
-        assert len(scenes.data_of_run(Path(path)).load()["val"][0]) == rows
+        assert len(scenes.data_of_run(Path(path)).load()["val"]["x"]) == rows
     assert scenes.data_of_run(Path("above/checkpoints/deeper/still/x.ckpt")) is None
 
 
@@ -344,7 +344,7 @@ def test_checkpoints_that_cannot_be_read(alone, capsys):
     assert "required: ckpt_path" in said(args[:2], capsys, 2)
 
 
-CONDITIONAL = ["--data=Digits", "--data.conditional=true", "--data.batch_size=500"]
+CONDITIONAL = ["--data=Digits", "--data.context=one-hot", "--data.batch_size=500"]
 
 
 def test_images_and_labels(here, capsys):

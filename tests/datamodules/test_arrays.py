@@ -29,7 +29,7 @@ def write(folder, name, content=TABLE):
 def tensors(data):
     data.setup("fit")
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
-    return [loader.dataset.tensors[0] for loader in loaders]
+    return [loader.dataset.tensors["x"] for loader in loaders]
 
 
 def in_order(x):
@@ -110,7 +110,7 @@ def test_a_table_without_a_line_of_names_keeps_its_first_row(tmp_path):
     data = Arrays(path, columns=[0, 1], validation=0.0, test=0.0)
     data.setup()
     assert data.column_names == ("0", "1")
-    assert data.train_dataloader().dataset.tensors[0].tolist() == [[7, 7], [8, 7], [9, 5]]
+    assert data.train_dataloader().dataset.tensors["x"].tolist() == [[7, 7], [8, 7], [9, 5]]
     with pytest.raises(DataError, match=r"x\.csv has columns that are not numbers: 2"):
         Arrays(path)
 
@@ -181,14 +181,14 @@ def test_columns_of_all_splits_are_matched_by_name(tmp_path):
         Arrays(train, test_path=test, categorical=["kind"], validation=0.0, redundant="keep"),
     ):
         data.setup()
-        first = data._splits["train"][0]
+        first = data._splits["train"]["x"]
         assert data.column_names == ("a", "b", "c", "kind")
-        assert torch.equal(first, data.test_dataloader().dataset.tensors[0])
+        assert torch.equal(first, data.test_dataloader().dataset.tensors["x"])
         assert torch.allclose(first[:, :3], torch.tensor(TABLE).float())
     unnamed = kinds.to_numpy(dtype=object)
     data = Arrays(data={"train": kinds, "test": unnamed}, categorical=[3], validation=0.0)
     data.setup()
-    assert torch.allclose(data._splits["train"][0], data.test_dataloader().dataset.tensors[0])
+    assert torch.allclose(data._splits["train"]["x"], data.test_dataloader().dataset.tensors["x"])
     with pytest.raises(DataError, match="test data has columns that the training data has not: z;"):
         Arrays(data={"train": FRAME, "test": FRAME.rename(columns={"b": "z"})})
     with pytest.raises(
@@ -202,7 +202,7 @@ def test_tables_of_arrow():
     data = Arrays(data=table, validation=0.0, test=0.0)
     data.setup()
     assert data.column_names == ("a", "b", "c")
-    assert torch.equal(data.train_dataloader().dataset.tensors[0], torch.tensor(TABLE).float())
+    assert torch.equal(data.train_dataloader().dataset.tensors["x"], torch.tensor(TABLE).float())
 
 
 REDUNDANT = FRAME.assign(d=7.0, e=FRAME.a, f=7.0, g=FRAME.b, h=FRAME.a)
@@ -217,7 +217,7 @@ def test_redundant_columns_are_refused_dropped_or_kept():
     assert dropped.column_names == ("a", "b", "c")
     dropped.setup()
     for loader in (dropped.train_dataloader(), dropped.test_dataloader()):
-        assert torch.equal(loader.dataset.tensors[0], torch.tensor(TABLE).float())
+        assert torch.equal(loader.dataset.tensors["x"], torch.tensor(TABLE).float())
     assert Arrays(data=REDUNDANT, redundant="keep").event_shape == (8,)
     assert Arrays(data=REDUNDANT, columns=["c", "h", "b"]).event_shape == (3,)
     images = np.zeros((9, 1, 2, 2))  # images have borders

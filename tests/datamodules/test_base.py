@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lightning_flows import DensityModule, RealNVP
-from lightning_flows.core.errors import ConfigError, DataError
-from lightning_flows.datamodules import Digits, FlowDataModule, Toy, split_indices
+from lightning_flows.core.errors import ConfigError, DataError, ShapeError
+from lightning_flows.datamodules import Digits, FlowDataModule, Toy, one_hot, split_indices
 from lightning_flows.transforms import Chain, Dequantize, Logit, Standardize
 
 
@@ -25,7 +25,7 @@ class Numbers(FlowDataModule):
     def load(self):
         self.loaded += 1
         held_out = torch.arange(100.0, 111)[:, None]
-        return {"train": (self.train,), "val": (held_out,), "test": (held_out,)}
+        return {"train": {"x": self.train}, "val": {"x": held_out}, "test": {"x": held_out}}
 
 
 class Recorder(L.LightningModule):
@@ -39,16 +39,17 @@ class Recorder(L.LightningModule):
 
     def note(self, stage, batch):
         if not self.trainer.sanity_checking:
-            self.seen[stage].append(batch.flatten().tolist())
+            self.seen[stage].append(batch["x"].flatten().tolist())
 
     def training_step(self, batch):
         self.note("train", batch)
-        return self.net(batch).pow(2).mean()
+        return self.net(batch["x"]).pow(2).mean()
 
     def validation_step(self, batch):
         self.note("val", batch)
         # a float: Lightning averages whole batch sizes over ranks in whole numbers
-        self.log("val/mean", batch.mean(), batch_size=float(len(batch)), sync_dist=True)
+        x = batch["x"]
+        self.log("val/mean", x.mean(), batch_size=float(len(x)), sync_dist=True)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 1e-3)
@@ -107,11 +108,12 @@ def test_training_data_is_shuffled_by_the_seed_and_the_rest_is_in_order():
     for seed in (0, 1, 0):
         data = Numbers(seed=seed, batch_size=4)
         data.setup()
-        batches = [*data.train_dataloader()]
+        batches = [batch["x"] for batch in data.train_dataloader()]
         assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 1]  # the last one too
         orders.add(tuple(torch.cat(batches).flatten().tolist()))
         for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
-            assert torch.cat([*loader]).flatten().tolist() == [*range(100, 111)]
+            rows = torch.cat([batch["x"] for batch in loader])
+            assert rows.flatten().tolist() == [*range(100, 111)]
     assert len(orders) == 2
     assert all(sorted(order) == [*range(21)] != [*order] for order in orders)
 
@@ -144,7 +146,7 @@ def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
     data = Toy("checkerboard", n_train=200, n_val=100, n_test=100, standardize=True)
     module = DensityModule(partial(RealNVP, layers=1, hidden=(8,)), data.event_shape)
     trainer(max_epochs=1, log_every_n_steps=1).fit(module, data)
-    x = data.val_dataloader().dataset.tensors[0]
+    x = data.val_dataloader().dataset.tensors["x"]
     z, _ = data.preprocess.encode(x)
     expected = module.flow.log_prob(z) - data.preprocess.std.log().sum()
     assert torch.allclose(module.log_prob(x), expected)
@@ -155,7 +157,7 @@ def test_a_family_keeps_the_preprocessing_and_scores_in_original_units():
 
 @lightning
 def test_a_model_of_digits_is_conditioned_on_their_labels():
-    data = Digits(conditional=True)
+    data = Digits(context="one-hot")
     module = DensityModule(
         partial(RealNVP, layers=1, hidden=(8,)), data.event_shape, data.context_shape
     )
@@ -183,71 +185,118 @@ def test_hyperparameters_restore_a_data_module(tmp_path):
 
 
 class Conditions(FlowDataModule):
-    """Sixteen points with a second tensor: context, or labels of three classes."""
+    """Sixteen points with further fields."""
 
-    def __init__(self, second, context_shape=None, **options):
-        super().__init__(1, **options)
-        if context_shape is not None:
-            self.context_shape = context_shape
-        self.second = second
+    def __init__(self, context_shape=None, preprocess_context=None, batch_size=16, **fields):
+        super().__init__(
+            1,
+            context_shape=context_shape,
+            preprocess_context=preprocess_context,
+            batch_size=batch_size,
+        )
+        self.fields = fields
 
     def load(self):
-        return {"train": (torch.arange(16.0)[:, None], *self.second)}
+        return {"train": {"x": torch.arange(16.0)[:, None], **self.fields}}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_fields_reach_the_model_by_name_and_as_they_are(dtype):
+    context = (30 * torch.rand(16, 2, generator=torch.Generator().manual_seed(0))).to(dtype)
+    labels = torch.arange(16) % 3
+    data = Conditions((2,), context=context, label=labels)
+    data.setup()
+    (batch,) = data.train_dataloader()
+    index = batch["x"][:, 0].long()
+    assert not torch.equal(index, torch.arange(16))  # shuffled, and together
+    assert {*batch} == {"x", "context", "label"}
+    assert torch.equal(batch["context"], context[index])
+    assert batch["context"].dtype == dtype
+    assert torch.equal(batch["label"], labels[index])
+    item = data.train_dataloader().dataset[5]
+    assert (item["x"], item["label"]) == (5, 2)
+    assert torch.equal(item["context"], context[5])
 
 
 @lightning
-def test_real_valued_context_reaches_the_model_as_it_is():
-    context = torch.rand(16, 2, generator=torch.Generator().manual_seed(0))
-    data = Conditions([context], (2,), batch_size=16)
-    data.setup()
-    x, given = next(iter(data.train_dataloader()))
-    assert torch.equal(given, context[x[:, 0].long()])
-    ages = torch.arange(16, 0, -1)[:, None]  # whole numbers, and yet no labels
-    data = Conditions([ages, ages], (1,))
-    data.setup()
-    assert torch.equal(data.train_dataloader().tensors[1], ages)
-    assert torch.equal(data.train_dataloader().tensors[2], ages)
-    module = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), 2, 1)
-    data = Conditions([context[:, :1]], (1,), batch_size=16)
-    data.event_shape = (2,)
-    data.load = lambda: {"train": (torch.randn(16, 2), context[:, :1])}
-    trainer(max_epochs=1, log_every_n_steps=1, limit_val_batches=0).fit(module, data)
-    assert module.trainer.callback_metrics["train/loss"].isfinite()
+def test_labels_are_no_context():
+    """Even where a whole number would have the shape of the context."""
+    labels = torch.arange(16)[:, None]
+    data = Conditions(label=labels)
+    module = DensityModule(partial(RealNVP, layers=2, hidden=(8,)), 1, 1)
+    with pytest.raises(ShapeError, match=r"the entry 'context'; labels .* by datamodules\.one_hot"):
+        trainer(limit_val_batches=0).fit(module, data)
 
 
-NAMES = {"label_names": "abc", "conditional": True}
+def test_context_is_preprocessed_with_statistics_of_the_training_split():
+    context = 1e3 + 30 * torch.randn(16, 2, dtype=torch.float64)
+    data = Conditions((2,), Standardize(2), context=context)
+    data.setup()
+    assert torch.equal(data.preprocess_context.mean, context.mean(0))
+    assert torch.equal(data.train_dataloader().tensors["context"], context)
+    whole = Conditions((2,), context=context)
+    whole.setup()
+    assert whole.preprocess_context is None
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.uint16])
 def test_labels_become_one_hot_where_asked_for(dtype):
     labels = (torch.arange(16) * 5 % 3).to(dtype)
-    data = Conditions([labels], **NAMES)
-    data.setup()
     expected = torch.stack([labels == 0, labels == 1, labels == 2], 1).float()
-    assert torch.equal(data.train_dataloader().tensors[1], expected)
-    plain = Conditions([labels], label_names="abc")
-    plain.setup()
-    assert torch.equal(plain.train_dataloader().tensors[1], labels)
+    assert torch.equal(one_hot(labels, 3), expected)
 
 
 @pytest.mark.parametrize(
-    ("second", "options", "message"),
+    ("labels", "message"),
     [
-        ([torch.rand(16)], {"context_shape": (1,)}, r"context of shape \(\); expected is \(1,\)"),
-        ([torch.rand(16, 3)], {"context_shape": (2,)}, r"shape \(3,\); expected is \(2,\)"),
-        ([torch.zeros(16).long()], {"context_shape": (3,)}, "or set conditional for labels"),
-        ([], {"context_shape": (1,)}, r"has no context, and context_shape is \(1,\)"),
-        ([torch.full((16, 1), torch.nan)], {"context_shape": (1,)}, "context that is NaN .* row 0"),
-        ([], NAMES, r"has no context, and context_shape is \(3,\)"),
-        ([torch.rand(16)], NAMES, r"labels of type torch\.float32 .* Real-valued context goes"),
-        ([torch.zeros(16, 1).long()], NAMES, r"shape \(16, 1\); conditional needs one whole"),
-        ([torch.arange(16) % 4], NAMES, "the label 3 in row 3; accepted are 0 to 2"),
-        ([torch.arange(16) % 3 - 1], NAMES, "the label -1 in row 0"),
+        (torch.rand(16), r"Mine has labels of type torch\.float32 .* is given as it is"),
+        (torch.zeros(16, 1).long(), r"shape \(16, 1\); one-hot context needs one whole"),
+        (torch.arange(16) % 4, "the label 3 in row 3; accepted are 0 to 2"),
+        (torch.arange(16) % 3 - 1, "the label -1 in row 0"),
     ],
 )
-def test_context_that_cannot_be_used(second, options, message):
+def test_labels_that_are_no_classes(labels, message):
     with pytest.raises(DataError, match=message):
-        Conditions(second, **options).setup()
+        one_hot(labels, 3, "Mine")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"context_shape": 1, "context": torch.rand(16)},
+            r"context of shape \(\); expected is \(1",
+        ),
+        ({"context_shape": 2, "context": torch.rand(16, 3)}, r"shape \(3,\); expected is \(2,\)"),
+        ({"context_shape": 3, "context": torch.zeros(16).long()}, "become context by one_hot"),
+        ({"context_shape": 1}, r"has no context, and context_shape is \(1,\)"),
+        ({"context_shape": 3, "label": torch.zeros(16).long()}, "train .* has no context"),
+        ({"context": torch.rand(16, 1)}, "has context, and context_shape is None"),
+        (
+            {"context_shape": 1, "context": torch.full((16, 1), torch.nan)},
+            "NaN or infinite values in its context, first in row 0",
+        ),
+        ({"context_shape": 1, "context": torch.rand(16, 1) * 1j}, "complex values in its context"),
+    ],
+)
+def test_context_that_cannot_be_used(options, message):
+    data = Conditions(**options)
+    with pytest.raises(DataError, match=message):
+        data.setup()
+
+
+def test_fields_of_different_lengths():
+    data = Conditions(1, context=torch.rand(15, 1))
+    data.setup()
+    with pytest.raises(DataError, match=r"length; came \[16, 15\]"):
+        data.train_dataloader()
+
+
+def test_splits_are_mappings():
+    data = Conditions()
+    data.load = lambda: {"train": (torch.rand(16, 1),)}
+    with pytest.raises(DataError, match="train split of Conditions is no mapping with the field"):
+        data.setup()
 
 
 def test_apple_gpus_are_spared_float64():
@@ -259,6 +308,10 @@ def test_apple_gpus_are_spared_float64():
         assert data.on_before_batch_transfer(x, 0).dtype == dtype
         pair = data.on_before_batch_transfer((x, labels), 0)
         assert [part.dtype for part in pair] == [dtype, torch.int64]
+        named = data.on_before_batch_transfer({"x": x, "label": labels}, 0)
+        assert {name: part.dtype for name, part in named.items()} == {
+            "x": dtype, "label": torch.int64
+        }  # fmt: skip
 
 
 def with_value(value):
@@ -286,8 +339,10 @@ def test_data_that_cannot_be_learned_from(train, message):
 def test_refusals():
     with pytest.raises(ConfigError, match="batch_size is 0"):
         Numbers(batch_size=0)
-    with pytest.raises(ConfigError, match="Numbers has no labels"):
-        Numbers(conditional=True)
+    with pytest.raises(ConfigError, match="a preprocess_context and no context_shape"):
+        Numbers(preprocess_context=Standardize(1))
+    with pytest.raises(ShapeError, match="context_shape is 0"):
+        Numbers(context_shape=0)
 
 
 @pytest.mark.parametrize("different", [1, 2])
@@ -296,7 +351,7 @@ def test_statistics_of_equal_integers_are_those_of_independent_noise(different):
 
     class Equal(FlowDataModule):
         def load(self):
-            return {"train": (x,)}
+            return {"train": {"x": x}}
 
     data = Equal(1, preprocess=Chain([Dequantize(1, 2), Logit(1), Standardize(1)]))
     data.setup()

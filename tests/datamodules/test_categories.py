@@ -20,14 +20,14 @@ def test_categories_become_numbers_in_order(tmp_path):
         assert data.classes == (0, 3, 0, 2)
         assert [*data.categories.values()] == [("blue", "green", "red"), (10, 20)]
         data.setup()
-        x = torch.cat([split[0] for split in data._splits.values()])
+        x = torch.cat([split["x"] for split in data._splits.values()])
         colors = np.array(["blue", "green", "red"])[x[:, 1].int()]
         rows = sorted(zip(x[:, 0].tolist(), colors, strict=True))
         expected = sorted(zip(FRAME["size"].astype("float32"), FRAME.color, strict=True))
         assert rows == [(pytest.approx(a), b) for a, b in expected]
         y, contribution = data.preprocess.encode(x)
         assert torch.equal(y[:, [1, 3]], x[:, [1, 3]])
-        train = data._splits["train"][0]
+        train = data._splits["train"]["x"]
         assert torch.allclose(data.preprocess.encode(train)[0].std(0)[[0, 2]], torch.ones(2))
         assert torch.allclose(contribution, -train[:, [0, 2]].std(0).log().sum())
 
@@ -37,7 +37,7 @@ def test_splits_share_their_numbers_and_columns_are_chosen_first():
     data = Arrays(data=parts, categorical=["color"], columns=["weight", "color"], validation=0.0)
     data.setup()
     assert data.classes == (0, 3)
-    assert data._splits["test"][0][:, 1].unique().tolist() == [2]
+    assert data._splits["test"]["x"][:, 1].unique().tolist() == [2]
     only = Arrays(data=FRAME, columns=["grade", "color"], categorical=CATEGORICAL)
     assert (only.preprocess, only.classes) == (None, (2, 3))
     assert Arrays(data=FRAME[["size", "weight"]]).classes == ()

@@ -171,7 +171,7 @@ def test_tables_that_look_odd_and_are_right(tmp_path):
         data = Arrays(str(tmp_path / name), validation=0.0, test=0.0)
         data.setup()
         assert data.column_names == ("a", "b", "a.1")
-        assert data.train_dataloader().dataset.tensors[0].sum() == 39.25
+        assert data.train_dataloader().dataset.tensors["x"].sum() == 39.25
 
 
 def test_row_numbers_are_no_data(tmp_path):
@@ -207,4 +207,4 @@ def test_other_things_than_tables(tmp_path):
     labels.write_bytes(whole)
     data = MNIST(str(tmp_path), validation=2)
     data.setup()
-    assert torch.equal(data.test_dataloader().tensors[1], torch.arange(6))
+    assert torch.equal(data.test_dataloader().tensors["label"], torch.arange(6))

@@ -18,7 +18,7 @@ SPLITS = {"validation": 0.0, "test": 0.0}
 
 def rows(data):
     data.setup()
-    return data.train_dataloader().dataset.tensors[0]
+    return data.train_dataloader().dataset.tensors["x"]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

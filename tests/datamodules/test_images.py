@@ -28,12 +28,13 @@ def test_digits_have_shapes_before_and_disjoint_splits_after_setup():
     ready(data)
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert [len(loader.dataset) for loader in loaders] == [1297, 200, 300]
-    x, labels = next(iter(loaders[0]))
+    batch = next(iter(loaders[0]))
+    x, labels = batch["x"], batch["label"]
     assert x.shape == (128, 1, 8, 8)
     assert x.dtype == torch.uint8
     assert x.max() == 16
     assert labels.dtype == torch.int64
-    everything = torch.cat([loader.dataset.tensors[0] for loader in loaders]).long()
+    everything = torch.cat([loader.dataset.tensors["x"] for loader in loaders]).long()
     assert everything.sum() == 561718  # as in scikit-learn
     image = data.to_image(x)
     assert (image.min(), image.max()) == (0, 1)
@@ -41,7 +42,7 @@ def test_digits_have_shapes_before_and_disjoint_splits_after_setup():
 
 def test_the_split_depends_on_the_seed_alone():
     first, second, other = (ready(Digits(seed=s)) for s in (1, 1, 2))
-    test = [data.test_dataloader().dataset.tensors[1] for data in (first, second, other)]
+    test = [data.test_dataloader().dataset.tensors["label"] for data in (first, second, other)]
     assert torch.equal(test[0], test[1])
     assert not torch.equal(test[0], test[2])
 
@@ -52,7 +53,7 @@ def test_statistics_come_from_training_data_once_and_spare_the_random_state():
     ready(data)
     assert torch.equal(before, torch.get_rng_state())
     assert data.preprocess.training
-    x = data.train_dataloader().dataset.tensors[0]
+    x = data.train_dataloader().dataset.tensors["x"]
     z, _ = data.preprocess.eval().encode(x)
     assert torch.allclose(z.mean(0), torch.zeros(1, 8, 8), atol=1e-4)
     assert torch.allclose(z.std(0), torch.ones(1, 8, 8), atol=1e-4)
@@ -71,7 +72,7 @@ def test_log_densities_speak_of_the_integers():
     # a model that is uniform over the dequantized cube gives each image 17**-64
     data = ready(Digits())
     data.preprocess.eval()
-    x = data.val_dataloader().dataset.tensors[0]
+    x = data.val_dataloader().dataset.tensors["x"]
     z, contribution = data.preprocess.encode(x)
     again, other = data.preprocess.decode(z)
     assert torch.equal(again, x.float())
@@ -87,10 +88,10 @@ def test_log_densities_speak_of_the_integers():
 
 
 def test_conditional_labels_are_one_hot_context():
-    data = ready(Digits(conditional=True))
+    data = ready(Digits(context="one-hot"))
     assert data.context_shape == (10,)
-    plain = ready(Digits()).val_dataloader().dataset.tensors[1]
-    context = data.val_dataloader().dataset.tensors[1]
+    plain = ready(Digits()).val_dataloader().dataset.tensors["label"]
+    context = data.val_dataloader().dataset.tensors["context"]
     assert torch.equal(context, F.one_hot(plain, 10).float())
 
 
@@ -107,7 +108,8 @@ def test_downloaded_images(tiny, kind):
     data = ready(kind(tiny, validation=15, limit=30, batch_size=8))
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert [len(loader.dataset) for loader in loaders] == [30, 15, 20]
-    x, labels = next(iter(loaders[2]))
+    batch = next(iter(loaders[2]))
+    x, labels = batch["x"], batch["label"]
     assert x.shape == (8, 1, 28, 28)
     assert x.dtype == torch.uint8
     assert labels.tolist() == list(range(8))
@@ -125,7 +127,7 @@ def test_images_keep_their_own_labels_in_every_split(tiny, kind):
         (data.val_dataloader(), "train", held_out),
         (data.test_dataloader(), "t10k", torch.arange(20)),
     ]:
-        x, labels = loader.dataset.tensors
+        x, labels = loader.dataset.tensors.values()
         assert torch.equal(x[:, 0], read_idx(raw / f"{prefix}-images-idx3-ubyte")[index])
         assert torch.equal(labels, index % 10)
 
@@ -152,7 +154,7 @@ def test_real_files(real_images, kind):
     data = ready(kind(real_images, limit=2000))
     assert len(data.val_dataloader().dataset) == 5000
     assert len(data.test_dataloader().dataset) == 10000
-    x, labels = data.train_dataloader().dataset.tensors
+    x, labels = data.train_dataloader().dataset.tensors.values()
     assert x.shape == (2000, 1, 28, 28)
     assert labels.bincount().min() > 150
     z, _ = data.preprocess.eval().encode(x)
@@ -160,9 +162,9 @@ def test_real_files(real_images, kind):
 
 
 def test_hyperparameters_travel_without_meeting_those_of_a_module(tmp_path):
-    data = Digits(batch_size=32, conditional=True)
+    data = Digits(batch_size=32, context="one-hot")
     assert dict(data.hparams) == {
-        "validation": 200, "test": 300, "alpha": 0.05, "conditional": True, "batch_size": 32,
+        "validation": 200, "test": 300, "alpha": 0.05, "context": "one-hot", "batch_size": 32,
         "seed": 0,
     }  # fmt: skip
     assert isinstance(data, L.LightningDataModule)

@@ -41,6 +41,24 @@ def test_one_tensor_or_a_tuple_in_order_and_as_copies():
     assert torch.equal(InMemoryLoader((x, y), 2).dataset.tensors[0], x)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_mapping_gives_mappings_in_the_same_order(shuffle):
+    x, context = torch.arange(5.0), torch.arange(5)
+    loader = InMemoryLoader({"x": x, "context": context}, 2, shuffle=shuffle)
+    pairs = InMemoryLoader((x, context), 2, shuffle=shuffle)
+    for batch, (first, second) in zip(loader, pairs, strict=True):
+        assert [*batch] == ["x", "context"]
+        assert torch.equal(batch["x"], first)
+        assert torch.equal(batch["context"], second)
+        batch["x"].zero_()
+    assert torch.equal(x, torch.arange(5.0))
+    assert next(iter(InMemoryLoader({"x": x}, 5))).keys() == {"x"}
+    assert len(loader.dataset) == 5
+    assert loader.dataset[3] == {"x": 3.0, "context": 3}
+    with pytest.raises(DataError, match=r"came \[5, 4\]"):
+        InMemoryLoader({"x": x, "context": context[:4]}, 2)
+
+
 def test_order_depends_on_seed_and_epoch_only():
     x = torch.arange(100)
 

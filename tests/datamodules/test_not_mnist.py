@@ -17,13 +17,16 @@ def test_letters_are_split_and_speak_the_units_of_mnist(tmp_path, packed):
     data.setup("fit")
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert [len(loader.dataset) for loader in loaders] == [15, 10, 25]
-    x, labels = next(iter(loaders[0]))
+    batch = next(iter(loaders[0]))
+    x, labels = batch["x"], batch["label"]
     assert x.shape == (8, 1, 28, 28)
     assert (x.dtype, labels.dtype) == (torch.uint8, torch.int64)
     assert (data.event_shape, data.levels) == (MNIST().event_shape, MNIST().levels)
     assert data.label_names == tuple("ABCDEFGHIJ")
     # every letter is in one split, with its own label
-    x, labels = (torch.cat([loader.dataset.tensors[i] for loader in loaders]) for i in (0, 1))
+    x, labels = (
+        torch.cat([loader.dataset.tensors[name] for loader in loaders]) for name in ("x", "label")
+    )
     original = read_idx(raw / "t10k-images-idx3-ubyte")
     same = (x == original).flatten(2).all(2)  # (50, 50), one row for each letter of a split
     assert (same.sum(0) == 1).all()
@@ -63,7 +66,7 @@ def test_real_letters(real_images):
     data = NotMNIST(real_images)
     data.setup("test")
     assert len(data.train_dataloader().dataset) == 4000
-    x, labels = data.test_dataloader().dataset.tensors
+    x, labels = data.test_dataloader().dataset.tensors.values()
     assert len(x) == 5000
     assert labels.bincount().tolist() == pytest.approx([500] * 10, abs=80)
     assert 0.3 < (x == 0).float().mean() < 0.7  # bright on black, as MNIST

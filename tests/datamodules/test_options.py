@@ -61,7 +61,7 @@ def test_columns_of_any_make(columns, tmp_path):
     )
     expected.setup()
     for mine, theirs in zip(data.train_dataloader(), expected.train_dataloader(), strict=True):
-        assert torch.equal(mine, theirs)
+        assert torch.equal(mine["x"], theirs["x"])
     assert data.column_names == ("c", "a")
     torch.save(dict(data.hparams), tmp_path / "x.ckpt")
     stored = torch.load(tmp_path / "x.ckpt", weights_only=True)
@@ -95,7 +95,7 @@ def test_shapes_sizes_and_seeds():
     toys = [Toy(n_train=n, n_val=n, seed=n) for n in (np.int64(9), 9)]
     for toy in toys:
         toy.setup()
-    assert torch.equal(*(toy.val_dataloader().dataset.tensors[0] for toy in toys))
+    assert torch.equal(*(toy.val_dataloader().dataset.tensors["x"] for toy in toys))
     digits = Digits(validation=np.int64(100), test=np.int64(50), seed=np.int64(1))
     digits.setup()
     assert len(digits.val_dataloader().dataset) == 100

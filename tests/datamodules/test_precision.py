@@ -14,7 +14,7 @@ SPLITS = {"validation": 0.0, "test": 0.0}
 
 def rows(data):
     data.setup()
-    return data.train_dataloader().dataset.tensors[0]
+    return data.train_dataloader().dataset.tensors["x"]
 
 
 @pytest.mark.parametrize("as_what", ["array", "tensor", "csv", "npy", "parquet", "frame"])
@@ -88,7 +88,7 @@ def test_single_precision_stays_where_it_is_enough():
     assert rows(Arrays(data=with_outlier, **SPLITS)).dtype == torch.float64
     mixed = {"train": NOISE, "test": 1e9 + NOISE}
     data = Arrays(data=mixed, validation=0.0)
-    assert rows(data).dtype == data.test_dataloader().dataset.tensors[0].dtype == torch.float64
+    assert rows(data).dtype == data.test_dataloader().dataset.tensors["x"].dtype == torch.float64
 
 
 def test_without_centring_the_loss_is_said():

@@ -86,6 +86,6 @@ def test_on_the_real_table(name, tmp_path, monkeypatch):
     data = built(name, repeated)
     assert data.event_shape == (used,)
     assert sum(rows(data)) == total + (3648 if name == "miniboone" else 0)
-    x = data.train_dataloader().dataset.tensors[0].double()
+    x = data.train_dataloader().dataset.tensors["x"].double()
     x = (x - x.mean(0)) / x.std(0)
     assert np.linalg.matrix_rank(x.numpy(), rtol=1e-5) == used

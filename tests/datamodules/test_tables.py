@@ -82,7 +82,7 @@ def splits(data):
     data.prepare_data()
     data.setup()
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
-    return [loader.dataset.tensors[0].numpy() for loader in loaders]
+    return [loader.dataset.tensors["x"].numpy() for loader in loaders]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,6 @@ def test_a_flow_reports_nats_of_standardized_rows(folder_of):
         enable_model_summary=False, log_every_n_steps=1, accelerator="cpu",
     )  # fmt: skip
     trainer.fit(module, data)
-    x = data.test_dataloader().dataset.tensors[0]
+    x = data.test_dataloader().dataset.tensors["x"]
     with torch.no_grad():
         assert torch.equal(module.log_prob(x), module.flow.log_prob(x))

@@ -14,7 +14,7 @@ NAMES = get_args(ToyName)
 def points(name, n=20_000, **options):
     data = Toy(name, n_train=n, n_val=10, n_test=10, **options)
     data.setup("fit")
-    return data, data.train_dataloader().dataset.tensors[0]
+    return data, data.train_dataloader().dataset.tensors["x"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +34,7 @@ def test_points_are_centerd_reproducible_and_spare_the_random_state(name):
 
 
 def test_held_out_points_do_not_change_with_the_number_of_training_points():
-    few, many = (points("moons", n)[0].test_dataloader().dataset.tensors[0] for n in (10, 1000))
+    few, many = (points("moons", n)[0].test_dataloader().dataset.tensors["x"] for n in (10, 1000))
     assert torch.equal(few, many)
 
 
@@ -44,7 +44,7 @@ def test_no_two_splits_of_any_seeds_share_their_points():
         data = Toy("checkerboard", n_train=20, n_val=20, n_test=20, seed=seed)
         data.setup()
         for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-            seen.update(map(tuple, loader.dataset.tensors[0].tolist()))
+            seen.update(map(tuple, loader.dataset.tensors["x"].tolist()))
     assert len(seen) == 7 * 60
 
 

@@ -239,13 +239,13 @@ def test_what_cannot_be_made_again_is_refused_at_construction(make, message):
 
 
 def test_discrete_and_conditional_data(make_trainer, tmp_path):
-    data = Digits(conditional=True, batch_size=64)
+    data = Digits(context="one-hot", batch_size=64)
     model = DensityModule(SMALL, data.event_shape, data.context_shape)
     trainer = make_trainer(max_steps=2, limit_val_batches=1)
     trainer.fit(model, data)
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True).eval()
-    x, context = next(iter(data.test_dataloader()))
+    x, context = model.unpack(next(iter(data.test_dataloader())))
     model.eval()
     assert torch.equal(again.log_prob(x, context), model.log_prob(x, context))
     assert again.sample(3, context[:2]).shape == (2, 3, 1, 8, 8)

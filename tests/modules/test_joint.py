@@ -204,7 +204,7 @@ def test_penalties_are_weighted_by_the_warm_up_and_logged(family, make_trainer):
     trainer = make_trainer(max_epochs=2, limit_train_batches=1, callbacks=[Record()])
     data = Arrays(data=points(), batch_size=64)
     trainer.fit(model, data)  # in the second epoch w = 1/2
-    x = data.train_dataloader().tensors[0]
+    x = data.train_dataloader().tensors["x"]
     logged = trainer.callback_metrics
     assert names <= set(logged)
     y = model.to_model_space(x)[0]
@@ -347,7 +347,7 @@ def test_the_ambient_density_is_logged_in_units_of_the_data(family, make_trainer
     data = table()
     trainer.fit(model, data)
     logged = trainer.test(model, data, verbose=False)[0]["test/ambient_nll"]
-    x = data.test_dataloader().tensors[0]
+    x = data.test_dataloader().tensors["x"]
     assert logged == pytest.approx(-model.ambient_log_prob(x).mean().item(), rel=1e-4)
 
 

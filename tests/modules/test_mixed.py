@@ -35,7 +35,7 @@ def test_samples_are_categories_with_their_frequencies(make_trainer, tmp_path, e
     color, grade = x[:, 1], x[:, 3]
     assert {*color.unique().tolist()} == {0, 1, 2}
     assert {*grade.unique().tolist()} == {0, 1}
-    train = data._splits["train"][0]
+    train = data._splits["train"]["x"]
     for k in range(3):
         assert (color == k).float().mean().item() == pytest.approx(
             (train[:, 1] == k).float().mean().item(), abs=0.1

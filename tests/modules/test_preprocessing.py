@@ -31,7 +31,7 @@ def points(scale=1.0, shift=0.0, n=100):
 def nll(model, data):
     data.setup("test")
     with torch.no_grad():
-        log_prob = model.eval().log_prob(data.test_dataloader().tensors[0])
+        log_prob = model.eval().log_prob(data.test_dataloader().tensors["x"])
     return -float(log_prob.mean())
 
 

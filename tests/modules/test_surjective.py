@@ -107,7 +107,7 @@ def test_the_type_of_integers_does_not_matter_and_dequantization_is_drawn_anew()
     data.setup("fit")
     model = bound(shape=data.event_shape)
     model.preprocess = data.preprocess
-    x = data.val_dataloader().tensors[0][:5]
+    x = data.val_dataloader().tensors["x"][:5]
     assert x.dtype == torch.uint8
     assert torch.equal(model.log_prob(x), model.log_prob(x.float()))
     first = model.to_model_space(x)[0]
@@ -250,7 +250,7 @@ def test_a_stochastic_layer_trains_and_forgets_the_order(make_trainer):
     trainer = make_trainer(max_epochs=15)
     trainer.fit(model, data)
     assert trainer.callback_metrics["val/elbo"] > before + 0.1
-    x = data.test_dataloader().tensors[0][:20]
+    x = data.test_dataloader().tensors["x"][:20]
     with torch.no_grad():
         two = [model.eval().evaluate_test(y, None)["iwbo_200"] for y in (x, x.flip(1))]
         by_order = model.log_weights(x, n=200)

@@ -87,7 +87,7 @@ def test_values_are_means_over_all_data(make_trainer):
     trainer = make_trainer(limit_train_batches=2)
     trainer.fit(model, data)
     logged = trainer.test(model, data, verbose=False)[0]
-    x = data.test_dataloader().tensors[0]
+    x = data.test_dataloader().tensors["x"]
     with torch.no_grad(), Placed(torch.arange(97)):
         nll = -model.eval().log_prob(x).double()
     error = float(nll.std()) / 97**0.5
@@ -155,7 +155,7 @@ def test_predictions_are_latents_and_densities(make_trainer):
     data = moons()
     model = DensityModule(SMALL, 2)
     batches = make_trainer().predict(model, data)
-    x = data.test_dataloader().tensors[0]
+    x = data.test_dataloader().tensors["x"]
     log_prob = torch.cat([batch["log_prob"] for batch in batches])
     torch.testing.assert_close(log_prob, model.log_prob(x).detach())
     latent = torch.cat([batch["latent"] for batch in batches])

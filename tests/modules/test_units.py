@@ -88,7 +88,7 @@ def curved():
 @pytest.mark.parametrize("family", ["density", "rectangular"])
 def test_conditional_models(family, make_trainer):
     torch.manual_seed(0)
-    data = Digits(conditional=True, batch_size=64)
+    data = Digits(context="one-hot", batch_size=64)
     if family == "density":
         model = DensityModule(partial(SMALL, layers=2), data.event_shape, data.context_shape)
         latent = (1, 8, 8)
@@ -100,7 +100,7 @@ def test_conditional_models(family, make_trainer):
     trainer.fit(model, data)
     assert trainer.callback_metrics["val/nll"].isfinite()
     model.eval()
-    x, context = next(iter(data.test_dataloader()))
+    x, context = model.unpack(next(iter(data.test_dataloader())))
     log_prob = model.log_prob(x, context)
     assert log_prob.shape == (64,)
     assert not torch.equal(log_prob, model.log_prob(x, context.roll(1, 1)))
@@ -121,7 +121,7 @@ def test_decoded_integers_are_the_data(make_trainer):
     data = Digits(batch_size=64)
     model = DensityModule(partial(SMALL, layers=2), data.event_shape)
     make_trainer(max_steps=1, limit_val_batches=1).fit(model, data)
-    x, _ = next(iter(data.test_dataloader()))
+    x = next(iter(data.test_dataloader()))["x"]
     assert torch.equal(model.decode(model.encode(x)), x.float())
 
 
