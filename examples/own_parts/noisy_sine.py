@@ -1,0 +1,26 @@
+"""A data module of one's own, with real-valued context."""
+
+import torch
+
+from lightning_flows.datamodules import FlowDataModule, Splits, split_indices
+
+
+class SineGivenTime(FlowDataModule):
+    """y = sin(t) + (0.1 + 0.2|t|) ε, given t between -3 and 3.
+
+    Args:
+        rows: number of pairs, of which a tenth each is kept for validation and test.
+        options: batch_size and seed, as for `FlowDataModule`.
+    """
+
+    def __init__(self, rows: int = 4000, **options: int) -> None:
+        super().__init__(1, context_shape=1, **options)
+        self.rows = rows
+
+    def load(self) -> Splits:
+        generator = torch.Generator().manual_seed(self.seed)
+        t = 6 * torch.rand(self.rows, 1, generator=generator) - 3
+        y = t.sin() + (0.1 + 0.2 * t.abs()) * torch.randn(t.shape, generator=generator)
+        pieces = split_indices(self.rows, [self.rows // 10] * 2, self.seed)
+        names = ("train", "val", "test")
+        return {n: {"x": y[i], "context": t[i]} for n, i in zip(names, pieces, strict=True)}
