@@ -76,7 +76,7 @@ class History:
 
 
 def gaussian(scales: Sequence[float], n: int, seed: int = 0, turn: float | None = None) -> Tensor:
-    """Centerd Gaussian data, (n, D), with these standard deviations along turned axes.
+    """Centered Gaussian data, (n, D), with these standard deviations along turned axes.
 
     In double precision: Adam would make steps of full size out of the rounding of a gradient that
     is zero.

@@ -135,19 +135,19 @@ class Arrays(FlowDataModule):
         names, categories = train.names, train.categories
         places = [place for place, name in enumerate(names) if name in categories]
         parts = _dequantizing(train)
-        centerd = standardize and len(places) < max(len(names), 1)
-        if centerd:
+        centered = standardize and len(places) < max(len(names), 1)
+        if centered:
             parts += [Standardize(event_shape, minimum_scale=minimum_scale, untouched=places)]
         preprocess = Chain(parts) if len(parts) > 1 else parts[0] if parts else None
-        refuses_constant = centerd and minimum_scale == 0
-        tables = in_one_precision(tables, centerd=centerd)
+        refuses_constant = centered and minimum_scale == 0
+        tables = in_one_precision(tables, centered=centered)
         warn_of_repeated(train)
         preprocess_context = None
         if context_columns is not None:
             entries, one_hot = len(context_columns.entries), context_columns.one_hot
-            centerd = standardize and len(one_hot) < entries
-            contexts = in_one_precision(contexts, centerd=centerd)
-            if centerd:
+            centered = standardize and len(one_hot) < entries
+            contexts = in_one_precision(contexts, centered=centered)
+            if centered:
                 preprocess_context = Standardize(entries, untouched=one_hot)
         super().__init__(
             event_shape,

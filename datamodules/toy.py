@@ -38,7 +38,7 @@ _SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS, **EXCHANGEABLE}
 
 
 class Toy(FlowDataModule):
-    """Samples of a known distribution, all centerd and of size about one.
+    """Samples of a known distribution, all centered and of size about one.
 
     In the plane: moons, checkerboard, rings, spiral; corner_checkerboard and signed_rings, which
     are alike under changes of sign. On manifolds, to which noise may be added: swiss_roll,

@@ -82,16 +82,16 @@ def with_categories_of_training(tables: dict[str, Table]) -> dict[str, Table]:
     return tables
 
 
-def in_one_precision(tables: dict[str, Table], *, centerd: bool) -> dict[str, Table]:
+def in_one_precision(tables: dict[str, Table], *, centered: bool) -> dict[str, Table]:
     """Give all tables the default floating type, or float64 where that would cost digits.
 
     Args:
         tables: "train", and maybe "val" and "test".
-        centerd: whether a mean is subtracted from the data before a model sees it. If not, float64
+        centered: whether a mean is subtracted from the data before a model sees it. If not, float64
             would be of no use to a model in the default type: digits go, with a warning.
 
     Raises:
-        DataError: values that are not centerd and too large for the default type.
+        DataError: values that are not centered and too large for the default type.
     """
     dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
     losing = [
@@ -99,7 +99,7 @@ def in_one_precision(tables: dict[str, Table], *, centerd: bool) -> dict[str, Ta
         for split, table in tables.items()
         if needs_float64(table.values) or (table.integers and table.values.abs().max() > _ROOM)
     ]
-    if losing and dtype != torch.float64 and centerd:
+    if losing and dtype != torch.float64 and centered:
         dtype = torch.float64
     elif losing and dtype != torch.float64:
         names = _losing(tables[losing[0]])

@@ -17,7 +17,7 @@ _ROLL_SCALE = 5.0  # the swiss roll has radius t / 5, where t is its angle
 _ROLL_START, _ROLL_END = 1.5 * math.pi, 4.5 * math.pi
 _ROLL_HALF_WIDTH = 2.0
 _CURVE_END, _CURVE_HALF_WIDTH = 1.5 * math.pi, 1.0
-_SPHERE_CENTRES = torch.tensor(
+_SPHERE_CENTERS = torch.tensor(
     [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)], dtype=torch.float64
 ) / math.sqrt(3)
 _SPHERE_CONCENTRATION = 4.0
@@ -62,7 +62,7 @@ def _s_curve_log_prob(x: Tensor, noise: float) -> Tensor:
 
 def _sphere(n: int, noise: float, generator: Generator) -> Tensor:
     """Four von Mises-Fisher bumps at the corners of a tetrahedron."""
-    center = _SPHERE_CENTRES[torch.randint(4, (n,), generator=generator)]
+    center = _SPHERE_CENTERS[torch.randint(4, (n,), generator=generator)]
     share = uniform(n, 0, 1, generator)
     floor = math.exp(-2 * _SPHERE_CONCENTRATION)
     along = 1 + (share + (1 - share) * floor).log() / _SPHERE_CONCENTRATION
@@ -75,7 +75,7 @@ def _sphere(n: int, noise: float, generator: Generator) -> Tensor:
 
 def _sphere_log_prob(x: Tensor, noise: float) -> Tensor:
     k = _SPHERE_CONCENTRATION
-    cosine: Tensor = (x / x.norm(dim=1, keepdim=True)) @ _SPHERE_CENTRES.to(x).T
+    cosine: Tensor = (x / x.norm(dim=1, keepdim=True)) @ _SPHERE_CENTERS.to(x).T
     log_normalizer = math.log(2 * math.pi * (1 - math.exp(-2 * k)) / k)
     return (k * (cosine - 1)).logsumexp(1) - math.log(4) - log_normalizer
 

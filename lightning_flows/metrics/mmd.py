@@ -46,7 +46,7 @@ def mmd(
     """
     _check(bandwidth, scales)
     first, second = as_pair(samples, data, least=2)
-    center = torch.cat([first, second]).mean(0)  # distances of centerd points lose fewer digits
+    center = torch.cat([first, second]).mean(0)  # distances of centered points lose fewer digits
     first, second = first - center, second - center
     if not center.isfinite().all():
         return center.new_tensor(torch.nan)

@@ -18,7 +18,7 @@ def points(name, n=20_000, **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_points_are_centerd_reproducible_and_spare_the_random_state(name):
+def test_points_are_centered_reproducible_and_spare_the_random_state(name):
     before = torch.get_rng_state()
     data, x = points(name)
     assert torch.equal(before, torch.get_rng_state())

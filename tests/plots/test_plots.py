@@ -110,7 +110,7 @@ def test_the_heat_map_is_the_right_way_up() -> None:
     assert bar.get_ylabel() == "density"
 
 
-def test_the_colors_of_a_component_are_centerd_at_zero() -> None:
+def test_the_colors_of_a_component_are_centered_at_zero() -> None:
     direction = torch.tensor([0.0, 0.1, -0.5, 0.2]).view(1, 1, 1, 2, 2)
     figure = plots.component_images(torch.zeros(1, 1, 2, 2), direction, torch.tensor([[0.25]]))
     _, cell = figure.axes
