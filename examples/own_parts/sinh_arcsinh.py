@@ -12,35 +12,42 @@ from lightning_flows.transforms import LULinear
 
 __all__ = ["SinhArcsinh", "SinhArcsinhFlow"]
 
-ONE = math.log(math.expm1(1))  # softplus of it is 1
-
 
 class SinhArcsinh(Transform):
     """z = sinh(δ·asinh(x) + ε): ε makes a normal base skew, δ < 1 gives it heavy tails.
 
     Args:
-        event_shape: shape of one data point; δ > 0 and ε are learned for each entry.
+        event_shape: shape of one data point; δ in (1/e, e) and ε in (-9, 9) are learned for each
+            entry, bounded so that no number overflows in single precision.
     """
 
     def __init__(self, event_shape: Sequence[int] | int) -> None:
         super().__init__(event_shape)
-        self.raw_tail = nn.Parameter(torch.full(self.event_shape, ONE))
-        self.skew = nn.Parameter(torch.zeros(self.event_shape))
+        self.raw_tail = nn.Parameter(torch.zeros(self.event_shape))
+        self.raw_skew = nn.Parameter(torch.zeros(self.event_shape))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        inner = F.softplus(self.raw_tail) * x.asinh() + self.skew
+        inner = self._log_tail.exp() * x.asinh() + self._skew
         return inner.sinh(), self._contribution(x, inner)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         inner = z.asinh()
-        x = ((inner - self.skew) / F.softplus(self.raw_tail)).sinh()
+        x = ((inner - self._skew) / self._log_tail.exp()).sinh()
         return x, self._contribution(x, inner)
+
+    @property
+    def _log_tail(self) -> Tensor:
+        return self.raw_tail.tanh()
+
+    @property
+    def _skew(self) -> Tensor:
+        return 9 * (self.raw_skew / 9).tanh()
 
     def _contribution(self, x: Tensor, inner: Tensor) -> Tensor:
         """log|dz/dx| = log δ + log cosh(inner) - ½ log(1 + x²), summed: (batch,), nats."""
         log_cosh = inner.abs() + F.softplus(-2 * inner.abs()) - math.log(2)
         half_log = torch.hypot(x, torch.ones_like(x)).log()
-        return (F.softplus(self.raw_tail).log() + log_cosh - half_log).flatten(1).sum(1)
+        return (self._log_tail + log_cosh - half_log).flatten(1).sum(1)
 
 
 class SinhArcsinhFlow(Flow):
