@@ -1,7 +1,5 @@
 """A penalty of one's own."""
 
-from torch import Tensor
-
 from lightning_flows import Penalty
 from lightning_flows.jacobians import value_and_jacobian
 
@@ -11,6 +9,6 @@ class EqualLengths(Penalty):
 
     name = "equal_lengths"
 
-    def __call__(self, encode, decode, x, embedded) -> Tensor:
+    def __call__(self, encode, decode, x, embedded):
         _, j = value_and_jacobian(decode, embedded.u)
         return j.norm(dim=1).log().var(1, correction=0)

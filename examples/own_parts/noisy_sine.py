@@ -9,8 +9,7 @@ class SineGivenTime(FlowDataModule):
     """y = sin(t) + (0.1 + 0.2|t|) ε, given t between -3 and 3.
 
     Args:
-        rows: number of pairs, of which a tenth each is kept for validation and test.
-        options: batch_size and seed, as for `FlowDataModule`.
+        rows: number of pairs; a tenth each for validation and test. Options as usual.
     """
 
     def __init__(self, rows: int = 4000, **options: int) -> None:
@@ -22,5 +21,5 @@ class SineGivenTime(FlowDataModule):
         t = 6 * torch.rand(self.rows, 1, generator=generator) - 3
         y = t.sin() + (0.1 + 0.2 * t.abs()) * torch.randn(t.shape, generator=generator)
         pieces = split_indices(self.rows, [self.rows // 10] * 2, self.seed)
-        names = ("train", "val", "test")
-        return {n: {"x": y[i], "context": t[i]} for n, i in zip(names, pieces, strict=True)}
+        splits = zip(("train", "val", "test"), pieces, strict=True)
+        return {name: {"x": y[i], "context": t[i]} for name, i in splits}

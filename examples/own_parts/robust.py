@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from lightning_flows.modules import FlowFactory, FlowModule, ModuleOptions, Options
@@ -34,7 +33,7 @@ class RobustModule(FlowModule):
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         nll = -self.log_prob(x, context)
         above = (nll - self.limit).clamp(min=0)
-        return torch.where(above > 0, self.limit + above.log1p(), nll), {"nll": nll}
+        return nll - above + above.log1p(), {"nll": nll}
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         loss, parts = self.training_loss(x, context)
