@@ -31,7 +31,7 @@ Track = Callable[[Sequence[int]], Iterable[int]]
 
 @dataclass(frozen=True)
 class Scene:
-    """What a callback looks at.
+    """A module, fixed points of its data, and how they are drawn.
 
     Args:
         module: the LightningModule; it has the methods that the callback asked for.

@@ -59,11 +59,11 @@ class ComponentExtraction(FlowCallback):
 
     Args:
         points: number of fixed data points; classes take turns where there are labels.
-        k: number of components to draw and to keep; 6, or as many as there are, unless given.
+        k: number of components to draw and to keep; 6, or as many as there are, by default.
         walks: number of points to walk from along each component.
         budget: most Jacobian products in one drawing. What would cost more is cut, walks before
             points, and a warning says so. A product is J·v or Jᵀ·v at one point.
-        method: "full" builds Jacobians, "iterative" does not; unless given, as
+        method: "full" builds Jacobians, "iterative" does not; by default, as
             `components.components` chooses.
         tikhonov: weight of the Tikhonov penalty that the flow was trained with; sets the floor of
             the spectrum.

@@ -47,7 +47,7 @@ class LastCheckpoint(Checkpoint):
     Args:
         minutes: time between checkpoints within an epoch; 0 saves after every step that allows it.
         dirpath: folder of the files; that of `ModelCheckpoint`, or else `checkpoints` in the run's
-            folder, unless given.
+            folder, by default.
 
     Raises:
         ConfigError: `minutes` is negative.

@@ -1,4 +1,4 @@
-"""Pictures of how well a model tells its data from another data set."""
+"""Out-of-distribution detection: scores of another data set beside those of the data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ Scores = dict[str, dict[str, Tensor]]
 
 
 class OutOfDistribution(FlowCallback):
-    """Scores data and a foreign data set, and draws how well the scores tell them apart.
+    """AUROC and histograms of scores: data against an out-of-distribution data set.
 
     There are two scores: `log_prob(x)`, low for foreign points, and the squared reconstruction
     error ‖x - decode(encode(x))‖², high for them. The second needs a module with `encode` and
@@ -119,7 +119,7 @@ class OutOfDistribution(FlowCallback):
         ]
 
     def scalars(self, results: list[Result]) -> Mapping[str, float]:
-        """Areas and accuracies."""
+        """AUROC of each score, and the accuracy of its decision stump."""
         return {
             f"{self.name}_{measure}_{kind}": value
             for kind, sets in _scores(results).items()

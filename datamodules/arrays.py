@@ -46,7 +46,7 @@ class Arrays(FlowDataModule):
         val_path: file of the validation data; its columns are matched by their names.
         test_path: file of the test data.
         key: name of the array in an .npz file.
-        columns: names or positions of the columns to keep; all unless given.
+        columns: names or positions of the columns to keep; all by default.
         categorical: names or positions of columns of categories, text or numbers. They become
             numbers from 0 up, are not standardized, and need a `MixedFlow` with `classes`.
         dequantize: names or positions of columns of whole numbers, which have no density; true for

@@ -167,7 +167,7 @@ class MNIST(ImageDataModule):
     Args:
         data_dir: folder of the data; what is missing is downloaded into it.
         validation: number of training images to validate on instead.
-        limit: train on this many images only; all unless given.
+        limit: train on this many images only; all by default.
         alpha: how far Logit draws in the ends of the unit interval.
         minimum_scale: least deviation that pixels are divided by; a number of the size of ink keeps
             the noise of dequantization small at the border.

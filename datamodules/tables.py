@@ -43,7 +43,7 @@ class TableDataModule(FlowDataModule):
     Args:
         data_dir: folder of the data, laid out like the archive (power/data.npy, and so on). What
             is missing there is taken from data.tar.gz in it, which is downloaded if need be.
-        limit: train on this many rows only; all unless given.
+        limit: train on this many rows only; all by default.
         batch_size: rows in a batch, on each device.
         seed: starting point of the order of training data; the splits are fixed.
     """

@@ -51,8 +51,8 @@ class Toy(FlowDataModule):
         n_train: points to train on.
         n_val: points to validate on.
         n_test: points to test on.
-        noise: standard deviation of Gaussian noise; a value that suits the distribution unless
-            given. It is radial for rings and
+        noise: standard deviation of Gaussian noise; a value that suits the distribution by
+            default. It is radial for rings and
             signed_rings.
         standardize: preprocess to zero mean and unit variance.
         batch_size: points in a batch, on each device.

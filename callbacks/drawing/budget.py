@@ -1,4 +1,4 @@
-"""What pictures of components cost, and what a budget pays for."""
+"""Number of Jacobian products that pictures of components take, and a budget for it."""
 
 from dataclasses import dataclass
 

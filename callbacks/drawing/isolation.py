@@ -1,4 +1,4 @@
-"""Looking at a module without leaving a trace: modes, random states, reproducible chunks."""
+"""Evaluation mode and random states for drawing, and those of the run restored afterwards."""
 
 import random
 from collections.abc import Iterator

@@ -52,7 +52,7 @@ def read_tables(
     Args:
         path: .npy, .npz, .csv, .tsv or .parquet.
         key: name of the array in an .npz file.
-        columns: names or positions of the columns to keep; all unless given.
+        columns: names or positions of the columns to keep; all by default.
         categorical: names or positions of columns of categories.
         dequantize: names or positions of columns of whole numbers, or whether all are.
         context: names or positions of columns that are context, which are kept in any case.
@@ -129,7 +129,7 @@ def as_table(
     Args:
         data: rows along the first dimension.
         owner: what errors call it.
-        columns: names or positions of the columns to keep; all unless given.
+        columns: names or positions of the columns to keep; all by default.
         categorical: names or positions of columns of categories, text or numbers, which become
             numbers from 0 up in the order of the categories.
         dequantize: names or positions of columns of whole numbers, or whether all others are.

@@ -161,7 +161,7 @@ def check_context(shape: Shape | None, context: Tensor | None, *, rows: int | No
     Args:
         shape: shape of what the density is conditioned on, or None.
         context: what came.
-        rows: number of points that it comes with; any number unless given.
+        rows: number of points that it comes with; any number by default.
 
     Raises:
         ShapeError: says which, or that the numbers differ.

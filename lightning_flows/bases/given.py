@@ -25,7 +25,7 @@ class DensityGiven(nn.Module):
     flattened and joined. A density without context serves as well: it is the same everywhere.
 
     Args:
-        density: a density, or what makes one: `ConditionalNormal`, `Normal`,
+        density: a density, or a factory: `ConditionalNormal`, `Normal`,
             `partial(RealNVP, layers=4)`. A factory is called with the shape of the events and
             with `context_shape` and `offered`, as far as it takes them.
         event_shape: shape of what is scored.

@@ -231,7 +231,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
     """Parse the command line and run the subcommand.
 
     Args:
-        args: arguments after the program's name; those of the process unless given.
+        args: arguments after the program's name; those of the process by default.
 
     Returns:
         The CLI, with `trainer`, `model` and `datamodule`.

@@ -60,7 +60,7 @@ def sample(
         seed: starting point of the samples.
         batch_size: samples at a time; each batch has random numbers of its own, so that the same
             samples come again with the same seed and size.
-        device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
+        device: where to compute, such as cpu or cuda:1; CUDA where there is one by default.
         overwrite: whether a file that exists may be replaced.
         trust: names of modules whose classes the checkpoint may name.
 
@@ -137,10 +137,10 @@ def components(
         ckpt_path: checkpoint of any family.
         out: folder to write to.
         extraction: what to extract and to draw.
-        data: data module whose points to look at; that of `config` unless given.
-        config: file with a section `data`; the config.yaml of the checkpoint's run unless given.
+        data: data module whose points to look at; that of `config` by default.
+        config: file with a section `data`; the config.yaml of the checkpoint's run by default.
         split: which part of the data to take the points from.
-        device: where to compute, such as cpu or cuda:1; CUDA where there is one unless given.
+        device: where to compute, such as cpu or cuda:1; CUDA where there is one by default.
         overwrite: whether files that exist may be replaced.
         trust: names of modules whose classes the checkpoint and its config may name.
 

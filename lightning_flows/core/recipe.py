@@ -98,7 +98,7 @@ def build_factory(recipe: dict[str, Any], kind: type | None = None) -> Callable[
 
     Args:
         recipe: the description.
-        kind: what the class has to be a subclass of; any part or network unless given.
+        kind: what the class has to be a subclass of; any part or network by default.
 
     Raises:
         ConfigError: it is no recipe, or names what is no part, or options that the class has not.

@@ -27,7 +27,7 @@ class Flow(Density):
 
     Args:
         transform: map from data to latent.
-        base: density of the latent; standard normal unless given.
+        base: density of the latent; standard normal by default.
 
     Raises:
         ShapeError: base and transform differ in shape or support.

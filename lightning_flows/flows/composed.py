@@ -30,7 +30,7 @@ class ComposedFlow(Flow):
         event_shape: shape of one data point.
         layers: make the layers: transforms, or flows such as `RealNVP` and `NeuralSplineFlow`.
         base: makes the base density from the latent shape; that of the last layer, where it is a
-            flow, or a standard normal unless given.
+            flow, or a standard normal by default.
         context_shape: shape of what those layers are conditioned on that take it.
 
     Raises:

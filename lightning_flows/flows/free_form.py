@@ -30,10 +30,10 @@ class FreeFormFlow(InjectiveFlow):
 
     Args:
         event_shape: shape of one data point; D is its number of entries.
-        latent_features: dimension d of the manifold; half of D unless given.
-        encoder: makes the network from data to d latents; residual blocks unless given.
-        decoder: makes the network from d latents to data; residual blocks unless given.
-        prior: makes the density of the coordinates u; a small RealNVP unless given.
+        latent_features: dimension d of the manifold; half of D by default.
+        encoder: makes the network from data to d latents; residual blocks by default.
+        decoder: makes the network from d latents to data; residual blocks by default.
+        prior: makes the density of the coordinates u; a small RealNVP by default.
         context_shape: shape of what the density on the manifold is conditioned on.
 
     Raises:

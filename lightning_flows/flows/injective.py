@@ -38,8 +38,8 @@ class InjectiveFlow(Density):
 
     Args:
         event_shape: shape of one data point; D is its number of entries.
-        latent_features: dimension d of the manifold; half of D unless given.
-        prior: makes the density of the coordinates u; a small RealNVP unless given.
+        latent_features: dimension d of the manifold; half of D by default.
+        prior: makes the density of the coordinates u; a small RealNVP by default.
         context_shape: shape of what the density on the manifold is conditioned on.
 
     Raises:
@@ -205,12 +205,12 @@ class PaddedFlow(InjectiveFlow):
 
     Args:
         event_shape: shape of one data point; D is its number of entries.
-        latent_features: dimension d of the manifold; half of D unless given.
+        latent_features: dimension d of the manifold; half of D by default.
         ambient: makes the flow whose transform is the bijection g; RealNVP with `mixing="lu"`
-            unless given. Without mixing the entries that are set to zero are the same columns of
+            by default. Without mixing the entries that are set to zero are the same columns of
             the data for good, up to what the couplings add to them: data of few columns may then
             have no place on the manifold, whatever is learned.
-        prior: makes the density of the coordinates u; a small RealNVP unless given.
+        prior: makes the density of the coordinates u; a small RealNVP by default.
         seed: seed of the choice of the d entries, so that all processes choose alike.
         context_shape: shape of what the density on the manifold is conditioned on.
 

@@ -27,10 +27,10 @@ class LatentPriorFlow(Flow):
     Args:
         event_shape: shape of one data point.
         latent_features: number d of dimensions of the noise.
-        ambient: makes the flow whose transform is the bijection; RealNVP unless given.
-        encoder: makes the density q of the noise given y; a `ConditionalNormal` unless given.
-        decoder: makes the density p of y given the noise; a `ConditionalNormal` unless given.
-        prior: makes the density of the noise from its shape; standard normal unless given.
+        ambient: makes the flow whose transform is the bijection; RealNVP by default.
+        encoder: makes the density q of the noise given y; a `ConditionalNormal` by default.
+        decoder: makes the density p of y given the noise; a `ConditionalNormal` by default.
+        prior: makes the density of the noise from its shape; standard normal by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:

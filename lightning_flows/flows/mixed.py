@@ -25,10 +25,10 @@ class MixedFlow(Flow):
         event_shape: (columns,).
         classes: number of categories of each column, 0 for a real one; `Arrays.classes` of a
             table with `categorical` columns.
-        flow: makes the flow on what the categories have become; RealNVP unless given.
+        flow: makes the flow on what the categories have become; RealNVP by default.
         encoding: one-hot or binary; see `Argmax`.
         density: makes the one of the noise that goes with categories; a `ConditionalNormal`
-            unless given.
+            by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:

@@ -41,7 +41,7 @@ class RankedFlow(Flow):
         bound: largest absolute log-scale of one coupling.
         actnorm: whether an ActNorm stands before every coupling; `initialize`, which modules
             call, sets it from the first batch.
-        base: makes the base density from the latent shape; standard normal unless given.
+        base: makes the base density from the latent shape; standard normal by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:

@@ -44,7 +44,7 @@ class CouplingStack(Flow):
             random permutation, or a learned LU-factorized linear map.
         actnorm: whether an ActNorm stands before every coupling; `initialize`, which modules
             call, sets it from the first batch.
-        base: makes the base density from the latent shape; standard normal unless given.
+        base: makes the base density from the latent shape; standard normal by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:
@@ -96,7 +96,7 @@ class AutoregressiveStack(Flow):
         mixing: none, permutation or lu, as in `CouplingStack`.
         actnorm: whether an ActNorm stands before every layer; `initialize`, which modules
             call, sets it from the first batch.
-        base: makes the base density from the latent shape; standard normal unless given.
+        base: makes the base density from the latent shape; standard normal by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:

@@ -24,7 +24,7 @@ class SurjectiveSplineFlow(Flow):
     Args:
         event_shape: shape of one data point; D is its number of entries.
         widths: features after each layer, such as (64, 64, 32, 16); D, D, D/2 and D/4, rounded
-            up, unless given. The last one is the size of the latent.
+            up, by default. The last one is the size of the latent.
         bins: number of bins of each spline.
         bound: half-width of the interval that splines act on, in units of the data.
         hidden: width of each hidden layer of the conditioners.
@@ -32,7 +32,7 @@ class SurjectiveSplineFlow(Flow):
         mixing: none, permutation or lu: what stands before each funnel and before couplings 2, 4,
             6 and so on.
         density: makes the density of what a funnel drops, as in `Funnel`.
-        base: makes the base density from the latent shape; standard normal unless given.
+        base: makes the base density from the latent shape; standard normal by default.
         context_shape: shape of what the density is conditioned on.
 
     Raises:

@@ -74,7 +74,7 @@ class FrechetDistance(Metric):
     Args:
         dimension: number of features.
         features: map from a batch to its features, (batch, *event) to (batch, dimension), such as
-            a network in evaluation mode; the entries of events themselves unless given.
+            a network in evaluation mode; the entries of events themselves by default.
         standardize: measure every feature in units of its standard deviation over the data.
         kwargs: options of `torchmetrics.Metric`.
     """

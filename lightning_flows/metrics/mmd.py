@@ -33,7 +33,7 @@ def mmd(
         samples: (n, *event).
         data: (m, *event).
         bandwidth: the middle one; the median distance between points of both sets together (of
-            up to 1000 of them) unless given.
+            up to 1000 of them) by default.
         scales: bandwidths as multiples of it.
 
     Returns:
@@ -63,7 +63,7 @@ class MaximumMeanDiscrepancy(TwoSampleMetric):
     """`mmd` between all samples and all data.
 
     Args:
-        bandwidth: the middle one; the median distance unless given.
+        bandwidth: the middle one; the median distance by default.
         scales: bandwidths as multiples of it.
         kwargs: options of `torchmetrics.Metric`.
 

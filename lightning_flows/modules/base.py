@@ -111,8 +111,8 @@ class FlowModule(Recorded, L.LightningModule):
         penalties: on the Jacobian of the flow, each with its weight.
         noise: standard deviation of Gaussian noise on preprocessed training data, in its units;
             equivalent to `Tikhonov` with weight noise²/2.
-        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 unless
-            given, fused but where gradients are clipped in mixed precision.
+        optimizer: makes the optimizer from the parameters; Adam with learning rate 1e-3 by
+            default, fused but where gradients are clipped in mixed precision.
         scheduler: makes the learning rate scheduler from the optimizer; stepped every epoch.
         compile: whether the networks are compiled with `torch.compile`.
         data_key: name of the data in a batch that is a mapping; callbacks ask for it, too.

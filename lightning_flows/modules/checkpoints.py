@@ -38,7 +38,7 @@ def load(path: str | Path, *, trust: Iterable[str] = (), **options: Any) -> Any:
         path: file or address of the checkpoint.
         trust: names of modules whose classes the checkpoint may name, which are then imported; see
             `lightning_flows.trust`.
-        options: arguments of `load_from_checkpoint`, such as `map_location` (the CPU unless given),
+        options: arguments of `load_from_checkpoint`, such as `map_location` (the CPU by default),
             and of the constructor, in place of those of the checkpoint.
 
     Returns:

@@ -24,7 +24,7 @@ class FreeFormModule(InjectiveModule):
         flow: makes the flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        volume: how the gradient of the volume is computed; `FreeFormVolume` unless given.
+        volume: how the gradient of the volume is computed; `FreeFormVolume` by default.
         options: those of `InjectiveModule`.
 
     Raises:

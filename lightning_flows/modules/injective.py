@@ -79,7 +79,7 @@ class InjectiveModule(FlowModule):
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        volume: how the gradient of the volume is computed; `ExactVolume` unless given.
+        volume: how the gradient of the volume is computed; `ExactVolume` by default.
         reconstruction: the weight β of the reconstruction, a number, or a part that says it:
             `NoiseLevel` or `TargetError`.
         warmup: epochs between which the weight w rises from 0 to 1; until the first of them the

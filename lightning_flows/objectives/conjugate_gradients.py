@@ -41,7 +41,7 @@ def conjugate_gradients(
         product: multiplies with the matrices, (k, batch, d) -> (k, batch, d).
         rhs: right-hand sides v, (k, batch, d).
         tolerance: relative residual ‖A w - v‖ / ‖v‖ at which a system has converged.
-        max_iterations: products after which to give up; 4 d + 20 unless given, since in finite
+        max_iterations: products after which to give up; 4 d + 20 by default, since in finite
             precision more than d are needed where A is badly conditioned.
     """
     limit = 4 * rhs.shape[2] + 20 if max_iterations is None else max_iterations

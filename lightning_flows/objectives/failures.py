@@ -41,7 +41,7 @@ def measured(
     """A batch with a measure of J, the samples where it fails treated alone.
 
     The host waits once for the device, to hear whether a sample failed. That cannot be had for
-    less: what derivatives have broken no mask mends, and whose they are shows afterwards.
+    less: a NaN derivative passes through every mask, and is seen only once it has been computed.
 
     Args:
         measure: gives a volume of each J, (batch, D, k) -> (batch,), NaN where it fails; with a

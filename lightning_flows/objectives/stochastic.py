@@ -36,8 +36,8 @@ class StochasticVolume(Volume):
 
     Args:
         probes: number of probe vectors for each sample.
-        chunk_size: how many tangents of the graph-free J go through the decoder at once; 64 unless
-            given.
+        chunk_size: how many tangents of the graph-free J go through the decoder at once; 64 by
+            default.
         direct: number of latents up to which J is built.
         tolerance: relative residual at which conjugate gradients stop.
 

@@ -50,7 +50,7 @@ class ExactVolume(Volume):
     """All d tangents, the gradient of ½ log det JᵀJ itself (RNFs-ML exact, Caterini et al. 2021).
 
     Args:
-        chunk_size: how many tangents go through the decoder at once; all unless given. With chunks
+        chunk_size: how many tangents go through the decoder at once; all by default. With chunks
             the decoder is run again for each of them, in the backward pass too, so that no more
             than one chunk's activations are held at a time.
 
@@ -78,7 +78,7 @@ class PrincipalVolume(Volume):
     unbiased estimate of the sum.
 
     Args:
-        columns: how many columns are drawn for each batch; all unless given.
+        columns: how many columns are drawn for each batch; all by default.
 
     Raises:
         ConfigError: `columns` is not positive.

@@ -23,7 +23,7 @@ def image_grid(images: ArrayLike, *, columns: int | None = None) -> Figure:
 
     Args:
         images: (n, channels, height, width) or (n, height, width), in [0, 1].
-        columns: number of images in a row; a square grid unless given.
+        columns: number of images in a row; a square grid by default.
     """
     cells = _enlarged(rgb(images))
     return _bare_image(_tiled(cells, columns or math.ceil(math.sqrt(len(cells)))))

@@ -1,4 +1,4 @@
-"""Figures of scores that are to tell data from what is foreign to it."""
+"""Histograms of out-of-distribution scores."""
 
 from __future__ import annotations
 

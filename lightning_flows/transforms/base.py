@@ -35,7 +35,7 @@ class Transform(Recorded, nn.Module):
 
     Args:
         event_shape: shape of one data point.
-        latent_shape: shape of one latent; `event_shape` unless given.
+        latent_shape: shape of one latent; `event_shape` by default.
         context_shape: shape of what the map is conditioned on, or None.
         kind: whether encode and decode are deterministic. Likelihoods are exact where encode is.
         domain: set that data must lie in; None where any set of entries is mapped into itself.
@@ -135,7 +135,7 @@ _TURNED: dict[Kind, Kind] = {
 
 
 class Inverse(Transform):
-    """A transform walked the other way round: it encodes with `decode`, and its V changes sign.
+    """The inverse of a transform: it encodes with `decode`, and its contribution changes sign.
 
     The inverse of a bijection is a bijection. The inverse of an inference surjection is the
     generative one of the same name, and the other way round: `Inverse(Abs(2))` gives positive

@@ -5,16 +5,16 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch.func import jacrev, vmap
-
-from command_lines import run_folder, small
-from lightning_flows import DensityModule, RealNVP, RectangularModule, cli, load
-from lightning_flows.flows import PaddedFlow
 from own_parts.equal_lengths import EqualLengths
 from own_parts.latents import LatentHistogram
 from own_parts.noisy_sine import SineGivenTime
 from own_parts.robust import RobustModule
 from own_parts.sinh_arcsinh import SinhArcsinh, SinhArcsinhFlow
+from torch.func import jacrev, vmap
+
+from command_lines import run_folder, small
+from lightning_flows import DensityModule, RealNVP, RectangularModule, cli, load
+from lightning_flows.flows import PaddedFlow
 from proofs import flow, transform
 from proofs.common import pairs
 

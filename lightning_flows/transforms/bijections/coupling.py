@@ -41,13 +41,13 @@ class Coupling(Transform):
         event_shape: shape of one data point: D features, or (channels, height, width).
         univariate: the map u.
         net: makes the conditioner from its numbers of inputs and outputs, which for images are
-            channels; unless given, an MLP or residual MLP with the next three options, or for
+            channels; by default, an MLP or residual MLP with the next three options, or for
             images a `ConvNet` with the next two.
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         residual: whether the network is made of residual blocks; not for images.
-        kept: number of features or channels of x_a, which stay as they are; half of them unless
-            given, rounded up with `swap` and down without, so that the two layers together show
+        kept: number of features or channels of x_a, which stay as they are; half of them by
+            default, rounded up with `swap` and down without, so that the two layers together show
             every feature to a network and map every one. With 0 all are mapped, given context
             alone; not for images.
         swap: map the first half given the second one.

@@ -46,7 +46,7 @@ class Permutation(Transform):
 
     Args:
         event_shape: shape of one data point.
-        order: which entry comes first, second and so on; drawn at random with `seed` unless given.
+        order: which entry comes first, second and so on; drawn at random with `seed` by default.
         seed: seed of the random order, so that all processes draw the same one.
         dim: dimension of the event whose entries change places.
 
@@ -131,7 +131,7 @@ class Orthogonal(Transform):
 
     Args:
         event_shape: shape of one data point; the map acts along its first dimension.
-        reflections: number of reflections; as many as the dimension unless given.
+        reflections: number of reflections; as many as the dimension by default.
 
     Raises:
         ConfigError: `reflections` is not between 1 and the dimension.

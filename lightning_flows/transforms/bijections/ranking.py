@@ -106,7 +106,7 @@ def entry_contributions(
         transform: a bijection that keeps the number of entries.
         x: data, (batch, *event_shape).
         context: (batch, *context_shape), or None.
-        carried: contributions of layers before, (batch, *event_shape); zero unless given.
+        carried: contributions of layers before, (batch, *event_shape); zero by default.
 
     Returns:
         Latents and contributions in nats, both (batch, *latent_shape).

@@ -43,8 +43,8 @@ class Argmax(Transform):
     Args:
         classes: number of categories of each column; x holds one number from 0 up for each.
         encoding: whether a category takes an entry of v of its own, or bits.
-        density: density q of u given the categories (one-hot, or bits), or what makes one; a
-            `ConditionalNormal` unless given. It lives on all reals.
+        density: density q of u given the categories (one-hot, or bits), or a factory; a
+            `ConditionalNormal` by default. It lives on all reals.
         context_shape: shape of what the density depends on besides.
 
     Raises:

@@ -102,7 +102,7 @@ class VariationalDequantize(Dequantize):
         event_shape: shape of one data point.
         levels: number of values that an entry may take, 0 to levels - 1.
         density: that of v given the integers, scaled to [-1, 1): a density on all reals or what
-            makes one, such as `partial(RealNVP, layers=4)`; a `ConditionalNormal` unless given.
+            makes one, such as `partial(RealNVP, layers=4)`; a `ConditionalNormal` by default.
         context_shape: shape of what the noise depends on besides.
 
     Raises:

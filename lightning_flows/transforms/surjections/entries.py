@@ -28,7 +28,7 @@ __all__ = ["Abs", "OnEntries", "ReLU"]
 
 
 class Abs(Transform):
-    """z = |x|, for data with a symmetry under change of sign.
+    """z = |x|, for data with sign symmetry.
 
     An inference surjection, exact where what follows lives on positive numbers: put
     `Inverse(Softplus(...))` before layers for all reals. The contribution is log p(s | z) with
@@ -38,8 +38,8 @@ class Abs(Transform):
 
     Args:
         event_shape: shape of one data point.
-        density: probability that an entry is negative (1) or not (0) given z, or what makes it:
-            `Bernoulli` learns it; ½ unless given.
+        density: probability that an entry is negative (1) or not (0) given z, or a factory of it:
+            `Bernoulli` learns it; ½ by default.
         context_shape: shape of what the signs depend on besides.
     """
 
@@ -93,8 +93,8 @@ class ReLU(Transform):
 
     Args:
         event_shape: shape of one data point.
-        density: that of -x given z, used where x is below zero, or what makes one. Its entries
-            are independent given z; `HalfNormal` unless given.
+        density: that of -x given z, used where x is below zero, or a factory. Its entries
+            are independent given z; `HalfNormal` by default.
         context_shape: shape of what the density depends on besides.
 
     Raises:

@@ -47,7 +47,7 @@ class FlowLinear(Transform):
         positions: event dimensions after the first, such as (height, width); the map is the same
             at all of them.
         density: density p of what is dropped given z, or q of what is added given x, or what makes
-            one; a `ConditionalNormal` unless given, a `ConvNormal` for images.
+            one; a `ConditionalNormal` by default, a `ConvNormal` for images.
 
     Raises:
         ShapeError: a number is not positive, positions are named twice, or the density has other
@@ -103,7 +103,7 @@ class FlowLinear(Transform):
 
         Args:
             weight: (m, n).
-            bias: (m,), zero unless given.
+            bias: (m,), zero by default.
         """
         n, m = self.event_shape[0], self.latent_shape[0]
         tall = (weight.T if m <= n else weight).double()
@@ -180,7 +180,7 @@ class FlowConv2d(Chain):
         padding: rows and columns on each side, or one number for both; what no window reaches is
             left away.
         noise: standard deviation of all noise at the start; it is learned for each channel.
-        density: density of what the weight drops or adds, or what makes one, as in `FlowLinear`.
+        density: density of what the weight drops or adds, or a factory, as in `FlowLinear`.
 
     Raises:
         ShapeError: the event is no image, or the windows do not reach every pixel.
@@ -220,7 +220,7 @@ class FlowConv2d(Chain):
 
         Args:
             weight: (out_channels, channels, rows, columns).
-            bias: (out_channels,), zero unless given.
+            bias: (out_channels,), zero by default.
         """
         linear = self.transforms[-1]
         assert isinstance(linear, FlowLinear)

@@ -36,7 +36,7 @@ class Funnel(Transform):
         bijection: f, from reals to reals; its event is x_a, and its context x_b, or the vector of
             x_b and `context`.
         drop: number of entries of x_b along the first dimension.
-        density: density p(x_b | z), or what makes one; a `ConditionalNormal` unless given, any
+        density: density p(x_b | z), or a factory; a `ConditionalNormal` by default, any
             flow is one too.
         context_shape: shape of what both depend on besides.
 
@@ -155,7 +155,7 @@ class AffineFunnel(_UnivariateFunnel):
             decoding then goes through the dimensions of z one after the other.
         hidden: width of each hidden layer of the conditioner.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        density: density p(x_b | z), or a factory, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -186,7 +186,7 @@ class SplineFunnel(_UnivariateFunnel):
             decoding then goes through the dimensions of z one after the other.
         hidden: width of each hidden layer of the conditioner.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        density: density p(x_b | z), or a factory, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -214,7 +214,7 @@ class MLPFunnel(Funnel):
         latent_features: number of dimensions of z.
         hidden: width of each hidden layer of the network; none makes it linear.
         activation: relu, silu, tanh, gelu, elu or softplus.
-        density: density p(x_b | z), or what makes one, as in `Funnel`.
+        density: density p(x_b | z), or a factory, as in `Funnel`.
         context_shape: shape of what the layer is conditioned on.
 
     Raises:
@@ -251,7 +251,7 @@ class ConvFunnel(Chain):
         hidden: width of each hidden layer of the network; none makes it linear.
         activation: relu, silu, tanh, gelu, elu or softplus.
         density: density of the dropped pixels, channels of an image as large as z, or what makes
-            one; a `ConvNormal` unless given, which sees a neighborhood of z.
+            one; a `ConvNormal` by default, which sees a neighborhood of z.
 
     Raises:
         ShapeError: the event is no image, or its sides are not multiples of `kernel`.

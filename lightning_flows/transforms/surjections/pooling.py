@@ -32,10 +32,10 @@ class Max(Transform):
         event_shape: shape of one data point.
         dim: dimension of the event over which the largest entry is taken; the latent lacks it.
             The latent of a vector has shape (1,).
-        place_density: probabilities of the place given z, or what makes them: `Categorical`
-            learns them; all places alike unless given.
+        place_density: probabilities of the place given z, or a factory of them: `Categorical`
+            learns them; all places alike by default.
         density: that of the n - 1 differences from z, in the order of the entries and with
-            dimension `dim`, or what makes one, on numbers from zero up; `HalfNormal` unless given.
+            dimension `dim`, or a factory, on numbers from zero up; `HalfNormal` by default.
         context_shape: shape of what the densities depend on besides.
 
     Raises:

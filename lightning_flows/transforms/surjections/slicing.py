@@ -25,8 +25,8 @@ class Slice(Transform):
         event_shape: shape of one data point.
         keep: how many entries of dimension `dim` are kept.
         dim: dimension of the event that is cut.
-        density: density of what is dropped given what is kept, or what makes one; a
-            `ConditionalNormal` unless given. Its support is where the data must lie.
+        density: density of what is dropped given what is kept, or a factory; a
+            `ConditionalNormal` by default. Its support is where the data must lie.
         context_shape: shape of what the density depends on besides.
 
     Raises:
@@ -83,8 +83,8 @@ class Augment(Inverse):
         event_shape: shape of one data point.
         add: how many entries of dimension `dim` are added.
         dim: dimension of the event that grows.
-        density: density of what is added given the data, or what makes one; a
-            `ConditionalNormal` unless given. Its support is where the data must lie.
+        density: density of what is added given the data, or a factory; a
+            `ConditionalNormal` by default. Its support is where the data must lie.
         context_shape: shape of what the density depends on besides.
 
     Raises:

@@ -22,10 +22,10 @@ class VAELayer(Transform):
     Args:
         event_shape: shape of one data point.
         latent_shape: shape of one latent.
-        encoder: density q of latents given data, or what makes one; a `ConditionalNormal` unless
-            given.
-        decoder: density p of data given latents, or what makes one; a `ConditionalNormal` unless
-            given.
+        encoder: density q of latents given data, or a factory; a `ConditionalNormal` by
+            default.
+        decoder: density p of data given latents, or a factory; a `ConditionalNormal` by
+            default.
         context_shape: shape of what both depend on besides.
     """
 
