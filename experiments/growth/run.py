@@ -1,9 +1,10 @@
 """How the time of a step grows with the dimensions d and D, for every volume strategy.
 
-    python -m benchmarks.growth --out docs/results.md --figure docs/images/growth.png
+    python -m experiments.growth.run
 
 Free-form networks, small batches: what counts is how the lines rise, not where they lie. Times are
-process CPU times, the least of some rounds in which the strategies take turns.
+process CPU times, the least of some rounds in which the strategies take turns. A step is timed by
+itself, without a Trainer, whose share does not grow with the dimensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +14,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.experiment import begin, command_line
 from benchmarks.rectangular import LoopOfJvps
-from benchmarks.report import write_section
 from benchmarks.timing import Stopwatch, interleave, stopwatch
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow
 from lightning_flows.nets import MLPDecoder, MLPEncoder
@@ -69,26 +70,6 @@ def seconds(latent: int, features: int, *, batch: int, rounds: int) -> dict[str,
     return {name: min(times) for name, times in timing.seconds.items()}
 
 
-def table(
-    by_latent: dict[int, dict[str, float]], by_data: dict[int, dict[str, float]], batch: int
-) -> str:
-    """Markdown: milliseconds of every strategy at all sizes."""
-    heads = [*(f"d={d}" for d in by_latent), *(f"D={n}" for n in by_data)]
-    lines = [
-        "## How a step grows",
-        "",
-        f"Milliseconds of CPU, one thread, {batch} points, forward and backward: latent dimension "
-        f"d with D = {WIDE}, and data dimension D with d = {NARROW}; the fastest of the rounds.",
-        "",
-        f"| volume | {' | '.join(heads)} |",
-        "|---|" + "---:|" * len(heads),
-    ]
-    for name in STRATEGIES:
-        times = [each[name] for found in (by_latent, by_data) for each in found.values()]
-        lines.append(f"| {name} | {' | '.join(f'{1e3 * value:.3g}' for value in times)} |")
-    return "\n".join(lines) + "\n"
-
-
 def picture(
     by_latent: dict[int, dict[str, float]], by_data: dict[int, dict[str, float]], path: Path
 ) -> None:
@@ -123,19 +104,20 @@ def picture(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = command_line(__doc__, "out", "figure", batch=16, rounds=3)
+    parser = command_line(__doc__, "growth", figure=True, batch=16, rounds=3)
     parser.add_argument("--latents", type=int, nargs="+", default=LATENTS)
     parser.add_argument("--data", type=int, nargs="+", default=DATA)
     options = begin(parser, arguments)
+    results = Results.begin(options, "growth", wide=WIDE, narrow=NARROW)
     effort = {"batch": options.batch, "rounds": options.rounds}
     seconds(2, 4, batch=2, rounds=1)  # whatever the first call of a strategy sets up
     by_latent = {d: seconds(d, WIDE, **effort) for d in options.latents}
     by_data = {n: seconds(NARROW, n, **effort) for n in options.data}
-    text = table(by_latent, by_data, options.batch)
-    print(text)
-    write_section(options.out, "growth", text)
-    if options.figure:
-        picture(by_latent, by_data, options.figure)
+    for axis, found in (("d", by_latent), ("D", by_data)):
+        for value, times in found.items():
+            for name, time in times.items():
+                results.add(options.out, volume=name, axis=axis, size=value, seconds=time)
+    picture(by_latent, by_data, options.figure)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What the likelihood leaves open about components, and the Tikhonov term settles.
 
-    python -m benchmarks.twist --figure docs/images/twist.png
+    python -m experiments.twist.run
 
 A linear flow is fitted to Gaussian data; its components are the principal components of the data.
 Then the latents are turned by an angle that grows with their square norm. That turn preserves
 volume and the standard normal, so no likelihood changes, and maximum likelihood has no gradient
 that would undo it; but the Jacobian is another one, and with it the spectrum.
+
+Training is a loop of full batches in double precision: the question is about the fixed points of
+the objective, which batches and single precision would blur.
 """
 
 import copy
@@ -18,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.experiment import begin, command_line
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
 from lightning_flows.components.extract import components
 from lightning_flows.flows import Flow
 from lightning_flows.objectives import squared_norm
@@ -76,7 +80,7 @@ class History:
 
 
 def gaussian(scales: Sequence[float], n: int, seed: int = 0, turn: float | None = None) -> Tensor:
-    """Centerd Gaussian data, (n, D), with these standard deviations along turned axes.
+    """Centered Gaussian data, (n, D), with these standard deviations along turned axes.
 
     In double precision: Adam would make steps of full size out of the rounding of a gradient that
     is zero.
@@ -190,36 +194,36 @@ def _grid(x: Tensor) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    options = begin(command_line(__doc__, "figure", steps=STEPS), arguments)
+    options = begin(command_line(__doc__, "twist", figure=True, steps=STEPS), arguments)
     x = gaussian(SCALES, POINTS, turn=TURN)
+    axes, variances = pca(x)
+    facts = {"scales": variances.sqrt().tolist(), "points": POINTS, "alpha": ALPHA}
+    results = Results.begin(options, "twist", **facts)
     plain_flow = linear(2)
     fit(plain_flow, x, steps=options.steps)
-    broken = twisted(plain_flow)
-    still = twisted(plain_flow)
+    broken, still, repaired = (twisted(plain_flow) for _ in range(3))
     fit(still, x, steps=options.steps)
-    repaired = twisted(plain_flow)
     history = fit(repaired, x, tikhonov=ALPHA, steps=options.steps)
-    axes, variances = pca(x)
-    print(f"standard deviations of the data: {variances.sqrt().tolist()}")
     for name, flow, alpha in (
         ("linear", plain_flow, 0.0),
         ("twisted", broken, 0.0),
-        ("trained on by likelihood", still, 0.0),
-        (f"trained on with α = {ALPHA}", repaired, ALPHA),
+        ("then maximum likelihood", still, 0.0),
+        ("then a Tikhonov term", repaired, ALPHA),
     ):
         found = components(flow.encode, flow.decode, x, tikhonov=alpha)
-        print(
-            f"{name}: {-flow.log_prob(x).mean().item():.4f} nats, median standard deviations "
-            f"{found.variances.median(0).values.clamp_min(0).sqrt().tolist()}, median angle to PCA "
-            f"{angles_to(found.axes, axes)[:, 0].median().item():.2f}°"
+        results.add(
+            options.out,
+            flow=name,
+            nll=-flow.log_prob(x).mean().item(),
+            scales=found.variances.median(0).values.clamp_min(0).sqrt().tolist(),
+            angle=angles_to(found.axes, axes)[:, 0].median().item(),
         )
-    if options.figure:
-        flows = {
-            "linear flow": plain_flow,
-            "twisted": broken,
-            f"then trained with α = {ALPHA}": repaired,
-        }
-        picture(x, flows, history, options.figure)
+    flows = {
+        "linear flow": plain_flow,
+        "twisted": broken,
+        f"then trained with α = {ALPHA}": repaired,
+    }
+    picture(x, flows, history, options.figure)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 r"""The dimension that flows report for tables whose columns depend on each other linearly.
 
-    LIGHTNING_FLOWS_DATA=data python -m benchmarks.ranks --out docs/results.md
+    LIGHTNING_FLOWS_DATA=data python -m experiments.ranks.run
 
 Around a point a flow that bends sees fewer directions than the table has; over many points it sees
 all of them (`metrics.spanned_variances`). All columns are kept. The noise in training is chosen by
@@ -15,10 +15,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.experiment import begin, command_line
-from benchmarks.report import write_section
-from benchmarks.tables import Table
-from benchmarks.training import descend
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
+from experiments.common.tables import TABLES, in_memory
+from experiments.common.training import Budget, fit
 from lightning_flows.components.dimension import count_dimension
 from lightning_flows.components.extract import components
 from lightning_flows.core.shapes import Shape
@@ -29,11 +29,7 @@ from lightning_flows.transforms import LULinear
 
 __all__ = ["FLOWS", "Outcome", "choose_noise", "main", "run"]
 
-TABLES = {
-    "naval": (Table("uci_small/naval_propulsion_plant.npz", 9, 1.0), 15),
-    "energy": (Table("uci_small/energy.npz", 4, 1.0), 8),
-}
-"""Tables and their ranks."""
+RANKS = {"naval": 15, "energy": 8}
 
 BATCH, RATE, POINTS = 512, 1e-2, 500
 THRESHOLD = 5.0  # multiple of 2α beyond which a direction counts
@@ -91,17 +87,15 @@ def run(
     Rows are turned to their principal axes first. That changes neither rank nor spectrum, but
     in the axes of the columns Adam does not get to scales that are thousands of times apart.
     """
-    torch.manual_seed(seed)
     turn = torch.linalg.eigh(torch.cov(train.double().T)).eigenvectors.to(train)
     x, points = train @ turn, (test @ turn)[:POINTS]
     variance = choose_noise(train)
-    module = DensityModule(make, x.shape[1], noise=variance**0.5)
-
-    def loss(_: int) -> Tensor:
-        return module.training_loss(x[torch.randint(len(x), (BATCH,))], None)[0]
-
-    if not descend(module, loss, steps, rate=RATE):
-        raise ArithmeticError("a gradient was not finite.")
+    data = in_memory({"train": x}, BATCH, seed)
+    budget = Budget.of(data, steps)
+    torch.manual_seed(seed)
+    module = DensityModule(make, x.shape[1], noise=variance**0.5, **budget.recipe(RATE))
+    if not fit(module, data, budget):
+        raise ArithmeticError("a parameter is not finite.")
     found = components(
         module.encode, module.decode, points, noise=variance**0.5, threshold=THRESHOLD
     )
@@ -111,57 +105,28 @@ def run(
     return Outcome(variance, found.dimension, spanned, nll)
 
 
-def row(name: str, flow: str, seed: int, rank: int, outcome: Outcome) -> str:
-    """One line of the table."""
-    size, floor = len(outcome.spanned), outcome.noise
-    last, beyond = outcome.spanned[rank - 1] / floor, outcome.spanned[rank] / floor
-    return (
-        f"| {name} | {rank} of {size} | {flow} | {seed} | {floor:.2g} "
-        f"| {outcome.dimension} | {last:.3g} | {beyond:.2g} "
-        f"| {outcome.dimensions.median():.0f} |"
-    )
-
-
-def table(rows: Sequence[str], steps: int) -> str:
-    """Markdown."""
-    lines = [
-        "## Rank-deficient tables",
-        "",
-        f"All columns, standardized; constant ones, which have no unit, are 0. {steps} steps of "
-        f"{BATCH} rows turned to their principal axes (an orthogonal map), with noise of variance "
-        "2α = a tenth of the smallest eigenvalue of the covariance above rounding. Spanned: "
-        f"directions that the {POINTS} test rows together vary in, λ > {THRESHOLD:g}·2α in the "
-        "mean over rows (`metrics.SpannedDimension`); λ / 2α of the one that the rank counts last, "
-        "and of the next. Local: median of the dimensions around single rows.",
-        "",
-        "A linear flow sees the subspace that the rows span, and nothing else. A flow that bends "
-        "sees the rows as they lie around each point. These tables are grids of a few settings "
-        "with thin clouds between, so locally fewer directions are wider than the noise; over all "
-        "rows every one of them is.",
-        "",
-        "| table | rank | flow | seed | 2α | spanned | λ/2α, last | next | local |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
-        *rows,
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = command_line(__doc__, "data", "out", seeds=2, steps=2000)
-    parser.add_argument("--only", choices=FLOWS, nargs="+", default=list(FLOWS))
+    parser = command_line(__doc__, "ranks", data=True, seeds=3, steps=1500)
     options = begin(parser, arguments)
-    rows = []
-    for name, (source, rank) in TABLES.items():
-        parts = source.load(options.data)
-        for flow in options.only:
-            for seed in range(options.seeds):
-                done = run(
-                    FLOWS[flow], parts["train"], parts["test"], seed=seed, steps=options.steps
+    facts = {"ranks": RANKS, "threshold": THRESHOLD, "points": POINTS, "batch": BATCH}
+    results = Results.begin(options, "ranks", **facts)
+    for seed in range(options.seeds):
+        for name in RANKS:
+            rows = TABLES[name].load(options.data, seed)
+            for flow, make in FLOWS.items():
+                found = run(make, rows["train"], rows["test"], seed=seed, steps=options.steps)
+                results.add(
+                    options.out,
+                    table=name,
+                    flow=flow,
+                    seed=seed,
+                    noise=found.noise,
+                    dimension=found.dimension,
+                    local=found.dimensions.median().item(),
+                    spanned=found.spanned.tolist(),
+                    nll=found.nll,
                 )
-                rows.append(row(name, flow, seed, rank, done))
-                print(rows[-1], done.spanned.tolist(), done.nll, flush=True)
-                write_section(options.out, "ranks", table(rows, options.steps))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which volume term keeps joint training stable: a noisy sine, learned as a curve.
 
-    python -m benchmarks.stability --out docs/results.md --figure docs/images/stability.png
+    python -m experiments.stability.run
 
 The data have noise of standard deviation 0.3 in every direction, so the safe weight of the
 reconstruction is β = 1/(2·0.3²) = 5.6. Below it, likelihood can be gained by bending the curve
@@ -13,27 +13,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor
 from torch.func import jacfwd, jacrev, vmap
 
-from benchmarks.experiment import begin, command_line
-from benchmarks.report import write_section
-from benchmarks.training import BATCH, CLIP, descend
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
+from experiments.common.training import Budget, fit
 from lightning_flows.bases import Normal
+from lightning_flows.datamodules import Toy
 from lightning_flows.flows import FreeFormFlow
 from lightning_flows.jacobians import log_volume
+from lightning_flows.modules import FreeFormModule
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
-from lightning_flows.objectives import Embedded, ExactVolume, FreeFormVolume, Volume, squared_norm
+from lightning_flows.objectives import ExactVolume, FreeFormVolume, Tikhonov, Volume
 from lightning_flows.plots.canvas import figure, save_png
 
-SIGMA = 0.3
-FREQUENCY = 1.7  # curvature up to 2.9: 1/2.9 exceeds the noise, so that points have a projection
-RATE = 1e-3
+SIGMA, ROWS, RATE = 0.3, 25_600, 1e-3
 BETAS = (1.0, 3.0, 10.0)
 TIKHONOV = 0.01
+FLOW = partial(
+    FreeFormFlow,
+    latent_features=1,
+    encoder=partial(ResidualEncoder, hidden=(64, 64)),
+    decoder=partial(ResidualDecoder, hidden=(64, 64)),
+    prior=Normal,
+)
 
 
 @dataclass(frozen=True)
@@ -71,39 +77,23 @@ class Outcome:
     flow: FreeFormFlow
 
 
-def sine(n: int, seed: int) -> Tensor:
-    """Noisy points on a sine curve, of about unit variance: (n, 2)."""
-    generator = torch.Generator().manual_seed(seed)
-    t = torch.randn(n, generator=generator)
-    clean = torch.stack([t, torch.sin(FREQUENCY * t)], 1)
-    return clean + SIGMA * torch.randn(n, 2, generator=generator)
-
-
 def train(method: Method, beta: float, seed: int, steps: int) -> Outcome:
-    """Train one flow."""
+    """Train one flow on points of its own."""
+    data = Toy("noisy_sine", noise=SIGMA, n_train=ROWS, n_val=0, n_test=4096, seed=seed)
+    budget = Budget.of(data, steps)
     torch.manual_seed(seed)
-    coder = {"hidden": (64, 64)}
-    flow = FreeFormFlow(
-        2,
-        latent_features=1,
-        encoder=partial(ResidualEncoder, **coder),
-        decoder=partial(ResidualDecoder, **coder),
-        prior=Normal,
+    penalties = [Tikhonov(method.tikhonov)] if method.tikhonov else []
+    module = FreeFormModule(
+        FLOW,
+        data.event_shape,
+        volume=method.volume(),
+        beta=beta,
+        penalties=penalties,
+        **budget.recipe(RATE),
     )
-    data, volume = sine(20_000, seed), method.volume()
-
-    def loss(_: int) -> Tensor:
-        x = data[torch.randint(len(data), (BATCH,))]
-        embedded: Embedded = volume(flow.project, flow.embed, x)
-        nll = embedded.log_volume - flow.prior.log_prob(embedded.u)
-        nll = nll + beta * (x - embedded.x_hat).square().sum(1)
-        if method.tikhonov:
-            nll = nll + method.tikhonov * squared_norm(flow.project, x, probes=1)
-        return nll
-
-    if not descend(flow, loss, steps, rate=RATE):
-        return Outcome(math.nan, math.nan, math.inf, flow)
-    return measure(flow, sine(4096, 10_000 + seed))
+    if not fit(module, data, budget):
+        return Outcome(math.nan, math.nan, math.inf, module.flow)
+    return measure(module.flow, data.load()["test"][0])
 
 
 def measure(flow: FreeFormFlow, x: Tensor) -> Outcome:
@@ -130,44 +120,13 @@ def curvature(flow: FreeFormFlow, u: Tensor) -> Tensor:
     return cross.abs() / first.norm(dim=1).clamp_min(1e-12) ** 3
 
 
-def table(outcomes: dict[tuple[str, float], list[Outcome]], seeds: int, steps: int) -> str:
-    """Markdown with medians over seeds, and the worst curvature."""
-    lines = [
-        "## A noisy sine, learned as a curve",
-        "",
-        f"x = (t, sin {FREQUENCY:g}t) + noise of standard deviation {SIGMA:g}, t standard normal; "
-        f"one latent with a standard normal prior, residual networks, {steps} steps of 256 points "
-        f"with Adam, whose rate rises to {RATE:g} and falls along a cosine, gradients clipped at a "
-        f"norm of {CLIP:g}, the whole loss from the first step; {seeds} seeds. β = 1/(2σ²) is "
-        f"{1 / (2 * SIGMA**2):.2g}. NLL is the exact one of the decoded curve, in nats, on 4096 "
-        "test points; figures are medians over the seeds that stayed finite, NaN "
-        f"counts the others. Tikhonov: weight {TIKHONOV:g} on the encoder's Jacobian.",
-        "",
-        "| volume term | β | NLL on the curve | squared error | curvature: median | worst | NaN |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for (name, beta), runs in outcomes.items():
-        sound = [run for run in runs if math.isfinite(run.nll)]
-        cells = [
-            f"{median(values):.3g}" if values else "–"
-            for values in (
-                [run.nll for run in sound],
-                [run.error for run in sound],
-                [run.curvature for run in sound],
-            )
-        ]
-        worst = max((run.curvature for run in sound), default=math.inf)
-        broken = len(runs) - len(sound)
-        lines.append(f"| {name} | {beta:g} | {' | '.join(cells)} | {worst:.3g} | {broken} |")
-    return "\n".join(lines) + "\n"
-
-
 def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> None:
     """Learned curves of the first seed over the data: a row for each β, a column for each term."""
     names = list(dict.fromkeys(name for name, _ in outcomes))
     betas = list(dict.fromkeys(beta for _, beta in outcomes))
     drawing = figure(2.1 * len(names), 1.9 * len(betas))
-    x = sine(1500, 0)
+    points = Toy("noisy_sine", noise=SIGMA, n_train=1500, n_test=4096).load()
+    x, test = points["train"][0], points["test"][0]
     for row, beta in enumerate(betas):
         for column, name in enumerate(names):
             axes = drawing.add_subplot(len(betas), len(names), row * len(names) + column + 1)
@@ -175,7 +134,7 @@ def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> Non
             run = outcomes[name, beta][0]
             if math.isfinite(run.nll):
                 with torch.no_grad():
-                    ends = run.flow.project(sine(4096, 1).double()).aminmax()
+                    ends = run.flow.project(test.double()).aminmax()
                     u = torch.linspace(float(ends.min), float(ends.max), 2000).double()
                     curve = run.flow.embed(u[:, None])
                 axes.plot(curve[:, 0], curve[:, 1], c="tab:red", lw=1.2)
@@ -190,17 +149,24 @@ def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = command_line(__doc__, "out", "figure", seeds=5, steps=3000)
+    parser = command_line(__doc__, "stability", figure=True, seeds=3, steps=3000)
     options = begin(parser, arguments)
+    results = Results.begin(options, "stability", sigma=SIGMA, rate=RATE, tikhonov=TIKHONOV)
     outcomes: dict[tuple[str, float], list[Outcome]] = {}
-    for name, method in METHODS.items():
-        for beta in BETAS:
-            runs = [train(method, beta, seed, options.steps) for seed in range(options.seeds)]
-            outcomes[name, beta] = runs
-            text = table(outcomes, options.seeds, options.steps)
-            print(text.splitlines()[-1], flush=True)
-            write_section(options.out, "stability", text)
-    if options.figure:
+    for seed in range(options.seeds):
+        for name, method in METHODS.items():
+            for beta in BETAS:
+                found = train(method, beta, seed, options.steps)
+                outcomes.setdefault((name, beta), []).append(found)
+                results.add(
+                    options.out,
+                    volume=name,
+                    beta=beta,
+                    seed=seed,
+                    nll=found.nll,
+                    error=found.error,
+                    curvature=found.curvature,
+                )
         picture(outcomes, options.figure)
 
 

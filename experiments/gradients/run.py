@@ -1,12 +1,14 @@
 """How well each volume strategy agrees with the exact gradient of the log-volume.
 
-    python -m benchmarks.gradients --out docs/results.md --figure docs/images/gradients.png
+    python -m experiments.gradients.run
 
 Each is compared on the parameters that it sends its gradient to, with the exact gradient on these:
 that of ½ log det g'ᵀg' at f(x) for the decoder g, and that of -½ log det f'f'ᵀ at x for the encoder
 f, which is the same log-volume where f' = (g')⁺. In a coupling flow both are one network, and the
 first of the two is the reference. Where each probe chooses its target, a share of the gradient goes
 to either network, so that there only the direction is compared.
+
+No module is trained on data here: parameters are compared at points, in double precision.
 """
 
 import math
@@ -19,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.experiment import begin, command_line
-from benchmarks.report import write_section
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
 from lightning_flows.bases import Normal
 from lightning_flows.flows import FreeFormFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
@@ -224,38 +226,6 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b) / (a.norm() * b.norm()).clamp_min(torch.finfo(a.dtype).tiny)
 
 
-def table(found: Sequence[Agreement], steps: int, draws: int) -> str:
-    """Markdown: a line for each strategy and flow."""
-    probes = BATCH * PROBES * draws
-    lines = [
-        "## Gradients of the log-volume beside the exact one",
-        "",
-        f"D = {FEATURES}, d = {LATENT}, {BATCH} points, float64; trained: {steps} steps of joint "
-        f"training with the exact volume. Cosine and relative bias of the mean over {probes} "
-        "probes (bias: what is not above its noise is none), and mean cosine of estimates with one "
-        "probe for each point.",
-        "",
-        "Each strategy is compared on the parameters that it sends its gradient to: with that of "
-        "½ log det g'ᵀg' at f(x) on the decoder's, with that of -½ log det f'f'ᵀ at x on the "
-        "encoder's; a coupling flow has one network for both, and the first is the reference. "
-        "A coupling flow's encoder is a left inverse, not the pseudo-inverse, so free-form "
-        "surrogates are biased there however well it is trained.",
-        "",
-        "| flow | strategy | random: cosine | bias (noise) | one probe "
-        "| trained: cosine | bias (noise) | one probe |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    by = {(a.flow, a.strategy, a.state): a for a in found}
-    for flow, name in dict.fromkeys((a.flow, a.strategy) for a in found):
-        cells = []
-        for state in STATES:
-            a = by[flow, name, state]
-            bias = "–" if math.isnan(a.bias) else f"{a.bias:.2g} ({a.noise:.1g})"
-            cells += [f"{a.cosine:.3f}", bias, f"{a.single:.3f}"]
-        lines.append(f"| {flow} | {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def picture(found: Sequence[Agreement], path: Path) -> None:
     """Cosine and relative bias of every strategy, for both flows and both states."""
     drawing = figure(9.2, 3.6, pad=0.05)
@@ -291,18 +261,18 @@ def picture(found: Sequence[Agreement], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    parser = command_line(__doc__, "out", "figure", steps=500, draws=4)
+    parser = command_line(__doc__, "gradients", figure=True, steps=500, draws=4)
     options = begin(parser, arguments)
+    sizes = {"features": FEATURES, "latents": LATENT, "points": BATCH, "probes": PROBES}
+    results = Results.begin(options, "gradients", **sizes)
     found = []
     for kind in FLOWS:
         for state in STATES:
-            found += agreements(kind, state, steps=options.steps, draws=options.draws)
-            print(f"{FLOWS[kind]}, {state}: done", flush=True)
-    text = table(found, options.steps, options.draws)
-    print(text)
-    write_section(options.out, "gradients", text)
-    if options.figure:
-        picture(found, options.figure)
+            some = agreements(kind, state, steps=options.steps, draws=options.draws)
+            for agreement in some:
+                results.add(options.out, **vars(agreement))
+            found += some
+    picture(found, options.figure)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What a model of images thinks of foreign ones: data, training and scores of the experiments."""
 
 import itertools
-import logging
 import math
 import shutil
 import time
@@ -12,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from experiments.common.training import Budget, fit, sound
 from lightning_flows.core.shapes import size, sum_event
 from lightning_flows.datamodules import MNIST, FashionMNIST, ImageDataModule, NotMNIST
 from lightning_flows.metrics import auroc, stump_accuracy
@@ -53,9 +52,13 @@ class Outcome:
     seconds: float
 
     @property
-    def sound(self) -> bool:
-        """Whether training came to an end with finite numbers."""
-        return all(map(math.isfinite, self.fit.values()))
+    def record(self) -> dict[str, Any]:
+        """The same as plain data: foreign sets by their names, scores by theirs within."""
+        found: dict[str, Any] = {"auroc": {}, "stump": {}}
+        for measure, values in found.items():
+            for (other, score), value in getattr(self, measure).items():
+                values.setdefault(other, {})[score] = value
+        return {**found, "fit": dict(self.fit), "seconds": self.seconds}
 
 
 @contextmanager
@@ -90,22 +93,10 @@ def train(
     make: Callable[..., FlowModule], data: ImageDataModule, seed: int, steps: int
 ) -> FlowModule:
     """Train a model for this many steps, in epochs of equal length."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.manual_seed(seed)
     model = make(data.event_shape)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=EPOCHS,
-        limit_train_batches=max(1, steps // EPOCHS),
-        limit_val_batches=0,
-        gradient_clip_val=100,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, datamodule=data)
-    return model.eval()
+    fit(model, data, Budget(EPOCHS, max(1, steps // EPOCHS)))
+    return model
 
 
 def fitted_beta(model: InjectiveModule, x: Tensor) -> float:
@@ -156,7 +147,7 @@ def run(
     model = train(make, own, seed, steps)
     fit = {AMBIENT: math.nan}
     beta = None
-    if all(parameter.isfinite().all() for parameter in model.parameters()):
+    if sound(model):
         validation = images(own, "val", VALIDATION, seed)
         if isinstance(model, InjectiveModule):
             beta = fitted_beta(model, validation)

@@ -1,14 +1,17 @@
 """Which methods learn a density on a circle: von Mises, and one latent.
 
-    python -m benchmarks.circle --out docs/results.md --figure docs/images/circle.png
+    python -m experiments.circle.run
 
 An encoder has to cut the circle open somewhere. Joint training puts the cut where data are rare and
 spaces the latents so that they follow a standard normal prior; an autoencoder has no reason to do
 either. All methods see the same data with the same batch size, learning rates and steps.
+
+The first of two steps is a `TwoStepModule`'s. The second is a `DensityModule` on its latents, so
+that three priors stand on one autoencoder; nothing is trained for two of them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,40 +21,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.experiment import begin, command_line
-from benchmarks.intervals import spread, spread_name
-from benchmarks.report import write_section
-from benchmarks.training import BATCH, WARMUP, fit_density, train_joint
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
+from experiments.common.training import Budget, fit
 from lightning_flows.bases import Normal
 from lightning_flows.bases.base import Density
-from lightning_flows.datamodules import Toy
+from lightning_flows.datamodules import Arrays, Toy
 from lightning_flows.flows import FreeFormFlow, NeuralSplineFlow, PaddedFlow, RealNVP
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.jacobians import log_volume
+from lightning_flows.modules import DensityModule, FreeFormModule, RectangularModule, TwoStepModule
+from lightning_flows.modules.injective import InjectiveModule
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
-from lightning_flows.objectives import (
-    ExactVolume,
-    FreeFormVolume,
-    NoVolume,
-    StochasticVolume,
-    Volume,
-)
 from lightning_flows.plots.canvas import ACCENT, DATA, MODEL, figure, plain, save_png, title
 
 __all__ = ["METHODS", "Outcome", "main", "run"]
 
 BETA, RATE, POINTS, GRID = 100.0, 3e-3, 50_000, 20_000
-EXACT, STOCHASTIC, FREE = "joint, exact", "joint, stochastic", "joint, free-form"
-NETS = {EXACT: "padded", STOCHASTIC: "padded", FREE: "free"}
-VOLUMES: dict[str, type[Volume]] = {
-    EXACT: ExactVolume,
-    STOCHASTIC: StochasticVolume,
-    FREE: FreeFormVolume,
+WARMUP = 0.2  # share of the steps that joint methods spend on the reconstruction alone, at first
+EXACT, FREE = "joint, exact", "joint, free-form"
+JOINT: dict[str, tuple[type[InjectiveModule], str]] = {
+    EXACT: (RectangularModule, "padded"),
+    FREE: (FreeFormModule, "free"),
 }
 PRIORS = ("standard normal", "fitted normal", "fitted spline")
 KINDS = {"padded": "coupling flow", "free": "free-form nets"}
 TWO_STEP = tuple(f"two-step, {kind}, {prior}" for kind in KINDS.values() for prior in PRIORS)
-METHODS = (*VOLUMES, *TWO_STEP)
+METHODS = (*JOINT, *TWO_STEP)
+FLOWS: dict[str, Callable[..., InjectiveFlow]] = {
+    "padded": partial(
+        PaddedFlow,
+        latent_features=1,
+        ambient=partial(RealNVP, layers=8, hidden=(64, 64), activation="tanh"),
+        prior=Normal,
+    ),
+    "free": partial(
+        FreeFormFlow,
+        latent_features=1,
+        encoder=partial(ResidualEncoder, hidden=(64, 64)),
+        decoder=partial(ResidualDecoder, hidden=(64, 64)),
+        prior=Normal,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -78,50 +89,45 @@ class Outcome:
 
 
 def run(seed: int, steps: int) -> dict[str, Outcome]:
-    """Train all methods once."""
-    data = Toy("von_mises_circle", n_train=POINTS, seed=seed)
-    x = data.load()["train"][0]
+    """Train all methods once, on points of this seed."""
+    data = Toy("von_mises_circle", n_train=POINTS, n_val=0, seed=seed)
+    budget = Budget.of(data, steps)
     outcomes = {}
-    for name, volume in VOLUMES.items():
-        flow = make(NETS[name], seed)
-        sound = train_joint(flow, volume(), x, steps, beta=BETA, rate=RATE)
-        outcomes[name] = measure(flow, flow.prior, data, sound)
+    for name, (family, kind) in JOINT.items():
+        torch.manual_seed(seed)
+        module = family(
+            FLOWS[kind],
+            data.event_shape,
+            beta=BETA,
+            warmup=budget.warmup(WARMUP),
+            **budget.recipe(RATE),
+        )
+        sound = fit(module, data, budget)
+        outcomes[name] = measure(module.flow, module.flow.prior, data, sound)
     for kind, label in KINDS.items():
-        flow = make(kind, seed)
-        sound = train_joint(flow, NoVolume(), x, steps, beta=BETA, rate=RATE, prior=False)
+        torch.manual_seed(seed)
+        first = TwoStepModule(
+            FLOWS[kind], data.event_shape, manifold_epochs=budget.epochs, beta=BETA, **budget.recipe(RATE)
+        )
+        sound = fit(first, data, budget)
         with torch.no_grad():
-            u = flow.project(x)
+            u = first.flow.project(data.load()["train"][0])
         normal = Normal(1, loc=u.mean().item(), scale=u.std().item())
-        spline = fit_spline(u, steps)
-        for prior, made in zip(PRIORS, (flow.prior, normal, spline), strict=True):
-            outcomes[f"two-step, {label}, {prior}"] = measure(flow, made, data, sound)
+        priors = (first.flow.prior, normal, fit_spline(u, steps, seed) if sound else normal)
+        for prior, made in zip(PRIORS, priors, strict=True):
+            outcomes[f"two-step, {label}, {prior}"] = measure(first.flow, made, data, sound)
     return {name: outcomes[name] for name in METHODS}
 
 
-def make(kind: str, seed: int) -> InjectiveFlow:
-    """A coupling flow with padding, or free networks, with a standard normal prior."""
+def fit_spline(u: Tensor, steps: int, seed: int) -> Density:
+    """The second step with a flexible prior: a spline of 16 bins over latents (n, 1)."""
+    latents = Arrays(data=u, validation=0, test=0, seed=seed)
+    budget = Budget.of(latents, steps)
     torch.manual_seed(seed)
-    if kind == "padded":
-        ambient = partial(RealNVP, layers=8, hidden=(64, 64), activation="tanh")
-        return PaddedFlow(2, latent_features=1, ambient=ambient, prior=Normal)
-    return FreeFormFlow(
-        2,
-        latent_features=1,
-        encoder=partial(ResidualEncoder, hidden=(64, 64)),
-        decoder=partial(ResidualDecoder, hidden=(64, 64)),
-        prior=Normal,
-    )
-
-
-def fit_spline(u: Tensor, steps: int) -> Density:
-    """The second step with a flexible prior: latents (n, 1), a spline of 16 bins over them."""
-    reach, spread = float(u.abs().max()), float(u.std())
-    base = partial(Normal, loc=float(u.mean()), scale=spread, learned=True)
-    prior = NeuralSplineFlow(
-        1, layers=1, bins=16, bound=1.2 * reach, hidden=(8,), autoregressive=True, base=base
-    )
-    fit_density(prior, u, steps, rate=RATE)
-    return prior
+    spline = partial(NeuralSplineFlow, layers=1, bins=16, hidden=(8,), autoregressive=True)
+    module = DensityModule(spline, latents.event_shape, **budget.recipe(RATE))
+    fit(module, latents, budget)
+    return module
 
 
 @torch.no_grad()
@@ -147,33 +153,6 @@ def measure(flow: InjectiveFlow, prior: Density, data: Toy, sound: bool = True) 
     return Outcome(*numbers, angles, truth, density, curve)
 
 
-def table(outcomes: dict[str, Sequence[Outcome]], steps: int) -> str:
-    """Markdown with means over the runs that did not break."""
-    seeds = len(next(iter(outcomes.values())))
-    lines = [
-        "## A von Mises distribution on a circle",
-        "",
-        f"Concentration κ = 2, no noise, one latent; β = {BETA:g}, {steps} steps of {BATCH} "
-        f"points, Adam with learning rate {RATE:g} and a cosine, {spread_name(seeds)}. "
-        "Joint methods have a fixed standard normal prior: exact and stochastic with 8 "
-        f"affine couplings, free-form with residual networks; their first {WARMUP:.0%} of steps "
-        "learn the reconstruction alone. With one latent every normalized probe is ±1, so the "
-        "stochastic gradient is the exact one, and only the batches differ. Two-step trains the "
-        "autoencoder for as many steps, then the spline prior for as many again; the autoencoder "
-        "is the same for the three priors. KL is KL(true ‖ learned density along the circle, "
-        "normalized); mass is the integral of the learned density along the circle.",
-        "",
-        "| method and prior | KL, nats | mass | squared error | NaN |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, runs in outcomes.items():
-        sound = [run for run in runs if math.isfinite(run.kl)]
-        columns = [[r.kl for r in sound], [r.mass for r in sound], [r.error for r in sound]]
-        cells = " | ".join(spread(values) for values in columns)
-        lines.append(f"| {name} | {cells} | {len(runs) - len(sound)} |")
-    return "\n".join(lines) + "\n"
-
-
 def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
     """Above: the learned curves, colored by density. Below: densities along the angle."""
     from matplotlib.collections import LineCollection
@@ -182,7 +161,7 @@ def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
     drawing = figure(2.0 * len(shown), 4.2, pad=0.05)
     grid = drawing.add_gridspec(2, len(shown), height_ratios=(1.1, 1))
     for column, name in enumerate(shown):
-        run, color = outcomes[name][0], MODEL if name in VOLUMES else ACCENT
+        run, color = outcomes[name][0], MODEL if name in JOINT else ACCENT
         top: Any = drawing.add_subplot(grid[0, column])
         ring = torch.stack([run.angles.cos(), run.angles.sin()], 1)[::50]
         top.plot(*ring.T, color="0.85", lw=5, zorder=0)
@@ -214,16 +193,17 @@ def picture(outcomes: dict[str, Sequence[Outcome]], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    options = begin(command_line(__doc__, "out", "figure", seeds=5, steps=2000), arguments)
+    parser = command_line(__doc__, "circle", figure=True, seeds=5, steps=2000)
+    options = begin(parser, arguments)
+    results = Results.begin(options, "circle", beta=BETA, rate=RATE, warmup=WARMUP)
     runs = []
     for seed in range(options.seeds):
         runs.append(run(seed, options.steps))
+        for name, found in runs[-1].items():
+            figures = {"kl": found.kl, "mass": found.mass, "error": found.error}
+            results.add(options.out, method=name, seed=seed, **figures)
         outcomes = {name: [each[name] for each in runs] for name in METHODS}
-        text = table(outcomes, options.steps)
-        print(f"after {len(runs)} of {options.seeds} seeds:\n{text}", flush=True)
-        write_section(options.out, "circle", text)
-        if options.figure:
-            picture(outcomes, options.figure)
+        picture(outcomes, options.figure)
 
 
 if __name__ == "__main__":
