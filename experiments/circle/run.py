@@ -107,7 +107,11 @@ def run(seed: int, steps: int) -> dict[str, Outcome]:
     for kind, label in KINDS.items():
         torch.manual_seed(seed)
         first = TwoStepModule(
-            FLOWS[kind], data.event_shape, manifold_epochs=budget.epochs, beta=BETA, **budget.recipe(RATE)
+            FLOWS[kind],
+            data.event_shape,
+            manifold_epochs=budget.epochs,
+            beta=BETA,
+            **budget.recipe(RATE),
         )
         sound = fit(first, data, budget)
         with torch.no_grad():
@@ -124,7 +128,10 @@ def fit_spline(u: Tensor, steps: int, seed: int) -> Density:
     latents = Arrays(data=u, validation=0, test=0, seed=seed)
     budget = Budget.of(latents, steps)
     torch.manual_seed(seed)
-    spline = partial(NeuralSplineFlow, layers=1, bins=16, hidden=(8,), autoregressive=True)
+    bound = 1.2 * float(((u - u.mean()) / u.std()).abs().max())  # the bins lie where latents do
+    spline = partial(
+        NeuralSplineFlow, layers=1, bins=16, bound=bound, hidden=(8,), autoregressive=True
+    )
     module = DensityModule(spline, latents.event_shape, **budget.recipe(RATE))
     fit(module, latents, budget)
     return module

@@ -59,7 +59,8 @@ class Results:
             if not isinstance(value, Path) and value is not None
         }
         words = [f"--{name} {_words(value)}" for name, value in given.items()]
-        prefix = "LIGHTNING_FLOWS_DATA=data " if isinstance(options.__dict__.get("data"), Path) else ""
+        reads = isinstance(vars(options).get("data"), Path)
+        prefix = "LIGHTNING_FLOWS_DATA=data " if reads else ""
         command = " ".join([f"{prefix}python -m experiments.{question}.run", *words])
         return cls(command, given, versions=_versions(), facts=facts)
 

@@ -46,7 +46,7 @@ class Table:
 TABLES = {
     "MINIBOONE": Table("miniboone/val.npy", "miniboone/test.npy"),
     "protein": Table("uci_small/protein_tertiary_structure.npz"),
-    "power plant": Table("uci_small/power_plant.npz"),
+    "power_plant": Table("uci_small/power_plant.npz"),
     "naval": Table("uci_small/naval_propulsion_plant.npz"),
     "energy": Table("uci_small/energy.npz"),
 }

@@ -1,10 +1,10 @@
-r"""Local components of MNIST digits, from a checkpoint of configs/mnist/components.yaml.
+r"""Local components of MNIST digits, of the flow that configs/mnist/components.yaml trains.
 
 Train first, then look:
 
     lightning-flows fit --config configs/mnist/components.yaml
-    python -m benchmarks.mnist_components --ckpt_path runs/mnist-components/.../last.ckpt \
-        --data data --out docs/results.md --figure docs/images/mnist-components.png
+    LIGHTNING_FLOWS_DATA=data python -m experiments.digits.run \
+        --checkpoint runs/mnist-components/version_0/checkpoints/last.ckpt
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.components import accuracy
-from benchmarks.deformations import deformations, share
-from benchmarks.experiment import begin, command_line
-from benchmarks.intervals import spread
-from benchmarks.report import write_section
 from benchmarks.timing import Timing, interleave, stopwatch
+from experiments.common.command import begin, command_line
+from experiments.common.results import Results
+from experiments.digits.deformations import deformations, share
 from lightning_flows.components import Components, components, traverse
 from lightning_flows.datamodules import MNIST
 from lightning_flows.jacobians import jacobian
@@ -26,7 +25,7 @@ from lightning_flows.metrics import participation_ratio
 from lightning_flows.modules import FlowModule, FreeFormModule
 from lightning_flows.plots import canvas
 
-__all__ = ["digits_of", "main", "picture", "table"]
+__all__ = ["digits_of", "main", "measures", "picture"]
 
 K, LENGTH, RELATIVE = 6, 1.0, 1e-2
 
@@ -41,55 +40,19 @@ def extract(module: FlowModule, x: Tensor) -> Components:
     return components(module.encode, module.decode, x, relative=RELATIVE)
 
 
-def table(module: FlowModule, digits: dict[int, Tensor], timing: Timing) -> str:
-    """Markdown: local dimensions by digit, top-k beside SVD."""
-    found = {digit: extract(module, x) for digit, x in digits.items()}
-    n = len(digits[1])
-    lines = [
-        "## Components of MNIST",
-        "",
-        f"A free-form injective flow of {found[1].scales.shape[1]} latents "
-        f"(`configs/mnist/components.yaml`), {n} test images of each digit, components in gray "
-        "levels. Participation ratio (Σλ)²/Σλ²; dimension: directions with λ above "
-        f"{RELATIVE:.0%} of the largest; width: √Σλ. Deformation: squared length of the {K} widest "
-        "axes within the span of seven deformations of the decoded image (shifts, size, rotation, "
-        "two stretches, thickness of strokes), as a share of the whole; beside it the same of the "
-        "axes of another image of the class, and of the narrowest axes. Mean ± standard error.",
-        "",
-        "| digit | participation ratio | dimension | width, gray levels | deformation "
-        "| of another image | narrowest axes |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for digit, part in found.items():
-        seven = deformations(module.decode(part.latents).detach())
-        widest, narrowest = part.axes[:, :K], part.axes[:, -K:]
-        measures = (
-            participation_ratio(part.scales),
-            part.dimension,
-            part.variances.sum(1).sqrt(),
-            share(widest, seven).mean(1),
-            share(widest.roll(1, 0), seven).mean(1),
-            share(narrowest, seven).mean(1),
-        )
-        cells = " | ".join(spread(values.tolist()) for values in measures)
-        lines.append(f"| {digit} | {cells} |")
-    ratios = {digit: participation_ratio(found[digit].scales) for digit in (1, 8)}
-    lower = (ratios[1][:, None] < ratios[8]).float().mean().item()
-    few = torch.cat([x[:2] for x in digits.values()])
-    degrees, wrong, count = accuracy(module, few, K)
-    ratio = timing.ratio("iterative", "J and SVD")
-    lines += [
-        "",
-        f"Of all pairs of a one and an eight, the one has the lower participation ratio in "
-        f"{lower:.1%}.",
-        "",
-        f"The {K} widest without the Jacobian, beside a float64 SVD of the whole one: "
-        f"{count} of {len(few)} points converged; there the largest principal angle is "
-        f"{degrees:.2g}° and the largest relative error of a scale {wrong:.2g}. Time, beside "
-        f"Jacobian and SVD: {ratio.median:.2g} ({ratio.low:.2g}-{ratio.high:.2g}); with so few "
-        "latents the whole Jacobian is what one should use.",
-    ]
-    return "\n".join(lines) + "\n"
+def measures(module: FlowModule, x: Tensor) -> tuple[Components, dict[str, Tensor]]:
+    """Components of images of one class, and figures of each of these, (n,)."""
+    found = extract(module, x)
+    seven = deformations(module.decode(found.latents).detach())
+    widest, narrowest = found.axes[:, :K], found.axes[:, -K:]
+    return found, {
+        "participation": participation_ratio(found.scales),
+        "dimension": found.dimension,
+        "width": found.variances.sum(1).sqrt(),
+        "deformation": share(widest, seven).mean(1),
+        "another": share(widest.roll(1, 0), seven).mean(1),
+        "narrowest": share(narrowest, seven).mean(1),
+    }
 
 
 def time(module: FlowModule, x: Tensor, rounds: int) -> Timing:
@@ -133,21 +96,30 @@ def picture(module: FlowModule, x: Tensor, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and draw."""
-    parser = command_line(__doc__, "data", "out", "figure", rounds=5)
-    parser.add_argument("--ckpt_path", type=Path, required=True)
-    parser.add_argument("--points", type=int, default=100, help="of each digit")
+    parser = command_line(__doc__, "digits", data=True, figure=True, rounds=5, points=100)
+    parser.add_argument("--checkpoint", type=Path, required=True)
     options = begin(parser, arguments)
-    module = FreeFormModule.load_from_checkpoint(options.ckpt_path).eval()
+    module = FreeFormModule.load_from_checkpoint(options.checkpoint).eval()
     data = MNIST(str(options.data))
     data.prepare_data()
     x, labels = data.load()["test"]
-    digits = digits_of(x, labels, options.points)
-    timing = time(module, torch.cat([part[:2] for part in digits.values()]), options.rounds)
-    text = table(module, digits, timing)
-    print(text)
-    write_section(options.out, "components of MNIST", text)
-    if options.figure:
-        picture(module, torch.cat([part[:1] for part in digits.values()]), options.figure)
+    found = digits_of(x, labels, options.points)
+    few = torch.cat([part[:2] for part in found.values()])
+    degrees, wrong, count = accuracy(module, few, K)
+    ratio = time(module, few, options.rounds).ratio("iterative", "J and SVD")
+    facts = {
+        "latents": module.latent_shape[0],
+        "relative": RELATIVE,
+        "components": K,
+        "checked": {"points": len(few), "converged": count, "degrees": degrees, "error": wrong},
+        "ratio": vars(ratio),
+    }
+    results = Results.begin(options, "digits", **facts)
+    for digit, part in found.items():
+        _, figures = measures(module, part)
+        values = {name: each.tolist() for name, each in figures.items()}
+        results.add(options.out, digit=digit, **values)
+    picture(module, torch.cat([part[:1] for part in found.values()]), options.figure)
 
 
 if __name__ == "__main__":
