@@ -40,12 +40,12 @@ def extract(module: FlowModule, x: Tensor) -> Components:
     return components(module.encode, module.decode, x, relative=RELATIVE)
 
 
-def measures(module: FlowModule, x: Tensor) -> tuple[Components, dict[str, Tensor]]:
-    """Components of images of one class, and figures of each of these, (n,)."""
+def measures(module: FlowModule, x: Tensor) -> dict[str, Tensor]:
+    """Figures of the components of images of one class, each (n,)."""
     found = extract(module, x)
     seven = deformations(module.decode(found.latents).detach())
     widest, narrowest = found.axes[:, :K], found.axes[:, -K:]
-    return found, {
+    return {
         "participation": participation_ratio(found.scales),
         "dimension": found.dimension,
         "width": found.variances.sum(1).sqrt(),
@@ -116,8 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     results = Results.begin(options, "digits", **facts)
     for digit, part in found.items():
-        _, figures = measures(module, part)
-        values = {name: each.tolist() for name, each in figures.items()}
+        values = {name: each.tolist() for name, each in measures(module, part).items()}
         results.add(options.out, digit=digit, **values)
     picture(module, torch.cat([part[:1] for part in found.values()]), options.figure)
 

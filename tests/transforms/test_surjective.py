@@ -204,7 +204,10 @@ BASES = "lightning_flows.bases."
             },
         ),
         ("Abs", {"density": {"class_path": BASES + "Bernoulli"}}),
-        ("Max", {"place_density": {"class_path": BASES + "Categorical", "init_args": {"hidden": [4]}}}),
+        (
+            "Max",
+            {"place_density": {"class_path": BASES + "Categorical", "init_args": {"hidden": [4]}}},
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a newer jsonargparse renames a method

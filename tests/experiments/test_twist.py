@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 
-from benchmarks import twist
+from experiments.common.results import Results
+from experiments.twist import run as twist
+from experiments.twist.page import page
 from lightning_flows.components import components
 from lightning_flows.flows import Flow
 from lightning_flows.transforms import Chain, LULinear
@@ -75,9 +77,9 @@ def test_likelihood_alone_does_not_untwist_and_tikhonov_does(plane):
     assert math.isclose(history.steps[-1], 200)
 
 
-def test_the_experiment_draws(tmp_path, capsys, monkeypatch):
+def test_the_experiment_draws_and_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(twist, "POINTS", 200)
-    twist.main(["--steps", "4", "--figure", str(tmp_path / "twist.png")])
-    out = capsys.readouterr().out
-    assert "twisted:" in out
-    assert (tmp_path / "twist.png").read_bytes().startswith(b"\x89PNG")
+    out, figure = tmp_path / "results.json", tmp_path / "twist.png"
+    twist.main(["--steps", "4", "--out", str(out), "--figure", str(figure)])
+    assert [row[0] for row in page(Results.load(out)).rows][:2] == ["linear", "twisted"]
+    assert figure.read_bytes().startswith(b"\x89PNG")

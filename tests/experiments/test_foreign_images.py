@@ -1,4 +1,4 @@
-"""The benchmark of foreign images runs on generated files, and measures what it says."""
+"""The comparison on foreign images runs on generated files, and measures what it says."""
 
 import math
 from functools import partial
@@ -6,8 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks import anomalies, foreign
-from benchmarks import out_of_distribution as ood
+from experiments.common import foreign
+from experiments.common.results import Results
+from experiments.few_latents import page as few_latents_page
+from experiments.few_latents import run as few_latents
+from experiments.foreign_images import run as foreign_images
+from experiments.foreign_images.page import page
 from image_files import write_images
 from lightning_flows.flows import NICE, FreeFormFlow
 from lightning_flows.modules import DensityModule, FreeFormModule
@@ -25,8 +29,6 @@ INJECTIVE = partial(
 )
 BROKEN = partial(BIJECTIVE, optimizer=partial(torch.optim.SGD, lr=1e30))
 
-pytestmark = pytest.mark.filterwarnings("ignore:The number of training batches")
-
 
 @pytest.fixture
 def few(tmp_path, monkeypatch):
@@ -42,29 +44,29 @@ def few(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_pair_and_score_is_reported(few, tmp_path, capsys):
-    out, picture = tmp_path / "new" / "found.md", tmp_path / "found.png"
+def test_every_pair_and_score_is_reported(few, tmp_path):
+    out, picture = tmp_path / "found.json", tmp_path / "found.png"
     options = ["--data", str(few), "--seeds", "1", "--steps", "2", "--out", str(out)]
     methods = {"bijective": BIJECTIVE, "free-form": INJECTIVE, "broken": BROKEN}
-    ood.main([*options, "--figure", str(picture)], methods)
-    rows = [line.strip("| ").split(" | ") for line in out.read_text("utf-8").splitlines()]
-    scored = [row for row in rows if row[0] in methods]
-    assert [row[:2] for row in scored[: len(scored) // 2]] == [
-        ["bijective", foreign.AMBIENT],
-        ["free-form", foreign.ON_MANIFOLD],
-        ["free-form", foreign.AMBIENT],
-        ["free-form", foreign.ERROR],
-        ["broken", foreign.AMBIENT],
+    foreign_images.main([*options, "--figure", str(picture)], methods)
+    results = Results.load(out)
+    assert [run["method"] for run in results.runs] == 2 * list(methods)
+    for run in results.runs:
+        others = foreign.FOREIGN[run["own"]]
+        broken = run["method"] == "broken"
+        assert list(run["auroc"]) == ([] if broken else list(others))
+        for scores in run["auroc"].values():
+            assert list(scores) == list(run["fit"])
+            assert all(0 <= area <= 1 for area in scores.values())
+    assert foreign_images.rows_of(results.runs) == [
+        ("bijective", foreign.AMBIENT),
+        ("free-form", foreign.ON_MANIFOLD),
+        ("free-form", foreign.AMBIENT),
+        ("free-form", foreign.ERROR),
+        ("broken", foreign.AMBIENT),
     ]
-    for name, _, *cells in scored:
-        assert len(cells) == len(ood.PAIRS)
-        assert all(cell == "–" if name == "broken" else 0 <= float(cell) <= 1 for cell in cells)
-    fits = [row for row in rows if row[0] in foreign.FOREIGN]
-    assert [(row[0], row[1], row[-1]) for row in fits] == [
-        (own, name, str(int(name == "broken"))) for own in foreign.FOREIGN for name in methods
-    ]
+    assert page(results).details[0][1].count("| free-form |") == 3
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "seed 0, MNIST, bijective" in capsys.readouterr().out
     assert sorted(path.name for path in (few / "MNIST" / "raw").iterdir())[0].endswith("ubyte")
 
 
@@ -99,12 +101,11 @@ def test_scores_without_a_number_are_most_foreign():
 
 
 def test_models_of_few_latents_are_compared(few, tmp_path, monkeypatch):
-    funnels = anomalies.METHODS["funnels, 4 latents"]
-    methods = {"funnels": funnels, "bijective": BIJECTIVE, "broken": BROKEN}
-    monkeypatch.setattr(anomalies, "METHODS", methods)
-    out = tmp_path / "found.md"
-    anomalies.main(["--data", str(few), "--seeds", "1", "--steps", "2", "--out", str(out)])
-    rows = [line.strip("| ").split(" | ") for line in out.read_text("utf-8").splitlines()]
-    found = {row[0]: row[1:] for row in rows if row[0] in methods}
-    assert [row[-1] for row in found.values()] == ["0", "0", "1"]
-    assert all(0 <= float(area) <= 1 for area in found["funnels"][:2])
+    funnels, vae = (few_latents.METHODS[f"{name}, 4 latents"] for name in ("funnels", "VAE"))
+    methods = {"funnels": funnels, "bijective spline flow": BIJECTIVE, "VAE": vae}
+    monkeypatch.setattr(few_latents, "METHODS", methods)
+    out = tmp_path / "found.json"
+    few_latents.main(["--data", str(few), "--seeds", "1", "--steps", "2", "--out", str(out)])
+    rows = few_latents_page.page(Results.load(out)).rows
+    assert [row[0] for row in rows] == list(methods)
+    assert all(0 <= float(area) <= 1 for row in rows for area in row[1:3])
