@@ -29,9 +29,9 @@ def page(results: Results) -> Page:
     return Page(
         question="What are the components of handwritten digits?",
         answer=f"To a large part deformations: of the squared length of the {k} widest, "
-        f"{min(means['deformation']):.2f} to {max(means['deformation']):.2f}, in the mean over each class, is "
-        f"what seven of the simplest ones do to the decoded image, {widest / others:.2g} times as "
-        "much as what these do to another image of the class, and "
+        f"{min(means['deformation']):.2f} to {max(means['deformation']):.2f}, in the mean over "
+        f"each class, is what seven of the simplest ones do to the decoded image, "
+        f"{widest / others:.2g} times as much as what these do to another image of the class, and "
         f"{widest / mean(means['narrowest']):.2g} times the share of the narrowest axes.",
         head=["over the classes", "least", "mean", "largest"],
         rows=[

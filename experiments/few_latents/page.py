@@ -28,8 +28,8 @@ def page(results: Results) -> Page:
     return Page(
         question="Do flows of few latents tell foreign images?",
         answer=f"On these easy pairs all models have an AUROC of {min(areas):.4f} or more; the "
-        f"mean −log density of funnels is {min(funnels):.0f} to {max(funnels):.0f} nats above that of "
-        f"the bijective flow, and the bound of autoencoders {min(vaes):.0f} to {max(vaes):.0f}.",
+        f"mean −log density of funnels is {min(funnels):.0f} to {max(funnels):.0f} nats above that "
+        f"of the bijective flow, and the bound of autoencoders {min(vaes):.0f} to {max(vaes):.0f}.",
         head=[
             "model",
             *(f"{facts['own']} → {other}" for other in others),

@@ -30,7 +30,7 @@ from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.objectives import ExactVolume, FreeFormVolume, Tikhonov, Volume
 from lightning_flows.plots.canvas import figure, save_png
 
-SIGMA, ROWS, RATE = 0.3, 25_600, 1e-3
+SIGMA, ROWS, TEST, RATE = 0.3, 25_600, 4096, 1e-3
 BETAS = (1.0, 3.0, 10.0)
 TIKHONOV = 0.01
 FLOW = partial(
@@ -79,7 +79,7 @@ class Outcome:
 
 def train(method: Method, beta: float, seed: int, steps: int) -> Outcome:
     """Train one flow on points of its own."""
-    data = Toy("noisy_sine", noise=SIGMA, n_train=ROWS, n_val=0, n_test=4096, seed=seed)
+    data = Toy("noisy_sine", noise=SIGMA, n_train=ROWS, n_val=0, n_test=TEST, seed=seed)
     budget = Budget.of(data, steps)
     torch.manual_seed(seed)
     penalties = [Tikhonov(method.tikhonov)] if method.tikhonov else []
@@ -125,7 +125,7 @@ def picture(outcomes: dict[tuple[str, float], list[Outcome]], path: Path) -> Non
     names = list(dict.fromkeys(name for name, _ in outcomes))
     betas = list(dict.fromkeys(beta for _, beta in outcomes))
     drawing = figure(2.1 * len(names), 1.9 * len(betas))
-    points = Toy("noisy_sine", noise=SIGMA, n_train=1500, n_test=4096).load()
+    points = Toy("noisy_sine", noise=SIGMA, n_train=1500, n_test=TEST).load()
     x, test = points["train"][0], points["test"][0]
     for row, beta in enumerate(betas):
         for column, name in enumerate(names):

@@ -7,6 +7,7 @@ from experiments.gradients.page import page
 
 def test_every_strategy_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(gradients, "PROBES", 2)
+    monkeypatch.setattr(gradients, "BATCH", 8)
     out, figure = tmp_path / "gradients.json", tmp_path / "gradients.png"
     gradients.main(["--steps", "1", "--draws", "2", "--out", str(out), "--figure", str(figure)])
     results = Results.load(out)

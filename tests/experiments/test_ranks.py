@@ -8,6 +8,7 @@ from experiments.ranks import run as ranks
 from experiments.ranks.page import page
 
 
+@pytest.mark.filterwarnings("ignore:The training data has no density")
 def test_a_linear_flow_reports_the_rank_of_a_table():
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(3000, 3, generator=generator) * torch.tensor([1.0, 0.3, 0.05])
