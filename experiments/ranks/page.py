@@ -71,6 +71,8 @@ def page(results: Results) -> Page:
                 ),
             )
         ],
+        keys=["table", "flow"],
+        measures=["dimension", "local"],
     )
 
 

@@ -16,7 +16,7 @@ def page(results: Results) -> Page:
         plain, ours = (chosen(runs, data=name, flow=kind) for kind in ("bijective", "surjective"))
         old = chosen(runs, data=name, flow="difference")
         text = cell(old, "log_prob") if old else shown(differ(ours, plain, "log_prob"), len(names))
-        texts.append(f"{text} nats without the {ours[0]['taken_out']} of {name}")
+        texts.append(f"{text} on {name} ({ours[0]['taken_out']} taken out)")
         cells = [cell(mine, "log_prob", 4) for mine in (plain, ours)]
         size = f"{facts['sizes'][name][0]:,}"
         rows.append(
@@ -24,7 +24,7 @@ def page(results: Results) -> Page:
         )
     return Page(
         question="What is gained by taking a symmetry out?",
-        answer=f"Test log-likelihood changes by {', '.join(texts)}.",
+        answer=f"In nats, the test log-likelihood changes by {', '.join(texts)}.",
         head=[
             "data",
             "taken out",
