@@ -28,11 +28,11 @@ def page(results: Results) -> Page:
     widest, others = mean(means["deformation"]), mean(means["another"])
     return Page(
         question="What are the components of handwritten digits?",
-        answer=f"To a large part deformations: of the squared length of the {k} widest, "
-        f"{min(means['deformation']):.2f} to {max(means['deformation']):.2f}, in the mean over "
-        f"each class, is what seven of the simplest ones do to the decoded image, "
-        f"{widest / others:.2g} times as much as what these do to another image of the class, and "
-        f"{widest / mean(means['narrowest']):.2g} times the share of the narrowest axes.",
+        answer="To a large part deformations: seven of the simplest ones span "
+        f"{min(means['deformation']):.2f} to {max(means['deformation']):.2f} of the squared length "
+        f"of the {k} widest, in the mean over each class; that is {widest / others:.2g} times the "
+        f"share of another image's axes, and {widest / mean(means['narrowest']):.2g} times that of "
+        "the narrowest axes.",
         head=["over the classes", "least", "mean", "largest"],
         rows=[
             [label, *(f"{value:.3g}" for value in (min(found), mean(found), max(found)))]

@@ -39,8 +39,8 @@ def page(results: Results) -> Page:
     threshold = 1 / (2 * facts["sigma"] ** 2)
     return Page(
         question="Which volume term keeps joint training stable?",
-        answer=f"Above the threshold β = 1/(2σ²) = {threshold:.2g} no curvature of any term exceeds "
-        f"{above:.3g}; at β = {middle:g} the worst curvature is {worst(ENCODER, middle)} "
+        answer=f"Above the threshold β = 1/(2σ²) = {threshold:.2g} no curvature of any term is "
+        f"above {above:.3g}; at β = {middle:g} the worst curvature is {worst(ENCODER, middle)} "
         f"with the encoder's Jacobian at x, {worst(DETACHED, middle)} at a detached x̂, "
         f"{worst(DECODED, middle)} where the gradient goes through x̂, and "
         f"{worst(EXACT, middle)} with the exact volume.",

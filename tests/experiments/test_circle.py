@@ -47,7 +47,7 @@ def test_every_method_is_reported_and_drawn(tmp_path, monkeypatch):
 
 
 def test_the_second_step_finds_the_density_of_the_latents():
-    u = 3 + 2 * torch.rand(20_000, 1)
-    prior = circle.fit_spline(u, 400, 0)
+    u = 3 + 2 * torch.rand(6000, 1)
+    prior = circle.fit_spline(u, 150, 0)
     inside = torch.linspace(3.2, 4.8, 50)[:, None]
     assert prior.log_prob(inside).exp().mean().item() == pytest.approx(0.5, abs=0.03)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from experiments.digits.deformations import deformations, share
 from torch.nn import functional as F
+
+from experiments.digits.deformations import deformations, share
 
 ANGLE, STEP = 0.02, 0.02
 
