@@ -11,11 +11,11 @@ from experiments.ranks.page import page
 @pytest.mark.filterwarnings("ignore:The training data has no density")
 def test_a_linear_flow_reports_the_rank_of_a_table():
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(3000, 3, generator=generator) * torch.tensor([1.0, 0.3, 0.05])
-    table = torch.cat([rows @ torch.randn(3, 4, generator=generator), torch.zeros(3000, 1)], 1)
+    rows = torch.randn(12_800, 3, generator=generator) * torch.tensor([1.0, 0.3, 0.05])
+    table = torch.cat([rows @ torch.randn(3, 4, generator=generator), torch.zeros(12_800, 1)], 1)
     eigenvalues = torch.linalg.eigvalsh(torch.cov(table.double().T)).flip(0)
     assert ranks.choose_noise(table) == pytest.approx(eigenvalues[2].item() / 10, rel=1e-3)
-    found = ranks.run(ranks.Linear, table, table[:50], seed=0, steps=500)
+    found = ranks.run(ranks.Linear, table, table[:50], seed=0, steps=800)
     assert found.dimension == 3
     assert (found.dimensions == 3).all()
     assert found.spanned[:3].allclose(eigenvalues[:3], rtol=0.1)
