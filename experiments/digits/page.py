@@ -28,7 +28,7 @@ def page(results: Results) -> Page:
     widest, others = mean(means["deformation"]), mean(means["another"])
     return Page(
         question="What are the components of handwritten digits?",
-        answer="To a large part deformations: seven of the simplest ones span "
+        answer="Of the simplest deformations of the decoded image, seven span "
         f"{min(means['deformation']):.2f} to {max(means['deformation']):.2f} of the squared length "
         f"of the {k} widest, in the mean over each class; that is {widest / others:.2g} times the "
         f"share of another image's axes, and {widest / mean(means['narrowest']):.2g} times that of "

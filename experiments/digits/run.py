@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "ratio": vars(ratio),
     }
     results = Results.begin(options, "digits", **facts)
+    results.command += f" --checkpoint {options.checkpoint}"
     for digit, part in found.items():
         values = {name: each.tolist() for name, each in measures(module, part).items()}
         results.add(options.out, digit=digit, **values)

@@ -16,11 +16,11 @@ def page(results: Results) -> Page:
     true = _pair(facts["scales"])
     return Page(
         question="Does the likelihood fix the components?",
-        answer=f"No: twisted latents have the same likelihood ({twisted['nll']:.3f} nats) and "
-        f"scales of {_pair(twisted['scales'])} in place of {true}, which "
+        answer=f"Twisted latents have a negative log-likelihood of {twisted['nll']:.3f} nats "
+        f"({linear['nll']:.3f} before the twist) and scales of {_pair(twisted['scales'])} in place of {true}, which "
         f"{results.options['steps']} steps of maximum likelihood leave at "
         f"{_pair(still['scales'])}; as many with a Tikhonov term of α = {facts['alpha']:g} "
-        f"bring back {_pair(repaired['scales'])}, at a price of "
+        f"end at {_pair(repaired['scales'])}, at a price of "
         f"{repaired['nll'] - linear['nll']:.1g} nats.",
         head=["flow", "nats", "median scales", "angle of the first axis to PCA"],
         rows=[
