@@ -55,7 +55,7 @@ class Case:
 
 FULL = Case(28, 64, 64, 2, 6, 8, (128, 128), 300)
 QUICK = Case(6, 4, 4, 2, 2, 2, (8,), 5)
-COLOUR = (32, 3, 8, 6)  # D = 3072
+COLOR = (32, 3, 8, 6)  # D = 3072
 TINY = (4, 1, 2, 2)
 
 
@@ -106,7 +106,7 @@ def component_rows(*, quick: bool, rounds: int, warmup: int) -> Iterator[Row]:
     label = f"Jacobian, D={size}, {case.jacobians} points"
     yield speed_row(label, timing, "functional.jacobian", at_most=1 / 20)
     if STATUS.exists():
-        yield _memory_row(*(TINY if quick else COLOUR))
+        yield _memory_row(*(TINY if quick else COLOR))
 
 
 def blobs(n: int, side: int, channels: int, generator: torch.Generator) -> Tensor:

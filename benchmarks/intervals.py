@@ -82,10 +82,14 @@ def shown(found: Difference, looks: int) -> str:
     return f"{found[0]:+.3g} ({low:+.2g} to {high:+.2g})"
 
 
-def explain(looks: int) -> str:
-    """What the intervals are, for the text above a table."""
+def explain(looks: int, over: str = "other seeds") -> str:
+    """What the intervals are, for the text above a table.
+
+    Args:
+        looks: number of differences.
+        over: what varies between the values that they are made from.
+    """
     return (
-        f"In brackets: t-intervals that hold for all {looks} differences at once with a confidence "
-        f"of {LEVEL:.0%} (Bonferroni). They speak of other seeds; the data was split once, and how "
-        "much another split would change is not in them."
+        f"In brackets: t-intervals that hold for all {looks} differences of the table at once with "
+        f"a confidence of {LEVEL:.0%} (Bonferroni), over {over}."
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from benchmarks.timing import Timing
 
-__all__ = ["Row", "markdown", "save", "speed_row", "table", "write_section"]
+__all__ = ["Row", "markdown", "save", "speed_row", "table"]
 
 _COLUMNS = ("case", "ours", "peer", "theirs", "compared", "goal", "met")
 
@@ -104,27 +104,6 @@ def save(path: Path, title: str, facts: dict[str, str], rows: Sequence[Row]) -> 
     else:
         text = markdown(title, facts, rows)
     path.write_text(text, encoding="utf-8")
-
-
-def write_section(path: Path | None, name: str, text: str) -> None:
-    """Put a text into its place in a document, between two comments that bear its name.
-
-    What stands around it is kept; where there is no such place yet, it is made at the end.
-
-    Args:
-        path: a Markdown file; made with its folder if need be. None: nothing is written.
-        name: of the section.
-        text: Markdown.
-    """
-    if path is None:
-        return
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before, found, rest = (path.read_text("utf-8") if path.exists() else "").partition(begin)
-    if not found:
-        before += "\n" if before else ""
-    after = rest.partition(end)[2]
-    path.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
 
 
 def _milliseconds(seconds: float) -> str:

@@ -13,7 +13,7 @@ from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.data import Split, checkerboard, digits
 from benchmarks.intervals import interval, paired, shown, spread, spread_name, unpaired
-from benchmarks.memory import STATUS
+from benchmarks.memory import STATUS, memory_rows
 from benchmarks.peers import ARCHITECTURES, Candidate, Sizes, candidates
 from benchmarks.quality import Setting, fit
 from benchmarks.rectangular import LoopOfJvps, step_loss
@@ -176,3 +176,11 @@ def test_quick_run_covers_every_goal_and_judges_none(
     printed = capsys.readouterr().out
     assert "Speed" in printed
     assert "Quality" in printed
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not say how much is resident")
+def test_memory_is_measured_in_processes_of_their_own() -> None:
+    (row,) = memory_rows(quick=True)
+    numbers = [value for value in row.numbers.values() if isinstance(value, int | float)]
+    assert set(row.numbers) == {"ratio", "bytes_ours", "bytes_peer"}
+    assert min(numbers) >= 0

@@ -1,0 +1,1 @@
+"""What is gained by adding dimensions of noise?"""

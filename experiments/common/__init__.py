@@ -1,0 +1,1 @@
+"""What experiments share: the command line, their results as files, training, and pages."""

@@ -1,0 +1,1 @@
+"""Do flows of few latents tell foreign images?"""

@@ -1,0 +1,1 @@
+"""What keeps the likelihood of a manifold from growing without bound?"""

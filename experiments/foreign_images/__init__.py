@@ -1,0 +1,1 @@
+"""Which scores of which models tell foreign images?"""

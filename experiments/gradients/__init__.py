@@ -1,0 +1,1 @@
+"""How well do the volume strategies agree with the exact gradient?"""

@@ -1,0 +1,1 @@
+"""How does the time of a step grow with the dimensions?"""

@@ -1,0 +1,1 @@
+"""Do flows report the rank of a table whose columns depend on each other?"""

@@ -1,0 +1,1 @@
+"""What does it cost to lose half of the dimensions?"""

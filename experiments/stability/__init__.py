@@ -1,0 +1,1 @@
+"""Which volume term keeps joint training stable?"""

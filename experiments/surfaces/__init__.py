@@ -1,0 +1,1 @@
+"""Is the last component of a flow the normal of the surface?"""

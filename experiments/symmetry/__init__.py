@@ -1,0 +1,1 @@
+"""What is gained by taking a symmetry out?"""

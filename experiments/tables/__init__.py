@@ -1,0 +1,1 @@
+"""Does joint training model tables better than two steps do?"""

@@ -1,0 +1,1 @@
+"""Does the likelihood fix the components?"""
