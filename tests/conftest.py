@@ -1,17 +1,14 @@
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rich
 import torch
 
-pytest.register_assert_rewrite(
-    *(
-        f"proofs.{name}"
-        for name in ("common", "contract", "density", "flow", "likelihood", "torch_calls")
-    )
-)
+PROOFS = Path(__file__).parent / "proofs"
+pytest.register_assert_rewrite(*(f"proofs.{path.stem}" for path in PROOFS.glob("*.py")))
 
 
 @pytest.fixture(autouse=True)

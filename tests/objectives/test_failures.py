@@ -2,18 +2,12 @@
 
 import pytest
 import torch
+from penalty_cases import CASES as PENALTIES
 from torch import nn
+from volume_cases import CASES as VOLUMES
 
 from lightning_flows.objectives import (
     ContourInformation,
-    ExactVolume,
-    FreeFormVolume,
-    Isometry,
-    NoVolume,
-    OffDiagonal,
-    PrincipalVolume,
-    StochasticVolume,
-    Tikhonov,
     free_form,
     penalties,
     stochastic,
@@ -21,26 +15,7 @@ from lightning_flows.objectives import (
 )
 
 D, LATENT, BATCH = 6, 3, 4
-VOLUMES = {
-    "exact": ExactVolume(),
-    "chunks": ExactVolume(2),
-    "principal": PrincipalVolume(),
-    "columns": PrincipalVolume(2),
-    "stochastic": StochasticVolume(2),
-    "iterative": StochasticVolume(2, direct=0, tolerance=1e-12),
-    "encoder": FreeFormVolume(),
-    "decoder": FreeFormVolume(target="decoder", at="x_hat"),
-    "probe": FreeFormVolume(target="probe", at="x_hat_detached", probes=2),
-    "none": NoVolume(),
-}
-PENALTIES = {
-    "none": None,
-    "tikhonov": Tikhonov(1.0, None),
-    "tikhonov by probes": Tikhonov(1.0, 2),
-    "off diagonal": OffDiagonal(1.0),
-    "principal": ContourInformation(1.0),
-    "isometry": Isometry(1.0, 2),
-}
+WOUNDS = ("dead column", "cusp of the decoder", "cusp of the encoder")
 
 
 class Pair(nn.Module):
@@ -105,32 +80,22 @@ def probes_belong_to_rows(monkeypatch):
     return probes
 
 
-def fails(wound, volume, penalty):
-    """Whether the volume or the penalty looks where the wound is."""
-    free = volume in ("encoder", "decoder", "probe")  # the latter look at the reconstruction
-    if wound == "cusp of the encoder":
-        return volume == "encoder" or penalty.startswith("tikhonov")
-    if wound == "cusp of the decoder":
-        return volume != "none" or not penalty.startswith(("tikhonov", "none"))
-    return penalty == "principal" or not (free or volume in ("none", "columns"))
-
-
-@pytest.mark.parametrize("wound", ["dead column", "cusp of the decoder", "cusp of the encoder"])
+@pytest.mark.parametrize("wound", WOUNDS)
 @pytest.mark.parametrize("volume", VOLUMES)
 def test_the_others_are_as_without_it(volume, wound, probes_belong_to_rows):
-    pair = Pair(wound)
-    for index, (name, penalty) in enumerate(PENALTIES.items()):
+    pair, strategy = Pair(wound), VOLUMES[volume]
+    for index, (name, case) in enumerate([("none", None), *PENALTIES.items()]):
         position = (index + len(volume)) % BATCH
         others = [row for row in range(BATCH) if row != position]
         probes_belong_to_rows.rows = others
         x = torch.randn(BATCH, D, generator=torch.Generator().manual_seed(2)).double()
         x[position, 0] = 0.0
-        parts = (VOLUMES[volume], penalty)
+        parts = (strategy.volume, None if case is None else case.penalty)
         losses, gradient, way, values = loss_of(others, pair, x, *parts)
         expected = loss_of(slice(None), pair, x[others], *parts)
         assert expected[0].isfinite().all(), name
         torch.testing.assert_close(losses, expected[0], msg=lambda m, n=name: f"{n}: {m}")
-        failed = fails(wound, volume, name)
+        failed = wound in strategy.fails or (case is not None and wound in case.fails)
         assert way.log_volume[position].isnan() == failed, name
         if failed:
             torch.testing.assert_close(gradient, expected[1], msg=lambda m, n=name: f"{n}: {m}")
@@ -138,12 +103,13 @@ def test_the_others_are_as_without_it(volume, wound, probes_belong_to_rows):
             assert way.x_hat[position].isfinite().all()
 
 
-@pytest.mark.parametrize("volume", VOLUMES.values(), ids=VOLUMES)
-def test_where_all_fail_a_dead_column_poisons_nothing(volume):
+@pytest.mark.parametrize("name", VOLUMES)
+def test_where_all_fail_a_dead_column_poisons_nothing(name):
     pair = Pair("dead column")
     x = torch.randn(BATCH, D, generator=torch.Generator().manual_seed(2)).double()
     x[:, 0] = 0.0
-    _, gradient, way, values = loss_of(slice(None), pair, x, volume, ContourInformation(1.0))
+    parts = (VOLUMES[name].volume, ContourInformation(1.0))
+    _, gradient, way, values = loss_of(slice(None), pair, x, *parts)
     assert way.log_volume.isnan().all()
     assert values[0].isnan().all()
     assert gradient.isfinite().all()

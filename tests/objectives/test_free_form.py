@@ -9,6 +9,7 @@ from lightning_flows import RealNVP
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 from lightning_flows.objectives import ExactVolume, FreeFormVolume, free_form
+from proofs.embedding import check_average
 
 TARGETS = ("encoder", "decoder", "probe")
 PLACES = ("x", "x_hat", "x_hat_detached")
@@ -108,21 +109,11 @@ def test_consistent_pairs_descend_on_the_exact_volume(name, at, target, all_dire
 
 
 @each_target
-@pytest.mark.parametrize("name", PAIRS)
-def test_random_probes_are_unbiased(name, target):
-    make, features = PAIRS[name]
-    pair, x = make(), points(32, features)
-    expected = gradient(ExactVolume(), pair, x)
-    torch.manual_seed(7)
+def test_random_probes_are_unbiased(target):
+    pair, x = Linear(), points(32, 4)
     volume = FreeFormVolume(target=target, probes=2)
     draws = torch.stack([gradient(volume, pair, x) for _ in range(100)])
-    along = draws @ expected / expected.square().sum()
-    error = along.std() / len(draws) ** 0.5
-    assert error < 0.02
-    assert abs(along.mean() - 1) < 3 * error
-    spread = draws.std(0) / len(draws) ** 0.5
-    moved = spread > 1e-9
-    assert ((draws.mean(0) - expected)[moved] / spread[moved]).square().mean() < 2
+    check_average(draws, gradient(ExactVolume(), pair, x), precise=0.02)
 
 
 @each_target

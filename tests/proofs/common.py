@@ -5,7 +5,7 @@ them, leaving out the proofs that do not apply to a case.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ Build = Callable[[], Any]
 class Proof:
     """A property that holds for every case `applies` accepts."""
 
-    run: Callable[[Build], None]
+    run: Callable[[Any], None]
     applies: Callable[[Any], bool]
     slow: bool = False
 
@@ -42,23 +42,24 @@ class Proofs(list[Proof]):
 
     def add(
         self, when: Callable[[Any], bool] = lambda _: True, *, slow: bool = False
-    ) -> Callable[[Callable[[Build], None]], Callable[[Build], None]]:
-        def register(function: Callable[[Build], None]) -> Callable[[Build], None]:
+    ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+        def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
             self.append(Proof(function, when, slow))
             return function
 
         return register
 
 
-def pairs(cases: dict[str, Build], proofs: list[Proof]) -> list[Any]:
+def pairs(cases: Mapping[str, Any], proofs: list[Proof]) -> list[Any]:
     """Every case with every proof that applies to it, as arguments of pytest's parametrize.
 
-    A slow proof is among the quick tests for the first variant of each name alone.
+    A case is a constructor, of whose module `applies` judges, or a tuple that says more. A slow
+    proof is among the quick tests for the first variant of each name alone.
     """
     found, seen = [], set()
     for name, build in cases.items():
         kind = name.partition(" (")[0]
-        module = build()
+        module = build() if callable(build) else build
         for proof in proofs:
             if proof.applies(module):
                 later = proof.slow and (kind, proof.run) in seen
