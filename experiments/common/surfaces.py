@@ -16,6 +16,7 @@ from lightning_flows.datamodules import Toy
 from lightning_flows.datamodules.toy import ToyName
 from lightning_flows.flows import RealNVP
 from lightning_flows.modules import DensityModule
+from lightning_flows.objectives import Tikhonov
 
 __all__ = ["ALPHA", "BATCH", "NEITHER", "NOISY", "RATE", "TIKHONOV", "End", "Stage", "train"]
 
@@ -106,7 +107,13 @@ def train(name: ToyName, stages: Sequence[Stage], seed: int, *, noise: float) ->
         )
         options, budget = REGULARIZERS[stage.kind], Budget.of(data, stage.steps)
         torch.manual_seed(1000 * seed + len(ends))  # another order and other noise in each
-        module = DensityModule(FLOW, data.event_shape, **options, **budget.recipe(stage.rate))
+        module = DensityModule(
+            FLOW,
+            data.event_shape,
+            penalties=[Tikhonov(options["tikhonov"])] if "tikhonov" in options else [],
+            noise=options.get("noise", 0.0),
+            **budget.recipe(stage.rate),
+        )
         if weights is not None:
             module.load_state_dict(weights)
         if not fit(module, data, budget):

@@ -37,7 +37,7 @@ class Table:
             standardize=False,
             seed=seed,
         )
-        rows = {name: x for name, (x,) in data.load().items()}
+        rows = {name: fields["x"] for name, fields in data.load().items()}
         units = Standardize(data.event_shape, minimum_scale=1e-3)
         units.fit(rows["train"])
         return {name: units.encode(x)[0] for name, x in rows.items()}

@@ -17,8 +17,8 @@ def page(results: Results) -> Page:
     return Page(
         question="Does the likelihood fix the components?",
         answer=f"Twisted latents have a negative log-likelihood of {twisted['nll']:.3f} nats "
-        f"({linear['nll']:.3f} before the twist) and scales of {_pair(twisted['scales'])} in place of "
-        f"{true}, which "
+        f"({linear['nll']:.3f} before the twist) and scales of {_pair(twisted['scales'])} in "
+        f"place of {true}, which "
         f"{results.options['steps']} steps of maximum likelihood leave at "
         f"{_pair(still['scales'])}; as many with a Tikhonov term of α = {facts['alpha']:g} "
         f"end at {_pair(repaired['scales'])}, at a price of "

@@ -141,7 +141,7 @@ class Once(ContributionRanking):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.states.append(torch.equal(torch.get_rng_state(), before) and training)
         assert pl_module.training
-        self.batches.append(batch[0])
+        self.batches.append(batch["x"])
 
 
 class Still(torch.optim.SGD):

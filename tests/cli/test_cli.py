@@ -273,7 +273,13 @@ def test_print_config_shows_every_option_and_can_be_read_again(capsys):
     config = CONFIGS / "digits" / "rectangular.yaml"
     out = printed(["fit", "--config", str(config), "--print_config"], capsys)
     shown = yaml.safe_load(out)
-    assert set(shown["model"]["init_args"]) >= {"flow", "volume", "beta", "warmup", "optimizer"}
+    assert set(shown["model"]["init_args"]) >= {
+        "flow",
+        "volume",
+        "reconstruction",
+        "warmup",
+        "optimizer",
+    }
     assert shown["checkpoint"]["monitor"] == "val/loss"
     assert shown["seed_everything"] == 0
     assert shown["pictures"] is True

@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_flows import (
+    AutoregressiveSplineFlow,
     ComposedFlow,
     DensityModule,
     FreeFormFlow,
     FreeFormModule,
-    NeuralSplineFlow,
     PaddedFlow,
     RealNVP,
     RectangularModule,
@@ -25,6 +25,7 @@ from lightning_flows.core.errors import ShapeError
 from lightning_flows.datamodules import Arrays, Digits
 from lightning_flows.modules.preprocessing import same
 from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import Tikhonov
 from lightning_flows.transforms import Augment, Standardize
 
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
@@ -35,9 +36,9 @@ FREE = partial(
 )  # fmt: skip
 FAMILIES = {
     "density": partial(DensityModule, SMALL, 3),
-    "penalized": partial(DensityModule, SMALL, 3, tikhonov=0.1),
-    "rectangular": partial(RectangularModule, LINE, 3, beta=1.0),
-    "free form": partial(FreeFormModule, FREE, 3, beta=1.0),
+    "penalized": partial(DensityModule, SMALL, 3, penalties=[Tikhonov(0.1)]),
+    "rectangular": partial(RectangularModule, LINE, 3, reconstruction=1.0),
+    "free form": partial(FreeFormModule, FREE, 3, reconstruction=1.0),
     "two step": partial(TwoStepModule, LINE, 3, manifold_epochs=1),
     "bound": partial(
         SurjectiveModule, partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL]), 3,
@@ -254,7 +255,7 @@ def test_points_take_turns_by_their_label_not_by_their_context(conditional):
 
 
 def test_a_spline_flow_of_one_column_is_conditional():
-    flow = partial(NeuralSplineFlow, layers=2, bins=4, hidden=(8,), autoregressive=True)
+    flow = partial(AutoregressiveSplineFlow, layers=2, bins=4, hidden=(8,))
     model = DensityModule(flow, 1, context_shape=1)
     grid = torch.linspace(-9, 9, 4001)[:, None]
     for value in (-30.0, -1.0, 5.0):

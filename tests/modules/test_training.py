@@ -195,11 +195,12 @@ class ForeignModule(pl.LightningModule):
         self.volume = volume
 
     def training_step(self, batch, batch_idx):
+        x = batch["x"]
         if self.volume is None:
-            loss = -self.flow.log_prob(batch).mean()
+            loss = -self.flow.log_prob(x).mean()
         else:
-            _, x, log_volume, *_ = self.volume(lambda x: x[:, :1], self.decoder, batch)
-            loss = (log_volume + (x - batch).square().sum(1)).mean()
+            _, x_hat, log_volume, *_ = self.volume(lambda x: x[:, :1], self.decoder, x)
+            loss = (log_volume + (x_hat - x).square().sum(1)).mean()
         self.log("loss", loss)
         return loss
 
