@@ -11,6 +11,7 @@ from torch.func import jvp
 from benchmarks.report import Row, speed_row
 from benchmarks.timing import Stopwatch, interleave, stopwatch
 from lightning_flows.flows import PaddedFlow, RealNVP
+from lightning_flows.jacobians import torch_derivatives
 from lightning_flows.objectives import Embedded, ExactVolume, StochasticVolume, Volume
 
 __all__ = ["LoopOfJvps", "rectangular_rows", "step_loss"]
@@ -69,6 +70,7 @@ def _case_rows(sizes: Case, rounds: int, warmup: int) -> Iterator[Row]:
         "our exact": ExactVolume(),
         "loop of jvps": LoopOfJvps(),
         "stochastic": StochasticVolume(probes=1),
+        "torch's rules": TorchRules(),
     }
     watches: dict[str, Stopwatch] = {}
     for name, volume in volumes.items():
@@ -81,6 +83,13 @@ def _case_rows(sizes: Case, rounds: int, warmup: int) -> Iterator[Row]:
         f"{case}: exact step", timing, "loop of jvps", ours="our exact", at_most=sizes.at_most
     )
     yield speed_row(
+        f"{case}: exact step, own derivative rules",
+        timing,
+        "torch's rules",
+        ours="our exact",
+        at_most=0.9,
+    )
+    yield speed_row(
         f"{case}: stochastic step", timing, "our exact", ours="stochastic", at_most=0.65
     )
 
@@ -90,6 +99,16 @@ def step_loss(flow: PaddedFlow, volume: Volume, x: Tensor, beta: float = 50.0) -
     embedded = volume(flow.project, flow.embed, x)
     log_prob = flow.prior.log_prob(embedded.u) - embedded.log_volume
     return (beta * (x - embedded.x_hat).square().sum(1) - log_prob).mean()
+
+
+class TorchRules(ExactVolume):
+    """The exact volume with torch's own forward derivatives in every layer."""
+
+    def __call__(
+        self, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor], x: Tensor
+    ) -> Embedded:
+        with torch_derivatives():
+            return super().__call__(encode, decode, x)
 
 
 class LoopOfJvps(Volume):

@@ -100,7 +100,9 @@ class ContributionRanking(Callback):
             places = (self._rows + torch.arange(len(x))) * trainer.world_size + trainer.global_rank
             with Placed(places):  # by which equal rows of different batches get noise of their own
                 y = module.to_model_space(x)[0]
-            total = module.flow.contributions(y, self._split, module._given(context)).sum(0)
+            total = module.flow.contributions(y, self._split, module.to_model_context(context)).sum(
+                0
+            )
         self._sum = total if self._sum is None else self._sum + total
         self._rows += len(x)
         if trainer.is_last_batch:

@@ -199,12 +199,12 @@ class FlowModule(Recorded, L.LightningModule):
         """
         with self.noise_of(x):
             y, contribution = self.to_model_space(x)
-            log_prob: Tensor = self.flow.log_prob(y, self._given(context))
+            log_prob: Tensor = self.flow.log_prob(y, self.to_model_context(context))
         return torch.where(contribution.isfinite(), log_prob + contribution, contribution)
 
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw data: (n, *event_shape), or with context (batch, n, *event_shape)."""
-        y: Tensor = self.flow.sample(n, self._given(context), temperature)
+        y: Tensor = self.flow.sample(n, self.to_model_context(context), temperature)
         if self.preprocess is None:
             return y
         flat = y.reshape(-1, *self.preprocess.latent_shape)
@@ -214,13 +214,13 @@ class FlowModule(Recorded, L.LightningModule):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         with self.noise_of(x):
-            z: Tensor = self.flow.encode(self.to_model_space(x)[0], self._given(context))
+            z: Tensor = self.flow.encode(self.to_model_space(x)[0], self.to_model_context(context))
         return z
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
         z = z.to(self._dtype_of_flow)
-        return self.from_model_space(self.flow.decode(z, self._given(context)))
+        return self.from_model_space(self.flow.decode(z, self.to_model_context(context)))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Preprocess data; returns what the flow sees and the contribution (batch,) in nats.
@@ -239,8 +239,8 @@ class FlowModule(Recorded, L.LightningModule):
         y, contribution = encode_inside(self.preprocess, x)
         return y.to(dtype), contribution.to(at_least_single)
 
-    def _given(self, context: Tensor | None) -> Tensor | None:
-        """Context as the flow sees it: preprocessed, and in its dtype."""
+    def to_model_context(self, context: Tensor | None) -> Tensor | None:
+        """Context as the flow sees it, preprocessed and in its dtype; None where there is none."""
         if context is None:
             return None
         if self.preprocess_context is not None:
@@ -268,7 +268,7 @@ class FlowModule(Recorded, L.LightningModule):
         Args:
             context: that of the points, (batch, *context_shape), or None.
         """
-        context = self._given(context)
+        context = self.to_model_context(context)
 
         def encode(y: Tensor) -> Tensor:
             with self.noise_of(y):
@@ -400,7 +400,7 @@ class FlowModule(Recorded, L.LightningModule):
         if self._uninitialized:
             seed_step(*place)
             x, context = self.unpack(batch)
-            self.flow.initialize(self.to_model_space(x)[0], self._given(context))
+            self.flow.initialize(self.to_model_space(x)[0], self.to_model_context(context))
             self._uninitialized = False
         seed_step(*place)
 

@@ -31,7 +31,7 @@ class DensityModule(FlowModule):
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y, contribution = self.to_model_space(x)
         y = self.noisy(y)
-        loss = -(self.flow.log_prob(y, self._given(context)) + contribution)
+        loss = -(self.flow.log_prob(y, self.to_model_context(context)) + contribution)
         return self._penalized(loss, y, context)
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ class DensityModule(FlowModule):
         named = self.named_penalties
         if not named:
             return loss, {}
-        given = self._given(context)
+        given = self.to_model_context(context)
 
         def encode(y: Tensor) -> Tensor:
             z: Tensor = self.flow.encode(y, given).flatten(1)

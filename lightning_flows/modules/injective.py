@@ -165,7 +165,7 @@ class InjectiveModule(FlowModule):
         elif volume.measures:
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
-        negative = log_volume - self.flow.prior.log_prob(embedded.u, self._given(context))
+        negative = log_volume - self.flow.prior.log_prob(embedded.u, self.to_model_context(context))
         for (name, penalty), value in zip(named, values, strict=True):
             parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
             negative = negative + penalty.weight * parts[f"penalty/{name}"]
@@ -180,7 +180,7 @@ class InjectiveModule(FlowModule):
         x_hat, j = value_and_jacobian(self.flow.embed, u)
         embedded = Embedded(u, x_hat, half_log_det(j), j)
         volume = self._volume_of_data(embedded)
-        given = self._given(context)
+        given = self.to_model_context(context)
         log_prior = self.flow.prior.log_prob(u, given)
         reconstruction = sum_event((y - x_hat).square())
         ambient = self.flow.ambient_log_prob(y, given, beta=self.scoring_beta) + contribution
@@ -231,7 +231,7 @@ class InjectiveModule(FlowModule):
         u = self.flow.project(self.to_model_space(x)[0])
         x_hat, j = value_and_jacobian(self.flow.embed, u)
         volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j), j.shape[1]), j))
-        return self.flow.prior.log_prob(u, self._given(context)) - volume
+        return self.flow.prior.log_prob(u, self.to_model_context(context)) - volume
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
@@ -244,7 +244,7 @@ class InjectiveModule(FlowModule):
             (batch,), nats.
         """
         y, contribution = self.to_model_space(x)
-        context = self._given(context)
+        context = self.to_model_context(context)
         return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:

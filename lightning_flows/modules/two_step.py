@@ -86,7 +86,7 @@ class TwoStepModule(InjectiveModule):
             NoVolume(), penalties, self.flow.project, self.flow.embed, y
         )
         reconstruction = sum_event((y - embedded.x_hat).square())
-        log_prior = self.flow.prior.log_prob(embedded.u.detach(), self._given(context))
+        log_prior = self.flow.prior.log_prob(embedded.u.detach(), self.to_model_context(context))
         parts = {"reconstruction": reconstruction, "nll_prior": -log_prior}
         loss = (1 - w) * self.beta * reconstruction - w * log_prior
         for (name, penalty), value in zip(named, values, strict=True):
