@@ -19,7 +19,8 @@ def run_script(script: Path, folder: Path) -> str:
         text=True,
         timeout=900,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # what is importable here is so there
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from foreign import Witness, drawing, record_writers, trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_flows import (
@@ -25,9 +26,6 @@ from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 from lightning_flows.objectives import Isometry, OffDiagonal, TargetError, free_form, penalties
 from lightning_flows.transforms import Augment
-
-sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
-from foreign import Witness, drawing, record_writers, trainer
 
 ACTNORM = partial(RealNVP, layers=2, hidden=(16,), actnorm=True)
 

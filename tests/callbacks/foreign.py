@@ -4,23 +4,32 @@ As a script it runs what `test_ddp.py` compares: forking from a pytest process w
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_flows import DensityModule, RankedFlow
 from lightning_flows.callbacks import (
     ComponentExtraction,
+    ContributionRanking,
     DensityPlot,
+    FlowCallback,
+    LastCheckpoint,
     NonFiniteGuard,
     OutOfDistribution,
+    PredictionWriter,
     ReconstructionGrid,
     SampleGrid,
     base,
 )
+
+IMAGES, PLANE = (1, 4, 4), (2,)
 
 
 class Cloud(Dataset[Any]):
@@ -74,6 +83,9 @@ class Foreign(pl.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test/nll", -self.log_prob(batch[0]).mean(), sync_dist=True)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"latent": self.encode(batch[0]), "log_prob": self.log_prob(batch[0])}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)
@@ -134,8 +146,58 @@ def trainer(root: Path, **options: Any) -> pl.Trainer:
     return pl.Trainer(**{**defaults, **options})
 
 
-def elsewhere() -> OutOfDistribution:
-    return OutOfDistribution(Elsewhere(), points=100, every_n_epochs=1)
+class CallbackCase(NamedTuple):
+    """A callback and how it is tried.
+
+    Args:
+        build: the callback, given the shape of the data; it acts in the first epoch.
+        writes: a file that it leaves in the run's folder, or none.
+        module: what it works on, given the shape of the data.
+        trains: whether it is meant to change the model.
+        images: whether it draws data that are images.
+    """
+
+    build: Callable[[tuple[int, ...]], pl.Callback]
+    writes: str | None = None
+    module: Callable[[tuple[int, ...]], pl.LightningModule] = Foreign
+    trains: bool = False
+    images: bool = True
+
+
+def _elsewhere(shape: tuple[int, ...]) -> pl.Callback:
+    return OutOfDistribution(Elsewhere(shape), points=100, every_n_epochs=1)
+
+
+def _components(shape: tuple[int, ...]) -> pl.Callback:
+    return ComponentExtraction(points=6, walks=1, every_n_epochs=1)
+
+
+def _ranked(shape: tuple[int, ...]) -> pl.LightningModule:
+    return DensityModule(partial(RankedFlow, steps=1, hidden=(4,)), shape)
+
+
+CASES: dict[str, CallbackCase] = {
+    "samples": CallbackCase(lambda _: SampleGrid(n=40), "images/samples/0001.png"),
+    "reconstructions": CallbackCase(
+        lambda _: ReconstructionGrid(n=20), "images/reconstructions/0001.png"
+    ),
+    "components": CallbackCase(_components, "images/components/0001.npz"),
+    "density": CallbackCase(
+        lambda _: DensityPlot(resolution=70, points=40), "images/density/0001.png", images=False
+    ),
+    "ood": CallbackCase(_elsewhere, "images/ood/0001.npz"),
+    "guard": CallbackCase(lambda _: NonFiniteGuard()),
+    "predictions": CallbackCase(lambda _: PredictionWriter(), "predictions.npz"),
+    "last checkpoint": CallbackCase(lambda _: LastCheckpoint(), "checkpoints/last.ckpt"),
+    "ranking": CallbackCase(lambda _: ContributionRanking(epochs=1), module=_ranked, trains=True),
+}
+
+
+def drawers(shape: tuple[int, ...]) -> list[FlowCallback]:
+    """Those of the cases that draw data of this shape."""
+    planes = len(shape) == 1
+    found = [case.build(shape) for case in CASES.values() if planes or case.images]
+    return [callback for callback in found if isinstance(callback, FlowCallback)]
 
 
 class Witness(pl.Callback):
@@ -205,14 +267,14 @@ def record_writers() -> None:
 
 def main(root: Path) -> None:
     record_writers()
-    fit(root / "images2", Foreign(lr=0.0), 2, [*drawing(), elsewhere()])
-    fit(root / "plane2", Foreign((2,), lr=0.0), 2, drawing())
+    fit(root / "images2", Foreign(lr=0.0), 2, [*drawers(IMAGES)])
+    fit(root / "plane2", Foreign(PLANE, lr=0.0), 2, [*drawers(PLANE)])
     fit(root / "with", Foreign(), 2, drawing())
     fit(root / "without", Foreign(), 2, [])
     fit(root / "fails", FailsOnOneRank(), 2, drawing())
     fit(root / "diverges", DivergesOnOneRank(), 2, [NonFiniteGuard(), SampleGrid(20)])
-    fit(root / "images1", Foreign(lr=0.0), 1, [*drawing(), elsewhere()])
-    fit(root / "plane1", Foreign((2,), lr=0.0), 1, drawing())
+    fit(root / "images1", Foreign(lr=0.0), 1, [*drawers(IMAGES)])
+    fit(root / "plane1", Foreign(PLANE, lr=0.0), 1, [*drawers(PLANE)])
 
 
 if __name__ == "__main__":

@@ -53,43 +53,12 @@ def test_a_fit_that_stops_inside_an_epoch_is_drawn(tmp_path: Path) -> None:
     assert len(images(tmp_path)) == 1
 
 
-def test_neither_sanity_check_nor_fast_dev_run_draws(tmp_path: Path) -> None:
-    fit(tmp_path, Foreign(PLANE), [cb.SampleGrid(4)], max_epochs=0)
-    fit(tmp_path, Foreign(PLANE), [cb.SampleGrid(4)], fast_dev_run=True)
-    sanity = trainer(tmp_path, callbacks=[cb.SampleGrid(4)])
-    monitor = Foreign(PLANE)
-
-    def stop(*_: Any) -> Tensor:
-        assert images(tmp_path) in ([], ["samples/0000"])  # only fit with no epoch has ended
-        raise KeyError("after the sanity check")
-
-    monitor.training_step = stop  # type: ignore[method-assign]
-    with pytest.raises(KeyError):
-        sanity.fit(monitor, loader(PLANE), loader(PLANE))
-
-
 def test_validate_and_test_draw_and_log_the_dimension(tmp_path: Path) -> None:
     module, extraction = Foreign(PLANE), cb.ComponentExtraction(points=4, k=1, relative=0.0)
     run = trainer(tmp_path, callbacks=[extraction])
     assert run.validate(module, loader(PLANE), verbose=False)[0]["val/dimension"] == 2
     assert run.test(module, loader(PLANE), verbose=False)[0]["test/dimension"] == 2
     assert {"components/validate", "components/test"} <= set(images(tmp_path))
-
-
-def test_training_its_random_state_and_its_flags_are_left_alone(tmp_path: Path) -> None:
-    states = []
-    for callbacks in ([], drawing()):
-        pl.seed_everything(0, verbose=False)
-        module = Foreign(PLANE)
-        fit(tmp_path, module, callbacks)
-        states.append((module.state_dict(), torch.get_rng_state(), np.random.get_state()[1]))  # noqa: NPY002
-        assert module.training
-        assert module.dropout.training
-        assert not module.frozen.training
-    for left, right in zip(*(state[0].values() for state in states), strict=True):
-        assert torch.equal(left, right)
-    assert torch.equal(states[0][1], states[1][1])
-    assert (states[0][2] == states[1][2]).all()
 
 
 def test_tensorboard_gets_images_and_scalars_at_the_step_of_the_last_batch(tmp_path: Path) -> None:

@@ -231,12 +231,6 @@ def test_a_checkpoint_that_does_not_fit_is_left_as_it_is(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_trial_run_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run(tmp_path, fast_dev_run=True)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])
 def test_bad_intervals_are_refused(minutes):
     with pytest.raises(ConfigError, match="minutes"):

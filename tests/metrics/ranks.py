@@ -2,56 +2,26 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from metric_cases import CASES
 from torch import Tensor
 
-from lightning_flows import metrics
-
-
-def data() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(2, 60, 3, generator=generator)
-    return x, 2 * y + 1
+from proofs.metric import data, found
 
 
 def results(rank: int, world: int) -> dict[str, Tensor]:
     """All metrics of one rank's share: a third of the points on rank 0, the rest on rank 1."""
     x, y = (z if world == 1 else (z[:20], z[20:])[rank] for z in data())
-    found: dict[str, Any] = {}
-    for metric in (
-        metrics.FrechetDistance(3),
-        metrics.SlicedWasserstein(directions=16),
-        metrics.MaximumMeanDiscrepancy(),
-    ):
-        metric.update(x, real=False)
-        metric.update(y, real=True)
-        found[type(metric).__name__] = metric.compute()
-        if not isinstance(metric, metrics.FrechetDistance):
-            found[f"{type(metric).__name__}_se"] = metric.standard_error(groups=5)
-    auroc, stump = metrics.OutOfDistributionAUROC(), metrics.StumpAccuracy()
-    for points, foreign in ((x, False), (y, True)):
-        auroc.update(points[:, 0], foreign=foreign)
-        stump.update(points[:, 0], foreign=foreign, train=True)
-        stump.update(points[:, 1], foreign=foreign, train=False)
-    gap, condition = metrics.EncoderDecoderGap(), metrics.ConditionNumber()
-    gap.update(torch.sin, torch.atan, x)
-    condition.update(torch.sin, x)
-    entropy, correlation = metrics.ManifoldEntropy(latents=[0, 2]), metrics.TotalCorrelation()
-    for metric in (entropy, correlation):
-        metric.update(lambda z: z.sin() + z.roll(1, 1), x)
-    ratio, dimension = metrics.ParticipationRatio(), metrics.IntrinsicDimension(noise=0.5)
-    for metric in (ratio, dimension):
-        metric.update(x.abs())
-    span = metrics.SpannedDimension(3, noise=0.5)
-    span.update(x.abs()[:, None] / x.norm(dim=1)[:, None, None], x[:, :1].abs())
-    for metric in (auroc, stump, gap, condition, entropy, correlation, ratio, dimension, span):
-        found[type(metric).__name__] = metric.compute()
-    found["gap_se"] = gap.standard_error()
-    return found
+    values: dict[str, Tensor] = {}
+    for name, case in CASES.items():
+        metric = found(case, x, y, len(x))
+        values[name] = metric.compute()
+        if case.error is not None:
+            values[f"{name}, standard error"] = metric.standard_error(**case.error)
+    return values
 
 
 def work(rank: int, folder: str) -> None:

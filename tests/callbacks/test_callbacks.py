@@ -1,0 +1,23 @@
+"""Every callback against every proof; a new one is a line of `CASES` in `foreign.py`."""
+
+import pytest
+from foreign import CASES
+
+from lightning_flows import callbacks
+from proofs.callback import PROOFS
+from proofs.common import pairs
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(does not have many workers|module.s. in eval mode at the start|LeafSpec)",
+    "ignore:.*(exists and is not empty|train_batches|self.log.*with .prog_bar|in `test_step`)",
+)
+
+
+@pytest.mark.parametrize(("prove", "case"), pairs(CASES, PROOFS))
+def test_callback(prove, case):
+    prove(case)
+
+
+def test_all_callbacks_are_here():
+    built = {type(case.build((2,))).__name__ for case in CASES.values()}
+    assert built == {*callbacks.__all__} - {"FlowCallback"}
