@@ -41,7 +41,7 @@ CASES: dict[str, DataCase] = {
     ),
     "Digits": DataCase(lambda _: Digits(), (1297, 200, 300), (1, 8, 8), labels=True),
     "Digits (conditional)": DataCase(
-        lambda _: Digits(conditional=True), (1297, 200, 300), (1, 8, 8), (10,), labels=True
+        lambda _: Digits(context="one-hot"), (1297, 200, 300), (1, 8, 8), (10,), labels=True
     ),
     "POWER": DataCase(lambda folder: table(POWER, 8, folder), (187, 20, 23), (6,)),
     "MINIBOONE": DataCase(lambda folder: table(MINIBOONE, 43, folder), (187, 20, 23), (43,)),

@@ -26,7 +26,7 @@ class DataCase(NamedTuple):
         sizes: rows to train on, to validate and to test.
         event_shape: shape of a point.
         context_shape: shape of a context, or None.
-        labels: whether a batch has labels or contexts beside the points.
+        labels: whether a batch has labels beside the points.
         data: rows in memory, which are no option that a checkpoint keeps.
     """
 
@@ -52,7 +52,7 @@ def loader(data: FlowDataModule, split: str) -> Any:
 
 
 def batches(loader: Any) -> list[tuple[Tensor, ...]]:
-    return [(batch,) if isinstance(batch, Tensor) else tuple(batch) for batch in loader]
+    return [tuple(batch.values()) for batch in loader]
 
 
 def points(data: FlowDataModule, split: str) -> Tensor:
@@ -81,11 +81,12 @@ def shapes_are_known_at_once(case: DataCase) -> None:
         data.setup()
         assert (data.event_shape, data.context_shape) == (case.event_shape, case.context_shape)
         for split in SPLITS:
-            for x, *others in batches(loader(data, split)):
+            for batch in loader(data, split):
+                x, conditional = batch["x"], case.context_shape is not None
                 assert x.shape[1:] == case.event_shape
-                assert len(others) == case.labels
-                if case.context_shape is not None:
-                    assert others[0].shape == (len(x), *case.context_shape)
+                assert ("label" in batch, "context" in batch) == (case.labels, conditional)
+                if conditional:
+                    assert batch["context"].shape == (len(x), *case.context_shape)
 
 
 @PROOFS.add()
@@ -99,11 +100,11 @@ def splits_are_disjoint_and_of_the_right_sizes(case: DataCase) -> None:
 @PROOFS.add()
 def a_second_setup_does_nothing(case: DataCase) -> None:
     with made(case) as data:
-        before = [loader(data, split).dataset.tensors[0] for split in SPLITS]
+        before = [loader(data, split).dataset.tensors["x"] for split in SPLITS]
         for stage in ("fit", "validate", "test", "predict", None):
             data.setup(stage)
         for x, split in zip(before, SPLITS, strict=True):
-            assert loader(data, split).dataset.tensors[0] is x
+            assert loader(data, split).dataset.tensors["x"] is x
 
 
 @PROOFS.add()
