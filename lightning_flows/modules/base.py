@@ -338,6 +338,22 @@ class FlowModule(Recorded, L.LightningModule):
             named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
         return named
 
+    def weighed(
+        self, named: Sequence[tuple[str, Penalty]], values: Sequence[Tensor]
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """Σ_k λ_k·penalty_k of each sample, (batch,), and the penalties as they are logged.
+
+        Args:
+            named: penalties with their names.
+            values: of each penalty, (batch,), NaN where it fails, which counts as zero.
+        """
+        parts = {
+            f"penalty/{name}": torch.where(value.detach().isnan(), 0.0, value)
+            for (name, _), value in zip(named, values, strict=True)
+        }
+        weights = [penalty.weight for _, penalty in named]
+        return sum(w * part for w, part in zip(weights, parts.values(), strict=True)), parts
+
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What test reports; as validation unless a family takes more time for it."""
         return self.evaluate(x, context)

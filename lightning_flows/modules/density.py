@@ -1,6 +1,5 @@
 """Maximum likelihood for flows of full dimension."""
 
-import torch
 from torch import Tensor
 
 from lightning_flows.bases.base import Density
@@ -62,11 +61,8 @@ class DensityModule(FlowModule):
 
         penalties = [penalty for _, penalty in named]
         _, values = volume_and_penalties(_Inverted(), penalties, encode, decode, y)
-        parts = {}
-        for (name, penalty), value in zip(named, values, strict=True):
-            parts[f"penalty/{name}"] = torch.where(value.detach().isnan(), 0.0, value)
-            loss = loss + penalty.weight * parts[f"penalty/{name}"]
-        return loss, parts
+        total, parts = self.weighed(named, values)
+        return loss + total, parts
 
 
 class _Inverted(Volume):

@@ -166,9 +166,8 @@ class InjectiveModule(FlowModule):
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP
         negative = log_volume - self.flow.prior.log_prob(embedded.u, self.to_model_context(context))
-        for (name, penalty), value in zip(named, values, strict=True):
-            parts[f"penalty/{name}"] = torch.where(failed, 0.0, value)
-            negative = negative + penalty.weight * parts[f"penalty/{name}"]
+        total, penalized = self.weighed(named, values)
+        negative, parts = negative + total, parts | penalized
         if w > 0 and self.reconstruction.learned:  # else nothing that β could balance
             error = self.trainer.strategy.reduce(reconstruction.detach().mean(), reduce_op="mean")
             self.reconstruction.observe(torch.as_tensor(error))

@@ -89,10 +89,8 @@ class TwoStepModule(InjectiveModule):
         log_prior = self.flow.prior.log_prob(embedded.u.detach(), self.to_model_context(context))
         parts = {"reconstruction": reconstruction, "nll_prior": -log_prior}
         loss = (1 - w) * self.beta * reconstruction - w * log_prior
-        for (name, penalty), value in zip(named, values, strict=True):
-            parts[f"penalty/{name}"] = torch.where(value.detach().isnan(), 0.0, value)
-            loss = loss + penalty.weight * parts[f"penalty/{name}"]
-        return loss, parts
+        total, penalized = self.weighed(named, values)
+        return loss + total, parts | penalized
 
     def objective(
         self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
