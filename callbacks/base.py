@@ -206,7 +206,7 @@ class FlowCallback(Callback):
                 with seeded(module.device, self.seed, 0):
                     drawing = self.draw(self._scene(trainer, module), self._joined(shares))
                     write(trainer, drawing, folder, self.name, stem, stage or "val")
-        except Exception as error:
+        except Exception as error:  # drawing never ends a run
             self._warn(f"{type(self).__name__} drew nothing: {_described(error)}")
 
     def _own_share(
@@ -217,7 +217,7 @@ class FlowCallback(Callback):
             with seeded(module.device, self.seed, 0):
                 scene = self._scene(trainer, module)
             return self.share(scene, rank, world)
-        except Exception as error:
+        except Exception as error:  # drawing never ends a run
             return _described(error)
 
     def _numbers(
@@ -235,7 +235,7 @@ class FlowCallback(Callback):
                 for prefix, values in found.items()
                 for name, value in values.items()
             }
-        except Exception as error:
+        except Exception as error:  # drawing never ends a run
             return _described(error)
 
     def _joined(self, shares: list[dict[int, Result] | str]) -> list[Result]:

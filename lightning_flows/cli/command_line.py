@@ -213,7 +213,7 @@ def load_plugins() -> None:
     for plugin in entry_points(group="lightning_flows.plugins"):
         try:
             plugin.load()
-        except Exception as error:
+        except Exception as error:  # of a package of others: anything
             warnings.warn(
                 f"The plugin {plugin.name} ({plugin.value}) is left out: {error}", stacklevel=2
             )
@@ -251,7 +251,7 @@ def main(args: Sequence[str] | None = None) -> FlowCLI:
             return _run(args)
         with guarded(config, own=args):
             return _run([args[0], "--config", yaml.safe_dump(config), *args[1:]])
-    except Exception as error:
+    except Exception as error:  # what the user cannot mend goes on
         sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise

@@ -213,7 +213,7 @@ def main(args: Sequence[str]) -> None:
             options = {name: options[name] for name in own if name in options}
             options["extraction"] = ComponentExtraction(**rest)
         COMMANDS[args[0]](**options)
-    except Exception as error:  # ours goes on; what the user can mend is said
+    except Exception as error:  # what the user cannot mend goes on
         sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise
@@ -249,7 +249,7 @@ def _data_that_names(ckpt_path: Path) -> Any:
     """The data module of the run, for the names and categories of columns, and for images."""
     try:
         return data_of_run(ckpt_path)
-    except Exception as error:  # ours goes on; what the user can mend is said
+    except Exception as error:  # what the user cannot mend goes on
         sentence = what_the_user_can_mend(error)
         if sentence is None:
             raise

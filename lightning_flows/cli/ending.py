@@ -54,7 +54,7 @@ class RankTrainer(Trainer):
             vars(observer).setdefault("_terminate_all", partial(_terminate_later, observer))
         try:
             return super()._run(*args, **options)
-        except Exception as error:
+        except Exception as error:  # told here, where ranks may hide it, and raised again
             if self.world_size > 1:
                 self.told = True
                 _tell(self, error)

@@ -71,7 +71,7 @@ def building(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> It
         yield
     except BuildError:  # of a part, which is the nearest to what is wrong
         raise
-    except Exception as error:
+    except Exception as error:  # of any constructor: said as one sentence
         sentence = _said(error)
         if sentence is None:
             given = ", ".join(f"{key}={value!r}" for key, value in options.items())
