@@ -257,6 +257,35 @@ class PaddedFlow(InjectiveFlow):
         u: Tensor = self.ambient(x)[0].flatten(1)
         return u.index_select(1, self.slots)
 
+    def off_manifold_log_prob(
+        self, x: Tensor, context: Tensor | None = None, *, scale: Tensor | float
+    ) -> Tensor:
+        """Log-density of data space of mass 1: log p_prior(u) + log N(v; 0, τ²I) + log|det ∂g/∂x|.
+
+        u are the d entries of g(x) that `project` takes, and v the D - d others, which are zero on
+        the manifold.
+
+        Args:
+            x: data, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+            scale: the standard deviation τ, one number or one for each of the D - d entries.
+
+        Returns:
+            (batch,), nats.
+        """
+        self.check(x, context)
+
+        def inside(x: Tensor) -> Tensor:
+            latent, log_det = self.ambient(x)
+            places = self.order.argsort()
+            u, v = latent.flatten(1)[:, places].tensor_split([self.manifold_shape[0]], dim=1)
+            tau = torch.as_tensor(scale, dtype=v.dtype, device=v.device).expand(v.shape[1])
+            normal = 0.5 * (v / tau).square() + tau.log() + 0.5 * math.log(2 * math.pi)
+            total: Tensor = self.prior.log_prob(u, context) - normal.sum(1) + log_det
+            return total
+
+        return log_prob_inside(self.support, x, inside)
+
     def embed(self, u: Tensor) -> Tensor:
         check_batch(u, self.manifold_shape, "u")
         padded = F.pad(u, (0, len(self.order) - u.shape[1])).index_select(1, self.order)

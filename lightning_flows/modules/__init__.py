@@ -6,9 +6,11 @@ from lightning_flows.modules.checkpoints import load
 from lightning_flows.modules.density import DensityModule
 from lightning_flows.modules.free_form import FreeFormModule
 from lightning_flows.modules.injective import InjectiveModule
+from lightning_flows.modules.off_manifold import OffManifoldModule
 from lightning_flows.modules.rectangular import RectangularModule
 from lightning_flows.modules.surjective import SurjectiveModule
 from lightning_flows.modules.two_step import TwoStepModule
+from lightning_flows.modules.variational import VariationalModule
 
 __all__ = [
     "DensityModule",
@@ -17,9 +19,11 @@ __all__ = [
     "FreeFormModule",
     "InjectiveModule",
     "ModuleOptions",
+    "OffManifoldModule",
     "Options",
     "RectangularModule",
     "SurjectiveModule",
     "TwoStepModule",
+    "VariationalModule",
     "load",
 ]

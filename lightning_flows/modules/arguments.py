@@ -27,6 +27,7 @@ __all__ = [
     "refuse_manifold",
     "require_left_inverse",
     "require_manifold",
+    "require_padded",
     "stored_arguments",
 ]
 
@@ -178,6 +179,19 @@ def require_left_inverse(family: object, flow: Density) -> None:
         raise ConfigError(
             f"{type(family).__name__} trains flows whose project undoes their embed, such as "
             f"PaddedFlow; {type(flow).__name__} has an encoder that learns it: use FreeFormModule."
+        )
+
+
+def require_padded(family: object, flow: Density) -> None:
+    """Refuse flows that have no coordinates off their manifold.
+
+    Raises:
+        ConfigError: names the family that trains them.
+    """
+    if not isinstance(flow, PaddedFlow):
+        raise ConfigError(
+            f"{type(family).__name__} trains PaddedFlow, whose bijection has coordinates off the "
+            f"manifold; {type(flow).__name__} has none: use VariationalModule or FreeFormModule."
         )
 
 

@@ -354,6 +354,31 @@ class FlowModule(Recorded, L.LightningModule):
         weights = [penalty.weight for _, penalty in named]
         return sum(w * part for w, part in zip(weights, parts.values(), strict=True)), parts
 
+    def trained_parameters(self) -> list[torch.nn.Parameter]:
+        """What the optimizer moves: the parameters of the flow, unless a family has more."""
+        return [*self.flow.parameters()]
+
+    @property
+    def scores_draw(self) -> bool:
+        """Whether what validation and test report depends on noise."""
+        return not (self.exact and (self.preprocess is None or self.preprocess.exact))
+
+    def objective_nll(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The objective as a negative log-density of data space, which it may or may not be.
+
+        Where it is at least -log q(x) for a density q of mass 1, no parameters take its
+        expectation below the data's differential entropy; `callbacks.MassCertificate` measures
+        whether exp(-objective) has more mass than that.
+
+        Args:
+            x: data in original units, (batch, *event_shape).
+            context: (batch, *context_shape), or None.
+
+        Returns:
+            (batch,), nats.
+        """
+        return -self.log_prob(x, context)
+
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What test reports; as validation unless a family takes more time for it."""
         return self.evaluate(x, context)
@@ -445,7 +470,7 @@ class FlowModule(Recorded, L.LightningModule):
             return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
     def configure_optimizers(self) -> Any:
-        parameters = [*self.flow.parameters()]
+        parameters = self.trained_parameters()
         if not parameters:
             raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
         make = self._optimizer or default_optimizer(self._trainer)
@@ -569,7 +594,7 @@ class FlowModule(Recorded, L.LightningModule):
             nats = values["nll"] if "nll" in values else -values["elbo"]
             values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
         failed = values.pop("volume/failed", None)
-        noisy = not (self.exact and (self.preprocess is None or self.preprocess.exact))
+        noisy = self.scores_draw
         for name, value in values.items():
             kept = torch.ones_like(value, dtype=torch.bool)
             if failed is not None:

@@ -1,6 +1,7 @@
 """The joint objective: a manifold and the density on it, learned at once."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,16 +9,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_flows.bases.base import Density
 from lightning_flows.core.errors import ConfigError
-from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.shapes import Shape, size, sum_event
 from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import InjectiveFlow
-from lightning_flows.jacobians.log_volume import half_log_det, log_diagonal, triangle
-from lightning_flows.jacobians.products import tangents, value_and_jacobian
-from lightning_flows.modules.arguments import part_of, require_manifold
-from lightning_flows.modules.base import FlowModule, ModuleOptions
+from lightning_flows.modules.arguments import part_of
+from lightning_flows.modules.base import ModuleOptions
+from lightning_flows.modules.manifold import ManifoldModule
 from lightning_flows.objectives import (
     ExactVolume,
     NoVolume,
@@ -43,7 +41,7 @@ class InjectiveOptions(ManifoldOptions, total=False):
     volume: Volume | None
 
 
-class InjectiveModule(FlowModule):
+class InjectiveModule(ManifoldModule):
     """Trains a manifold and the density on it jointly, in one objective with exchangeable parts.
 
     With y the preprocessed data, u = project(y) and J the Jacobian of `embed` at u, the loss is
@@ -90,8 +88,6 @@ class InjectiveModule(FlowModule):
         ConfigError: an option is out of range, or the flow is not one on a manifold.
     """
 
-    flow: InjectiveFlow
-
     def __init__(
         self,
         flow: Callable[[Shape], InjectiveFlow],
@@ -116,11 +112,7 @@ class InjectiveModule(FlowModule):
         )
         self.warmup = (start, end)
         self._reported = False
-        self._reported_failures = False
         self._failed: Tensor | float = 0.0  # counted on the device: nobody waits for it
-
-    def check_flow(self, flow: Density) -> None:
-        require_manifold(self, flow)
 
     @property
     def beta(self) -> float:
@@ -173,64 +165,23 @@ class InjectiveModule(FlowModule):
             self.reconstruction.observe(torch.as_tensor(error))
         return w * negative + self.beta * reconstruction, parts
 
-    def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        y, contribution = self.to_model_space(x)
-        u = self.flow.project(y)
-        x_hat, j = value_and_jacobian(self.flow.embed, u)
-        embedded = Embedded(u, x_hat, half_log_det(j), j)
-        volume = self._volume_of_data(embedded)
-        given = self.to_model_context(context)
-        log_prior = self.flow.prior.log_prob(u, given)
-        reconstruction = sum_event((y - x_hat).square())
-        ambient = self.flow.ambient_log_prob(y, given, beta=self.scoring_beta) + contribution
-        with Reproducible(x.float(), not self.training):
-            loss = self.objective(y, embedded, log_prior, reconstruction)
-        values = {
-            "nll": volume - log_prior,
-            "ambient_nll": -ambient,
-            "reconstruction": reconstruction,
-            "log_volume": volume,
-            "loss": loss,
-        }
-        # not where the data, the latent or the prior is at fault
-        sound = log_prior.isfinite() & reconstruction.isfinite()
-        return {**values, "volume/failed": sound & ~(volume + ambient + loss).isfinite()}
-
     def objective(
-        self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
+        self,
+        y: Tensor,
+        embedded: Embedded,
+        log_prior: Tensor,
+        reconstruction: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
-        """The loss in validation and test.
-
-        Args:
-            y: preprocessed data, (batch, *event_shape).
-            embedded: its way through `project` and `embed`, with the Jacobian.
-            log_prior: log-density of the coordinates, (batch,).
-            reconstruction: squared error, (batch,).
-
-        Returns:
-            (batch,), what training descends on where w = 1, up to a constant.
-        """
         assert embedded.jacobian is not None
         loss = self.volume.objective(embedded.jacobian) - log_prior
-        for penalty in self.penalties:
-            value = penalty(self.flow.project, self.flow.embed, y, embedded)
-            loss = loss + penalty.weight * value
-        return loss + self.scoring_beta * reconstruction
+        return self.penalized(loss, y, embedded) + self.scoring_beta * reconstruction
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density at the projection of x with respect to d-dimensional volume of data space.
-
-        Args:
-            x: data in original units, (batch, *event_shape).
-            context: (batch, *context_shape), or None.
-
-        Returns:
-            (batch,), nats.
-        """
-        u = self.flow.project(self.to_model_space(x)[0])
-        x_hat, j = value_and_jacobian(self.flow.embed, u)
-        volume = self._volume_of_data(Embedded(u, x_hat, log_diagonal(triangle(j), j.shape[1]), j))
-        return self.flow.prior.log_prob(u, self.to_model_context(context)) - volume
+    @property
+    def objective_constant(self) -> float:
+        """Of residuals with variance 1/(2β) in the D - d directions off the manifold."""
+        normal = size(self.event_shape) - size(self.flow.manifold_shape)
+        return -0.5 * normal * math.log(self.scoring_beta / math.pi)
 
     def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of x in data space, residuals scored as Gaussian; see `InjectiveFlow`.
@@ -245,13 +196,6 @@ class InjectiveModule(FlowModule):
         y, contribution = self.to_model_space(x)
         context = self.to_model_context(context)
         return self.flow.ambient_log_prob(y, context, beta=self.scoring_beta) + contribution
-
-    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Projections of data onto the manifold, in original units: (batch, *event_shape).
-
-        Context does not change them: it conditions the density on the manifold alone.
-        """
-        return self._embed_in_data(self.flow.project(self.to_model_space(x)[0]))
 
     def on_train_epoch_end(self) -> None:
         if self.penalties or not isinstance(self.volume, NoVolume):
@@ -281,40 +225,3 @@ class InjectiveModule(FlowModule):
         super().on_load_checkpoint(checkpoint)
         first = self._trainer is None or self.trainer.is_global_zero
         self._failed = checkpoint.get("failed_volumes", 0.0) if first else 0.0
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        self._reported_failures = False
-
-    def on_validation_end(self) -> None:
-        self._say_failures("val")
-
-    def on_test_end(self) -> None:
-        self._say_failures("test")
-
-    def _say_failures(self, stage: str) -> None:
-        """Warn once a run where rows were left out."""
-        name = f"{stage}/volume/failed"
-        counts = [value for key, value in self.trainer.callback_metrics.items() if name in key]
-        failed = round(sum(map(float, counts)))
-        if failed and not self._reported_failures:
-            self._reported_failures = True
-            rank_zero_warn(
-                f"The Jacobian of {failed} rows is not finite or not of full rank: they are left "
-                f"out of the means of figures that need their volume, and counted as {name}."
-            )
-
-    def _embed_in_data(self, u: Tensor) -> Tensor:
-        return self.from_model_space(self.flow.embed(u))
-
-    def _volume_of_data(self, embedded: Embedded) -> Tensor:
-        """Log-volume of the manifold in the units of the data, (batch,); NaN where it fails."""
-        if self.preprocess is None:
-            return embedded.log_volume
-        assert embedded.jacobian is not None
-        columns = embedded.jacobian.permute(2, 0, 1).reshape(-1, *embedded.x_hat.shape)
-        moved = tangents(self.from_model_space, embedded.x_hat, columns)[1].flatten(2)
-        # columns of data may be of very different size, and the rank is known already
-        r = torch.linalg.qr(moved.permute(1, 2, 0).double()).R
-        volume = r.diagonal(dim1=1, dim2=2).abs().log().sum(1).to(embedded.log_volume.dtype)
-        return torch.where(embedded.log_volume.isnan(), torch.nan, volume)

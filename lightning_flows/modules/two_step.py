@@ -93,16 +93,17 @@ class TwoStepModule(InjectiveModule):
         return loss + total, parts | penalized
 
     def objective(
-        self, y: Tensor, embedded: Embedded, log_prior: Tensor, reconstruction: Tensor
+        self,
+        y: Tensor,
+        embedded: Embedded,
+        log_prior: Tensor,
+        reconstruction: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and self.learns_manifold:
             loss = self.beta * reconstruction + UNLEARNED * embedded.u.shape[1]
-            for penalty in self.penalties:
-                loss = loss + penalty.weight * penalty(
-                    self.flow.project, self.flow.embed, y, embedded
-                )
-            return loss
+            return self.penalized(loss, y, embedded)
         return -log_prior
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -11,22 +11,28 @@ from lightning_flows.objectives.penalties import (
     squared_norm,
     volume_and_penalties,
 )
+from lightning_flows.objectives.posterior import ImpliedPosterior
 from lightning_flows.objectives.reconstruction import NoiseLevel, Reconstruction, TargetError
+from lightning_flows.objectives.scales import AnnealedScale, LearnedScale, Scale
 from lightning_flows.objectives.stochastic import StochasticVolume
 from lightning_flows.objectives.volume import ExactVolume, NoVolume, PrincipalVolume, Volume
 
 __all__ = [
+    "AnnealedScale",
     "ContourInformation",
     "Embedded",
     "ExactVolume",
     "FreeFormVolume",
+    "ImpliedPosterior",
     "Isometry",
+    "LearnedScale",
     "NoVolume",
     "NoiseLevel",
     "OffDiagonal",
     "Penalty",
     "PrincipalVolume",
     "Reconstruction",
+    "Scale",
     "StochasticVolume",
     "TargetError",
     "Tikhonov",

@@ -128,7 +128,9 @@ def case(number):
     path = rng.choice(SEEDS)
     config, changes = yaml.safe_load(path.read_text()), [f"{path.parent.name}/{path.stem}"]
     if "mnist" in path.parent.name:
-        config["data"]["init_args"] |= {"validation": 64, "batch_size": 16}
+        data = config["data"]
+        config["data"] = data = {"class_path": data} if isinstance(data, str) else data
+        data["init_args"] = data.get("init_args", {}) | {"validation": 64, "batch_size": 16}
     for _ in range(rng.choice((1, 1, 1, 2))):
         config, change = changed(config, rng)
         changes.append(change)
