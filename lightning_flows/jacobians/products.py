@@ -4,7 +4,8 @@ All directions share one evaluation of the map: what does not depend on the dire
 once. Works under `no_grad`, under `inference_mode`, and with a graph for training losses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,13 +52,24 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
             result = jvp(fn, (z,), (vector,))
         return result[0], result[1] if graph else result[1].detach()
 
-    if len(vectors) == 1:
-        value, derivative = along(vectors[0])
-        return value, derivative[None]
-    # the value has no direction in it, so vmap may hand it back as it is
-    out_dims: tuple[Any, int] = (None, 0)
-    value, derivatives = vmap(along, out_dims=out_dims, randomness="same")(vectors)
-    return value, derivatives
+    with _outside_inference_mode():
+        if len(vectors) == 1:
+            value, derivative = along(vectors[0])
+            return value, derivative[None]
+        # the value has no direction in it, so vmap may hand it back as it is
+        out_dims: tuple[Any, int] = (None, 0)
+        value, derivatives = vmap(along, out_dims=out_dims, randomness="same")(vectors)
+        return value, derivatives
+
+
+@contextmanager
+def _outside_inference_mode() -> Iterator[None]:
+    """`no_grad` in place of inference mode, where torch 2.11 has no forward mode under `vmap`."""
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def value_and_jacobian(
