@@ -96,9 +96,9 @@ class MassCertificate(FlowCallback):
             rank_zero_warn(
                 "The loss is no negative log-likelihood any more: exp(-loss) has mass "
                 f"exp({mass.log_mass:.4g}) with a relative standard error of "
-                f"{mass.standard_error:.2g}, and a density has 1. Parameters can lower it below "
-                f"the entropy of the data, by {mass.log_mass:.4g} nats: compare it with no "
-                "likelihood, and choose an objective that is bounded by one if it keeps falling."
+                f"{mass.standard_error:.2g}, and a density has mass 1. The mean loss may lie up to "
+                f"{mass.log_mass:.4g} nats below the entropy of the data: do not compare it with a "
+                "likelihood, and take an objective that bounds one if it keeps falling."
             )
         loss, log_proposal = joined(results, "loss").double(), joined(results, "log_proposal")
         log_weights = (-loss - log_proposal).nan_to_num(-torch.inf, torch.inf, -torch.inf)
@@ -107,7 +107,10 @@ class MassCertificate(FlowCallback):
             "x": joined(results, "x")[heaviest],
             "loss": loss[heaviest],
             "log_weight": log_weights[heaviest],
-            **{key: torch.tensor(value) for key, value in mass._asdict().items()},
+            **{
+                key: torch.tensor(value, dtype=torch.float64)
+                for key, value in mass._asdict().items()
+            },
         }
         return Drawing({}, arrays)
 
