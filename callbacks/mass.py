@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.core.errors import ShapeError, check_least
+from lightning_flows.core.noise import Resampled
 from lightning_flows.metrics.mass import Mass, mass_of_draws
 from lightning_flows.metrics.proposal import draws_around
 
@@ -20,6 +21,8 @@ __all__ = ["MassCertificate"]
 
 CHUNK = 256  # draws that are scored at a time
 HEAVIEST = 64  # draws that the NPZ file holds
+TRIED = 16  # draws of each chunk that are scored again, to see whether the loss has noise
+NOISE = 1e-3  # nats, and relative, that rounding alone may change
 
 
 class MassCertificate(FlowCallback):
@@ -35,6 +38,11 @@ class MassCertificate(FlowCallback):
     `metrics.log_mass`), of which there must be more than entries in an event. A conditional module
     is given the context of the first of them.
 
+    A loss that draws noise, such as a bound by one draw of a posterior, is averaged over `repeats`
+    evaluations, since noise of variance v would make the mass e^(v/2) times as large. For the noise
+    that is left s²/(2 repeats) is added, with s² the variance among the evaluations, which is exact
+    to first order.
+
     Logged are `<name>/log_mass` (nats), `<name>/standard_error` (of M, relative),
     `<name>/effective_samples`, `<name>/nan_share` and `<name>/log_lower` (log of a lower confidence
     bound of M), with `val/` before them in fit and validate, and `test/` in a test. The warning
@@ -46,6 +54,7 @@ class MassCertificate(FlowCallback):
     Args:
         samples: number of draws.
         points: number of data points that the draws are taken around.
+        repeats: evaluations of a loss with noise at each draw; one without is evaluated once.
         every_n_epochs: how often to measure; 0 measures at the end of fit only, where nothing can
             be logged.
         seed: starting point of the draws, and of random numbers of the loss where it has any.
@@ -62,13 +71,15 @@ class MassCertificate(FlowCallback):
         samples: int = 10_000,
         *,
         points: int = 1000,
+        repeats: int = 16,
         every_n_epochs: int = 1,
         seed: int = 0,
         name: str = "mass",
     ) -> None:
         super().__init__(name, points=points, every_n_epochs=every_n_epochs, seed=seed)
-        check_least(2, samples=samples)
+        check_least(2, samples=samples, repeats=repeats)
         self.samples = samples
+        self.repeats = repeats
         self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,7 +91,7 @@ class MassCertificate(FlowCallback):
         """The draws, some at a time."""
         draws, log_proposal = draws_around(scene.points.x, self.samples, seed=self.seed)
         return [
-            partial(_score, scene, draws[start:stop], log_proposal[start:stop])
+            partial(_score, scene, draws[start:stop], log_proposal[start:stop], self.repeats)
             for start, stop in chunks(self.samples, CHUNK)
         ]
 
@@ -115,16 +126,27 @@ class MassCertificate(FlowCallback):
         return Drawing({}, arrays)
 
 
-def _score(scene: Scene, x: Tensor, log_proposal: Tensor) -> Result:
-    _, context = scene.batch(0, 1)
-    rows = tuple(entry.expand(len(x), *entry.shape[1:]) for entry in context)
-    loss: Any = scene.module.objective_nll(scene.move(x), *rows)
-    if loss.shape != (len(x),):
-        raise ShapeError(
-            f"objective_nll of {type(scene.module).__name__} gave shape {tuple(loss.shape)} for "
-            f"{len(x)} points; expected is one loss a point, (batch,)."
-        )
-    return {"x": x, "loss": loss, "log_proposal": log_proposal}
+def _score(scene: Scene, draws: Tensor, log_proposal: Tensor, repeats: int) -> Result:
+    x, (_, context) = scene.move(draws), scene.batch(0, 1)
+
+    def objective(n: int, repeat: int) -> Tensor:
+        rows = tuple(entry.expand(n, *entry.shape[1:]) for entry in context)
+        with Resampled(repeat):
+            loss: Tensor = scene.module.objective_nll(x[:n], *rows)
+        if loss.shape != (n,):
+            raise ShapeError(
+                f"objective_nll of {type(scene.module).__name__} gave shape {tuple(loss.shape)} "
+                f"for {n} points; expected is one loss a point, (batch,)."
+            )
+        return loss.cpu().double()
+
+    loss = objective(len(x), 0)
+    again = objective(min(TRIED, len(x)), 1)
+    if not again.allclose(loss[:TRIED], rtol=NOISE, atol=NOISE, equal_nan=True):
+        losses = torch.stack([loss, *(objective(len(x), k) for k in range(1, repeats))])
+        # infinite losses have no variance
+        loss = losses.mean(0) + losses.var(0).nan_to_num(0.0) / (2 * repeats)
+    return {"x": draws, "loss": loss, "log_proposal": log_proposal}
 
 
 def _mass(results: list[Result]) -> Mass:

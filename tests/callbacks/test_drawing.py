@@ -286,6 +286,7 @@ def test_a_datamodule_may_say_what_an_image_is(tmp_path: Path) -> None:
         lambda: cb.ComponentExtraction(method="fast"),
         lambda: cb.MassCertificate(1),
         lambda: cb.MassCertificate(points=0),
+        lambda: cb.MassCertificate(repeats=1),
         lambda: cb.NonFiniteGuard(0),
     ],
 )

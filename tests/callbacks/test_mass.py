@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_flows.callbacks import MassCertificate
+from lightning_flows.core.noise import Reproducible, normal_noise
 from lightning_flows.metrics import Mass, log_mass
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(many workers|eval mode|LeafSpec|not empty)")
@@ -151,3 +152,57 @@ def test_what_gives_no_estimate_is_one_warning(tmp_path: Path) -> None:
     _, said = fit(tmp_path, Off(0.0), MassCertificate(100, points=2))
     assert len(said) == 1
     assert "data have 2 points of 2 entries; more points" in said[0]
+
+
+class Noisy(Off):
+    """Its loss has normal noise, from the global state or, reproducibly, from the data."""
+
+    def __init__(self, log_mass: float, noise: float, *, reproducible: bool) -> None:
+        super().__init__(log_mass)
+        self.noise, self.reproducible = noise, reproducible
+
+    def objective_nll(self, x: Tensor) -> Tensor:
+        with Reproducible(x, self.reproducible):
+            return super().objective_nll(x) + self.noise * normal_noise((len(x),), x)
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_noise_of_a_loss_is_no_mass(noise: float, reproducible: bool, tmp_path: Path) -> None:
+    """One evaluation has mass e^(noise²/2), an average of 16 still e^(noise²/32)."""
+    for off in (0.0, 0.7):
+        module = Noisy(off, noise, reproducible=reproducible)
+        run, said = fit(tmp_path, module, MassCertificate(3000, points=64), max_epochs=1)
+        logged = run.callback_metrics
+        error = 4 * float(logged["val/mass/standard_error"])
+        assert error < 0.2
+        assert float(logged["val/mass/log_mass"]) == pytest.approx(off, abs=error)
+        assert len(said) == (off > 0)
+
+
+@pytest.mark.parametrize("elsewhere", [math.inf, -math.inf, math.nan])
+def test_noise_beside_losses_that_are_not_finite(elsewhere: float, tmp_path: Path) -> None:
+    class Partly(Noisy):
+        def objective_nll(self, x: Tensor) -> Tensor:
+            return torch.where(x[:, 0] > 0, super().objective_nll(x), elsewhere)
+
+    module = Partly(0.0, 1.0, reproducible=True)
+    run, said = fit(tmp_path, module, MassCertificate(2000, points=64), max_epochs=1)
+    found, error = (float(run.callback_metrics[f"val/mass/{key}"]) for key in Mass._fields[:2])
+    infinite = elsewhere == -math.inf
+    assert found == (math.inf if infinite else pytest.approx(-math.log(2), abs=4 * error))
+    assert len(said) == infinite
+    assert (float(run.callback_metrics["val/mass/nan_share"]) > 0.4) == math.isnan(elsewhere)
+
+
+def test_a_loss_without_noise_is_evaluated_once(tmp_path: Path) -> None:
+    class Counts(Off):
+        rows = 0
+
+        def objective_nll(self, x: Tensor) -> Tensor:
+            self.rows += len(x)
+            return super().objective_nll(x)
+
+    module = Counts(0.0)
+    fit(tmp_path, module, MassCertificate(1024, points=64), max_epochs=1)
+    assert module.rows == 1024 + 4 * 16
