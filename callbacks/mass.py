@@ -71,8 +71,8 @@ class MassCertificate(FlowCallback):
         samples: int = 10_000,
         *,
         points: int = 1000,
-        repeats: int = 16,
-        every_n_epochs: int = 1,
+        repeats: int = 8,
+        every_n_epochs: int = 10,
         seed: int = 0,
         name: str = "mass",
     ) -> None:

@@ -74,6 +74,9 @@ def log_mass(
     waste most draws: look at `effective_samples`. What no draw hits is not seen, so that a mass
     below 1 proves nothing, and an excess does.
 
+    A loss with noise of variance v has a mass e^(v/2) times as large: average it first, as
+    `callbacks.MassCertificate` does.
+
     With `bounds` the trapezoidal rule is applied to a grid of about `samples` points; mass beyond
     the bounds, and between the points, is not seen.
 

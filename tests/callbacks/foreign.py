@@ -190,7 +190,9 @@ CASES: dict[str, CallbackCase] = {
         lambda _: DensityPlot(resolution=70, points=40), "images/density/0001.png", images=False
     ),
     "ood": CallbackCase(_elsewhere, "images/ood/0001.npz"),
-    "mass": CallbackCase(lambda _: MassCertificate(600, points=40), "images/mass/0001.npz"),
+    "mass": CallbackCase(
+        lambda _: MassCertificate(600, points=40, every_n_epochs=1), "images/mass/0001.npz"
+    ),
     "guard": CallbackCase(lambda _: NonFiniteGuard()),
     "predictions": CallbackCase(lambda _: PredictionWriter(), "predictions.npz"),
     "last checkpoint": CallbackCase(lambda _: LastCheckpoint(), "checkpoints/last.ckpt"),

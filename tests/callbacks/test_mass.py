@@ -33,6 +33,10 @@ class Off(Foreign):
         return -self.log_prob(x) - self.log_mass
 
 
+def certify(samples: int, *, points: int = 64, every_n_epochs: int = 1, **options: Any) -> Any:
+    return MassCertificate(samples, points=points, every_n_epochs=every_n_epochs, **options)
+
+
 def fit(
     root: Path,
     module: pl.LightningModule,
@@ -54,7 +58,7 @@ def fit(
 def test_what_is_logged_is_the_mass_and_an_excess_is_one_warning(
     log_mass_of_loss: float, tmp_path: Path
 ) -> None:
-    module, certificate = Off(log_mass_of_loss), MassCertificate(2000, points=64, seed=3)
+    module, certificate = Off(log_mass_of_loss), certify(2000, seed=3)
     run, said = fit(tmp_path, module, certificate)
     logged = Mass(*(float(run.callback_metrics[f"val/mass/{key}"]) for key in Mass._fields))
     assert logged.log_mass == pytest.approx(log_mass_of_loss, abs=4 * logged.standard_error)
@@ -81,7 +85,7 @@ def test_what_is_logged_is_the_mass_and_an_excess_is_one_warning(
 
 
 def test_a_test_has_names_of_its_own_and_measures_what_is_tested(tmp_path: Path) -> None:
-    module, certificate = Off(0.7), MassCertificate(500, points=64, every_n_epochs=2, name="m")
+    module, certificate = Off(0.7), certify(500, every_n_epochs=2, name="m")
     run, said = fit(tmp_path, module, certificate, max_epochs=1)
     assert "val/m/log_mass" not in run.callback_metrics
     assert len(said) == 1, "the end of fit is measured as well"
@@ -99,7 +103,7 @@ class Holes(Off):
 
 
 def test_losses_that_are_nan_are_no_mass_and_their_share_is_logged(tmp_path: Path) -> None:
-    certificate = MassCertificate(2000, points=64)
+    certificate = certify(2000)
     run, said = fit(tmp_path, Holes(0.0), certificate, max_epochs=1)
     logged = run.callback_metrics
     error = 4 * float(logged["val/mass/standard_error"])
@@ -132,7 +136,7 @@ class Conditional(Foreign):
 
 def test_a_conditional_module_gets_the_context_of_the_first_point(tmp_path: Path) -> None:
     data = DataLoader(WithContext(), batch_size=16)
-    certificate = MassCertificate(1000, points=64)
+    certificate = certify(1000)
     run, said = fit(tmp_path, Conditional(PLANE, lr=0.0), certificate, data, max_epochs=1)
     logged = run.callback_metrics
     error = 4 * float(logged["val/mass/standard_error"])
@@ -146,10 +150,10 @@ class Mean(Off):
 
 
 def test_what_gives_no_estimate_is_one_warning(tmp_path: Path) -> None:
-    _, said = fit(tmp_path, Mean(0.0), MassCertificate(100, points=64))
+    _, said = fit(tmp_path, Mean(0.0), certify(100))
     assert len(said) == 1
     assert "objective_nll of Mean gave shape () for 100 points" in said[0]
-    _, said = fit(tmp_path, Off(0.0), MassCertificate(100, points=2))
+    _, said = fit(tmp_path, Off(0.0), certify(100, points=2))
     assert len(said) == 1
     assert "data have 2 points of 2 entries; more points" in said[0]
 
@@ -169,10 +173,10 @@ class Noisy(Off):
 @pytest.mark.parametrize("reproducible", [True, False])
 @pytest.mark.parametrize("noise", [1.0, 3.0])
 def test_noise_of_a_loss_is_no_mass(noise: float, reproducible: bool, tmp_path: Path) -> None:
-    """One evaluation has mass e^(noise²/2), an average of 16 still e^(noise²/32)."""
+    """One evaluation has mass e^(noise²/2), an average of 8 still e^(noise²/16)."""
     for off in (0.0, 0.7):
         module = Noisy(off, noise, reproducible=reproducible)
-        run, said = fit(tmp_path, module, MassCertificate(3000, points=64), max_epochs=1)
+        run, said = fit(tmp_path, module, certify(3000), max_epochs=1)
         logged = run.callback_metrics
         error = 4 * float(logged["val/mass/standard_error"])
         assert error < 0.2
@@ -187,7 +191,7 @@ def test_noise_beside_losses_that_are_not_finite(elsewhere: float, tmp_path: Pat
             return torch.where(x[:, 0] > 0, super().objective_nll(x), elsewhere)
 
     module = Partly(0.0, 1.0, reproducible=True)
-    run, said = fit(tmp_path, module, MassCertificate(2000, points=64), max_epochs=1)
+    run, said = fit(tmp_path, module, certify(2000), max_epochs=1)
     found, error = (float(run.callback_metrics[f"val/mass/{key}"]) for key in Mass._fields[:2])
     infinite = elsewhere == -math.inf
     assert found == (math.inf if infinite else pytest.approx(-math.log(2), abs=4 * error))
@@ -204,5 +208,5 @@ def test_a_loss_without_noise_is_evaluated_once(tmp_path: Path) -> None:
             return super().objective_nll(x)
 
     module = Counts(0.0)
-    fit(tmp_path, module, MassCertificate(1024, points=64), max_epochs=1)
+    fit(tmp_path, module, certify(1024), max_epochs=1)
     assert module.rows == 1024 + 4 * 16
