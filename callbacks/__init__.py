@@ -1,4 +1,4 @@
-"""Callbacks: pictures of any flow, and guards of its training."""
+"""Callbacks: pictures of any flow, its mass, and guards of its training."""
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
 from .components import ComponentExtraction
@@ -6,6 +6,7 @@ from .density_plot import DensityPlot
 from .drawing.writer import Drawing
 from .guards import NonFiniteGuard
 from .last_checkpoint import LastCheckpoint
+from .mass import MassCertificate
 from .out_of_distribution import OutOfDistribution
 from .predictions import PredictionWriter
 from .ranking import ContributionRanking
@@ -19,6 +20,7 @@ __all__ = [
     "Drawing",
     "FlowCallback",
     "LastCheckpoint",
+    "MassCertificate",
     "NonFiniteGuard",
     "OutOfDistribution",
     "PredictionWriter",

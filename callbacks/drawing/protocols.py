@@ -8,7 +8,15 @@ from torch import Tensor
 from lightning_flows.components import ModelMaps
 from lightning_flows.core.errors import ConfigError
 
-__all__ = ["CanDecode", "CanEncode", "CanPreprocess", "CanSample", "CanScore", "require"]
+__all__ = [
+    "CanDecode",
+    "CanEncode",
+    "CanPreprocess",
+    "CanSample",
+    "CanScore",
+    "HasObjective",
+    "require",
+]
 
 
 class CanSample(Protocol):
@@ -46,11 +54,19 @@ class CanScore(Protocol):
         """(batch, *event) -> (batch,), nats. Conditional: (x, context)."""
 
 
+class HasObjective(Protocol):
+    """Has a loss of each sample that is, or is meant to be, a negative log-density."""
+
+    def objective_nll(self, x: Tensor, /) -> Tensor:
+        """(batch, *event) -> (batch,), nats in units of the data. Conditional: (x, context)."""
+
+
 SIGNATURES = {
     "sample": "sample(n)",
     "encode": "encode(x)",
     "decode": "decode(z)",
     "log_prob": "log_prob(x)",
+    "objective_nll": "objective_nll(x)",
 }
 
 

@@ -68,7 +68,7 @@ def page(results: Results) -> Page:
             "normal with the variance that they have on validation rows, so that no method gains "
             "from the β it was trained with. It is a density, of mass 1, where every fiber of the "
             "encoder is flat and passes through the point that is decoded from it; elsewhere its "
-            "mass is another (see `metrics.density_mass`) and was not measured, so figures of "
+            "mass is another (see `metrics.log_mass`) and was not measured, so figures of "
             "injective flows and of the bijective one cannot be compared without it.",
             "Two columns of naval are constant and one is repeated, so that no density of full "
             "dimension exists: the likelihood of the bijective flow has no bound there.",

@@ -144,7 +144,7 @@ class InjectiveFlow(Density):
         log p_prior(u) + ½ log det P Pᵀ + (D - d)/2 log(β/π) - β‖x - embed(u)‖², with P the
         Jacobian of `project` at x: the residual is Gaussian with variance 1/(2β). Where every
         fibre of `project` is flat and passes through its embed(u), it integrates to 1; fibres that
-        miss that point lose mass, and curved ones have more or less. `metrics.density_mass` finds
+        miss that point lose mass, and curved ones have more or less. `metrics.log_mass` finds
         how much in a few dimensions. Only with mass 1 may it be compared with flows of full
         dimension.
 

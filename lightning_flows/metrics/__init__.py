@@ -18,7 +18,7 @@ from lightning_flows.metrics.frechet import (
     gaussian_frechet_distance,
 )
 from lightning_flows.metrics.gap import EncoderDecoderGap, encoder_decoder_gap
-from lightning_flows.metrics.mass import Mass, density_mass
+from lightning_flows.metrics.mass import Mass, log_mass
 from lightning_flows.metrics.mmd import MaximumMeanDiscrepancy, mmd
 from lightning_flows.metrics.sliced import SlicedWasserstein, sliced_wasserstein
 from lightning_flows.metrics.span import SpannedDimension, spanned_dimension, spanned_variances
@@ -47,12 +47,12 @@ __all__ = [
     "TotalCorrelation",
     "auroc",
     "condition_number",
-    "density_mass",
     "encoder_decoder_gap",
     "fit_stump",
     "frechet_distance",
     "gaussian_frechet_distance",
     "intrinsic_dimension",
+    "log_mass",
     "manifold_entropy",
     "mmd",
     "participation_ratio",

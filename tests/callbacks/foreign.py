@@ -21,6 +21,7 @@ from lightning_flows.callbacks import (
     DensityPlot,
     FlowCallback,
     LastCheckpoint,
+    MassCertificate,
     NonFiniteGuard,
     OutOfDistribution,
     PredictionWriter,
@@ -73,6 +74,9 @@ class Foreign(pl.LightningModule):
     def log_prob(self, x: Tensor) -> Tensor:
         base = torch.distributions.Normal(0.0, 1.0).log_prob(self.encode(x)).sum(1)
         return base - torch.linalg.slogdet(self.matrix).logabsdet
+
+    def objective_nll(self, x: Tensor) -> Tensor:
+        return -self.log_prob(x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x = self.frozen(self.dropout(batch[0]))
@@ -186,6 +190,9 @@ CASES: dict[str, CallbackCase] = {
         lambda _: DensityPlot(resolution=70, points=40), "images/density/0001.png", images=False
     ),
     "ood": CallbackCase(_elsewhere, "images/ood/0001.npz"),
+    "mass": CallbackCase(
+        lambda _: MassCertificate(600, points=40, every_n_epochs=1), "images/mass/0001.npz"
+    ),
     "guard": CallbackCase(lambda _: NonFiniteGuard()),
     "predictions": CallbackCase(lambda _: PredictionWriter(), "predictions.npz"),
     "last checkpoint": CallbackCase(lambda _: LastCheckpoint(), "checkpoints/last.ckpt"),

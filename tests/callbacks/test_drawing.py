@@ -156,6 +156,7 @@ def test_data_that_cannot_be_indexed_is_said(tmp_path: Path) -> None:
         (cb.ReconstructionGrid(), "encode(x) and decode(z)"),
         (cb.ComponentExtraction(), "encode(x) and decode(z)"),
         (cb.DensityPlot(), "log_prob(x)"),
+        (cb.MassCertificate(), "objective_nll(x)"),
     ],
 )
 def test_a_missing_method_is_named_at_setup(
@@ -283,6 +284,9 @@ def test_a_datamodule_may_say_what_an_image_is(tmp_path: Path) -> None:
         lambda: cb.ComponentExtraction(walks=-1),
         lambda: cb.ComponentExtraction(budget=0),
         lambda: cb.ComponentExtraction(method="fast"),
+        lambda: cb.MassCertificate(1),
+        lambda: cb.MassCertificate(points=0),
+        lambda: cb.MassCertificate(repeats=1),
         lambda: cb.NonFiniteGuard(0),
     ],
 )
