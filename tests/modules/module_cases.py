@@ -67,12 +67,16 @@ JOINT = {"reconstruction": TargetError(1.0), "warmup": (1, 3)}
 ON_JACOBIANS = (OffDiagonal(0.1), ContourInformation(0.1), Tikhonov(0.1, probes=None))
 
 CASES: dict[str, ModuleCase] = {
-    "density": ModuleCase(partial(DENSITY, penalties=[Tikhonov(0.1)], noise=0.1)),
+    "density": ModuleCase(partial(DENSITY, penalties=[Tikhonov(0.1, probes=None)], noise=0.1)),
     "density (plain)": ModuleCase(DENSITY, partial(Table, 2)),
-    "density (actnorm)": ModuleCase(partial(DensityModule, ACTNORM)),
+    "density (probes)": ModuleCase(
+        partial(DensityModule, ACTNORM, penalties=[Tikhonov(0.1)]), objective=False
+    ),
     "density (splines)": ModuleCase(partial(DensityModule, partial(NeuralSplineFlow, **TINY))),
     "density (autoregressive)": ModuleCase(partial(DensityModule, partial(MAF, **TINY))),
-    "images": ModuleCase(partial(DensityModule, GLOW, penalties=[Tikhonov(0.01)]), DIGITS),
+    "images": ModuleCase(
+        partial(DensityModule, GLOW, penalties=[Tikhonov(0.01)]), DIGITS, objective=False
+    ),
     "ranked": ModuleCase(
         partial(DensityModule, RANKED),
         partial(Table, 16),
@@ -83,17 +87,17 @@ CASES: dict[str, ModuleCase] = {
     "rectangular": ModuleCase(partial(RECTANGULAR, penalties=ON_JACOBIANS)),
     "rectangular (stochastic)": ModuleCase(
         partial(RectangularModule, DEPENDENT, penalties=[Tikhonov(0.01)], noise=0.01, **LEARNED),
-        surrogate=True,
+        objective=False,
     ),
     "rectangular (iterative)": ModuleCase(
-        partial(RECTANGULAR, volume=StochasticVolume(2, direct=1)), surrogate=True
+        partial(RECTANGULAR, volume=StochasticVolume(2, direct=1)), objective=False
     ),
     "rectangular (residual)": ModuleCase(partial(RECTANGULAR, reconstruction=NoiseLevel(0.2))),
     "free form": ModuleCase(
-        partial(FREE_FORM, penalties=[OffDiagonal(0.1), Isometry(0.1)], **JOINT), surrogate=True
+        partial(FREE_FORM, penalties=[OffDiagonal(0.1), Isometry(0.1)], **JOINT), objective=False
     ),
     "free form (exact)": ModuleCase(partial(EXACT, penalties=ON_JACOBIANS)),
     "free form (principal)": ModuleCase(partial(EXACT, volume=PrincipalVolume())),
     "free form (no volume)": ModuleCase(partial(EXACT, volume=NoVolume())),
-    "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), surrogate=True),
+    "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }

@@ -39,15 +39,15 @@ class ModuleCase(NamedTuple):
             `functools.partial` of a class, which a checkpoint can hold.
         data: a data module, given the batch size; at least ten batches of 16 to train on.
         callbacks: what the module is trained with.
-        surrogate: whether a step of the training computes something of another value than the
-            objective, such as its gradient alone, or one part of it after the other.
+        objective: whether `training_loss` is the objective itself; it is not where it has the
+            gradient alone, draws probes or noise, or is one part of it after the other.
         context: whether the module can be given context.
     """
 
     build: Callable[..., FlowModule]
     data: Callable[..., FlowDataModule] = Table
     callbacks: Callable[[], list[pl.Callback]] = list
-    surrogate: bool = False
+    objective: bool = True
     context: bool = True
 
 
@@ -59,11 +59,10 @@ def made(case: ModuleCase, **options: Any) -> tuple[FlowModule, FlowDataModule]:
 
 
 def rows(case: ModuleCase, split: str = "train") -> tuple[Tensor, Tensor | None]:
-    """Data and context of a split, in original units."""
-    data = case.data(batch_size=16)
-    data.setup()
-    fields = data.load()[split]
-    return fields["x"].float(), fields.get("context")
+    """Data and context of a split, in original units: 150 rows at most."""
+    fields = case.data(batch_size=16).load()[split]
+    context = fields.get("context")
+    return fields["x"][:150].float(), None if context is None else context[:150]
 
 
 def drawn(model: FlowModule, seed: int = 2) -> FlowModule:
