@@ -153,7 +153,8 @@ class InjectiveModule(ManifoldModule):
         parts = {"reconstruction": reconstruction}
         if embedded.solution is not None:
             parts["cg/iterations"] = y.new_tensor(embedded.solution.iterations)
-            parts["cg/residual"] = embedded.solution.residuals.max()
+            residuals = embedded.solution.residuals
+            parts["cg/residual"] = residuals.max() if len(y) else y.new_zeros(())
         elif volume.measures:
             parts["log_volume"] = embedded.log_volume.nanmean()
         # with w = 0 the prior still takes part, so no parameter is without a gradient under DDP

@@ -66,10 +66,10 @@ class StochasticVolume(Volume):
         v = probes_like(u, self.probes)
         if u.shape[1] <= self.direct:
             solution = None
-            value, c, finite = self._solve(decode, u.detach(), v, x[0].numel())
+            value, c, finite = self._solve(decode, u.detach(), v, x.shape[1:].numel())
         else:
             solution = self._conjugate(decode, u.detach(), v)
-            value, c, finite = self._finish(solution, decode, u.detach(), v, x[0].numel())
+            value, c, finite = self._finish(solution, decode, u.detach(), v, x.shape[1:].numel())
         c = torch.where(value.isnan()[:, None], 0.0, c)
 
         def differentiate(points: Tensor) -> tuple[Tensor, Tensor]:

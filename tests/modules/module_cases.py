@@ -1,0 +1,103 @@
+"""Modules with the data they are tried with. A new one is one line in `CASES`.
+
+The first of each name, such as "rectangular", is tried by all proofs; those with something in
+parentheses after it are tried by the slow ones where `make test-slow` is run.
+"""
+
+from functools import partial
+
+from lightning_flows import (
+    MAF,
+    ComposedFlow,
+    DensityModule,
+    ExactVolume,
+    FreeFormFlow,
+    FreeFormModule,
+    Glow,
+    NeuralSplineFlow,
+    PaddedFlow,
+    RankedFlow,
+    RealNVP,
+    RectangularModule,
+    StochasticVolume,
+    SurjectiveModule,
+    TwoStepModule,
+)
+from lightning_flows.callbacks import ContributionRanking
+from lightning_flows.datamodules import Digits
+from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.objectives import (
+    ContourInformation,
+    Isometry,
+    NoiseLevel,
+    NoVolume,
+    OffDiagonal,
+    PrincipalVolume,
+    TargetError,
+    Tikhonov,
+)
+from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus
+from proofs.module_case import ModuleCase, Table
+
+TINY = {"layers": 2, "hidden": (8,)}
+SMALL = partial(RealNVP, activation="tanh", **TINY)
+ACTNORM = partial(SMALL, mixing="lu", actnorm=True)
+AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
+POSITIVE = partial(ComposedFlow, layers=[Abs, partial(InverseOf, layer=Softplus), SMALL])
+PADDED = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
+DEPENDENT = partial(PaddedFlow, latent_features=2, ambient=ACTNORM, prior=ACTNORM)
+FREE = partial(
+    FreeFormFlow,
+    latent_features=2,
+    encoder=partial(MLPEncoder, hidden=(8,)),
+    decoder=partial(MLPDecoder, hidden=(8,)),
+    prior=SMALL,
+)
+GLOW = partial(Glow, levels=1, steps=1, hidden=(4,))
+RANKED = partial(RankedFlow, levels=2, steps=1, hidden=(8,))
+
+DENSITY = partial(DensityModule, SMALL)
+SURJECTIVE = partial(SurjectiveModule, AUGMENTED, iw_samples=3)
+RECTANGULAR = partial(RectangularModule, PADDED, reconstruction=3.0)
+FREE_FORM = partial(FreeFormModule, FREE, reconstruction=3.0)
+EXACT = partial(FREE_FORM, volume=ExactVolume(chunk_size=1))
+DIGITS = partial(Digits, validation=31, test=31)
+LEARNED = {"volume": StochasticVolume(2), "reconstruction": TargetError(1.0), "warmup": (0, 2)}
+JOINT = {"reconstruction": TargetError(1.0), "warmup": (1, 3)}
+ON_JACOBIANS = (OffDiagonal(0.1), ContourInformation(0.1), Tikhonov(0.1, probes=None))
+
+CASES: dict[str, ModuleCase] = {
+    "density": ModuleCase(partial(DENSITY, penalties=[Tikhonov(0.1, probes=None)], noise=0.1)),
+    "density (plain)": ModuleCase(DENSITY, partial(Table, 2)),
+    "density (probes)": ModuleCase(
+        partial(DensityModule, ACTNORM, penalties=[Tikhonov(0.1)]), objective=False
+    ),
+    "density (splines)": ModuleCase(partial(DensityModule, partial(NeuralSplineFlow, **TINY))),
+    "density (autoregressive)": ModuleCase(partial(DensityModule, partial(MAF, **TINY))),
+    "images": ModuleCase(
+        partial(DensityModule, GLOW, penalties=[Tikhonov(0.01)]), DIGITS, objective=False
+    ),
+    "ranked": ModuleCase(
+        partial(DensityModule, RANKED),
+        partial(Table, 16),
+        lambda: [ContributionRanking(epochs=1)],
+    ),
+    "surjective": ModuleCase(SURJECTIVE, partial(Table, 2)),
+    "surjective (exact)": ModuleCase(partial(SurjectiveModule, POSITIVE)),
+    "rectangular": ModuleCase(partial(RECTANGULAR, penalties=ON_JACOBIANS)),
+    "rectangular (stochastic)": ModuleCase(
+        partial(RectangularModule, DEPENDENT, penalties=[Tikhonov(0.01)], noise=0.01, **LEARNED),
+        objective=False,
+    ),
+    "rectangular (iterative)": ModuleCase(
+        partial(RECTANGULAR, volume=StochasticVolume(2, direct=1)), objective=False
+    ),
+    "rectangular (residual)": ModuleCase(partial(RECTANGULAR, reconstruction=NoiseLevel(0.2))),
+    "free form": ModuleCase(
+        partial(FREE_FORM, penalties=[OffDiagonal(0.1), Isometry(0.1)], **JOINT), objective=False
+    ),
+    "free form (exact)": ModuleCase(partial(EXACT, penalties=ON_JACOBIANS)),
+    "free form (principal)": ModuleCase(partial(EXACT, volume=PrincipalVolume())),
+    "free form (no volume)": ModuleCase(partial(EXACT, volume=NoVolume())),
+    "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
+}
