@@ -64,7 +64,10 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
 
 @contextmanager
 def _outside_inference_mode() -> Iterator[None]:
-    """`no_grad` in place of inference mode, where torch 2.11 has no forward mode under `vmap`."""
+    """`no_grad` in place of inference mode.
+
+    There torch 2.11 has no forward mode under `vmap`, and its reverse mode gives zeros.
+    """
     if not torch.is_inference_mode_enabled():
         yield
         return
@@ -126,8 +129,15 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
 
 def pullback(fn: Map, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Value of a map, (batch, *out), and the function v ↦ vᵀJ, (batch, *out) -> (batch, *in)."""
-    value, pull = vjp(fn, x)[:2]
-    return value, lambda v: pull(v)[0]
+    with _outside_inference_mode():
+        value, pull = vjp(fn, x.clone() if x.is_inference() else x)[:2]
+
+    def pulled(v: Tensor) -> Tensor:
+        with _outside_inference_mode():
+            product: Tensor = pull(v.clone() if v.is_inference() else v)[0]
+        return product
+
+    return value, pulled
 
 
 def linearized(
@@ -148,7 +158,8 @@ def linearized(
         (k, batch, *out), and back.
     """
     value, pull = pullback(fn, x)
-    transposed = vjp(pull, torch.zeros_like(value))[1]
+    with _outside_inference_mode():
+        transposed = vjp(pull, torch.zeros_like(value))[1]
     return value, lambda v: each(lambda v: transposed(v)[0], v), lambda u: each(pull, u)
 
 
