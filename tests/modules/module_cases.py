@@ -7,6 +7,7 @@ parentheses after it are tried by the slow ones where `make test-slow` is run.
 from functools import partial
 
 from lightning_flows import (
+    AnnealedScale,
     MAF,
     ComposedFlow,
     DensityModule,
@@ -14,7 +15,9 @@ from lightning_flows import (
     FreeFormFlow,
     FreeFormModule,
     Glow,
+    ImpliedPosterior,
     NeuralSplineFlow,
+    OffManifoldModule,
     PaddedFlow,
     RankedFlow,
     RealNVP,
@@ -22,6 +25,7 @@ from lightning_flows import (
     StochasticVolume,
     SurjectiveModule,
     TwoStepModule,
+    VariationalModule,
 )
 from lightning_flows.callbacks import ContributionRanking
 from lightning_flows.datamodules import Digits
@@ -99,5 +103,15 @@ CASES: dict[str, ModuleCase] = {
     "free form (exact)": ModuleCase(partial(EXACT, penalties=ON_JACOBIANS)),
     "free form (principal)": ModuleCase(partial(EXACT, volume=PrincipalVolume())),
     "free form (no volume)": ModuleCase(partial(EXACT, volume=NoVolume())),
+    "off manifold": ModuleCase(partial(OffManifoldModule, PADDED, penalties=[OffDiagonal(0.1)])),
+    "off manifold (annealed)": ModuleCase(
+        partial(OffManifoldModule, DEPENDENT, scale=AnnealedScale(epochs=2), reconstruction=2.0),
+        objective=False,
+    ),
+    "variational": ModuleCase(partial(VariationalModule, FREE), objective=False),
+    "variational (surrogate)": ModuleCase(
+        partial(VariationalModule, FREE, scale=0.5, posterior=ImpliedPosterior("surrogate")),
+        objective=False,
+    ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }
