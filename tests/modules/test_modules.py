@@ -4,7 +4,12 @@ import pytest
 from module_cases import CASES
 
 from proofs.common import pairs
-from proofs.module_scores import PROOFS
+from proofs.module import PROOFS
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(val_dataloader|lr_scheduler.step|many workers|exists and is not empty)",
+    "ignore:Conjugate gradients left",
+)
 
 
 @pytest.mark.parametrize(("prove", "case"), pairs(CASES, PROOFS))
