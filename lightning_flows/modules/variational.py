@@ -109,7 +109,8 @@ class VariationalModule(ManifoldModule):
 
     def evaluate(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         values = super().evaluate(x, context)
-        return {**values, "ambient_elbo": -values.pop("ambient_nll")}
+        elbo = -values.pop("ambient_nll")
+        return {**values, "ambient_elbo": elbo}
 
     def objective(
         self,
