@@ -19,8 +19,8 @@ class Table(FlowDataModule):
     Two ranks cannot share the rows evenly, and the last batch of 16 is short.
     """
 
-    def __init__(self, columns: int = 4, **options: int) -> None:
-        super().__init__(columns, preprocess=Standardize(columns), **{"batch_size": 16, **options})
+    def __init__(self, columns: int = 4, *, batch_size: int = 16) -> None:
+        super().__init__(columns, preprocess=Standardize(columns), batch_size=batch_size)
         self.save_hyperparameters()
 
     def load(self) -> Splits:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from lightning_flows import cli, load
 from lightning_flows.callbacks import NonFiniteGuard, SampleGrid
+from lightning_flows.modules import FlowModule
 from proofs.common import Proofs, near, same
 from proofs.module_case import ModuleCase, fit, made, rows, trainer
 from resumed import check_resumed, resume
@@ -74,7 +75,7 @@ def trains_in_double_precision(case: ModuleCase) -> None:
     trains_in("64-true", case)
 
 
-@PROOFS.add()
+@PROOFS.add(slow=True)
 def compiles_without_validation_data(case: ModuleCase) -> None:
     """As in a process that has called no flow before."""
     torch.compiler.reset()
@@ -151,3 +152,51 @@ def a_resumed_run_is_the_run(case: ModuleCase) -> None:
     with folder() as root:
         resume(root, case, 1)
         check_resumed(root, 1)
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+def described(part: Any) -> dict[str, Any]:
+    """A model or data module as a config has it; shapes are linked."""
+    options = {k: v for k, v in dict(part.hparams).items() if k not in ("event_shape", "context_shape")}
+    return {"class_path": f"{type(part).__module__}.{type(part).__qualname__}", "init_args": options}
+
+
+def shapes(model: FlowModule) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in model.flow.state_dict().items()}
+
+
+@PROOFS.add(slow=True)
+def fits_tests_and_predicts_on_the_command_line(case: ModuleCase) -> None:
+    """And the checkpoint alone gives the figures and the predictions."""
+    model, data = made(case)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    short = {"max_epochs": 2, "limit_train_batches": 3, "limit_val_batches": 1}
+    config = {
+        "model": described(model),
+        "data": described(data),
+        "trainer": {**quiet, **short},
+        "pictures": False,
+        "seed_everything": 1,
+    }
+    with folder() as root, chdir(root), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Lightning and jsonargparse
+        Path("config.yaml").write_text(yaml.safe_dump(config))
+        fitted = cli.main(["fit", "--config=config.yaml"]).model
+        assert type(fitted) is type(model)
+        assert shapes(fitted) == shapes(model)
+        (last,) = root.rglob("last.ckpt")
+        tested = cli.main(["test", f"--ckpt_path={last}"]).trainer.callback_metrics
+        cli.main(["predict", f"--ckpt_path={last}"])
+        (path,) = root.rglob("predictions.npz")
+        again, data = load(last), case.data(batch_size=16)
+        found = trainer().test(again, data, verbose=False)[0]
+        assert set(tested) == set(found)
+        for name, value in found.items():
+            near(float(tested[name]), value, 1e-5)
+        batches = trainer().predict(again, data)
+        with np.load(path) as arrays:
+            assert {"latent", "log_prob" if again.exact else "elbo"} <= set(arrays)
+            for name, value in arrays.items():
+                near(torch.as_tensor(value), torch.cat([batch[name] for batch in batches]), 1e-5)
