@@ -7,8 +7,8 @@ parentheses after it are tried by the slow ones where `make test-slow` is run.
 from functools import partial
 
 from lightning_flows import (
-    AnnealedScale,
     MAF,
+    AnnealedScale,
     ComposedFlow,
     DensityModule,
     ExactVolume,
