@@ -252,3 +252,52 @@ def test_the_surrogate_of_the_joint_objective_has_mass_above_one():
     values = module.evaluate(x, None)
     constant = -0.5 * math.log(1 / math.pi)
     torch.testing.assert_close(module.objective_nll(x), values["loss"] + constant)
+
+
+class Linear(nn.Module):
+    def __init__(self, event_shape, features, *, decode):
+        super().__init__()
+        sizes = (features, event_shape[0]) if decode else (event_shape[0], features)
+        self.map = nn.Linear(*sizes, bias=False)
+
+    def forward(self, x):
+        return self.map(x)
+
+
+def linear_loss(a, w, variance, covariance):
+    """Expected loss of encoder A and decoder W over normal data, in closed form."""
+    n, d = w.shape
+    spread = covariance + variance * torch.eye(n, dtype=torch.float64)
+    error = (
+        covariance.trace() - 2 * (w @ a @ covariance).trace() + (w @ a @ spread @ a.T @ w.T).trace()
+    )
+    prior = 0.5 * (a @ spread @ a.T).trace() + 0.5 * d * math.log(2 * math.pi)
+    entropy = 0.5 * torch.logdet(2 * math.pi * math.e * variance * a @ a.T)
+    return error / (2 * variance) + 0.5 * n * (2 * math.pi * variance).log() + prior - entropy
+
+
+def test_the_linear_bound_has_its_closed_form_and_is_near_probabilistic_pca():
+    """The bound is not tight: mean and covariance of the posterior share one matrix."""
+    torch.manual_seed(2)
+    covariance = torch.diag(SPECTRUM)
+    flow = partial(
+        FreeFormFlow,
+        latent_features=2,
+        encoder=partial(Linear, decode=False),
+        decoder=partial(Linear, decode=True),
+        prior=Normal,
+    )
+    module = VariationalModule(flow, 5, scale=LearnedScale(0.8, floor=0.0)).double()
+    a, w = module.flow.encoder.map.weight, module.flow.decoder.map.weight
+    loss = lambda: linear_loss(a, w, module.scale().squeeze() ** 2, covariance)  # noqa: E731
+    x = torch.randn(200_000, 5, dtype=torch.float64) * SPECTRUM.sqrt()
+    found = module.training_loss(x, None)[0]
+    error = (found.std() / len(x) ** 0.5).item()
+    assert found.mean().item() == pytest.approx(loss().item(), abs=4 * error)
+    for _ in range(3):
+        minimize(module, loss)
+    assert degrees(w.detach(), torch.eye(5, dtype=torch.float64)[:, :2]) < 1
+    assert module.scale().item() ** 2 == pytest.approx(SPECTRUM[2:].mean().item(), rel=0.01)
+    fitted = torch.cat([SPECTRUM[:2], SPECTRUM[2:].mean().expand(3)])
+    best = 0.5 * (fitted.log().sum() + 5 * math.log(2 * math.pi) + 5).item()
+    assert 0.004 < loss().item() - best < 0.008
