@@ -1,9 +1,8 @@
 """What every module is held to in a Trainer."""
 
-import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,15 +10,12 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import pytest
 import torch
 import yaml
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
 from lightning_flows import cli, load
-from lightning_flows.callbacks import NonFiniteGuard, SampleGrid
 from lightning_flows.modules import FlowModule
 from proofs.common import Proofs, near, same
 from proofs.module_case import ModuleCase, fit, made, rows, trainer
@@ -44,7 +40,12 @@ def trains_in(precision: str, case: ModuleCase) -> None:
         scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
         options = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
     model, run = fit(
-        case, gradient_clip_val=1.0, max_epochs=2, limit_train_batches=4, limit_val_batches=1, **options
+        case,
+        gradient_clip_val=1.0,
+        max_epochs=2,
+        limit_train_batches=4,
+        limit_val_batches=1,
+        **options,
     )
     assert all(value.isfinite() for value in run.callback_metrics.values())
     tested = run.test(model, case.data(batch_size=16), verbose=False)[0]
@@ -159,8 +160,13 @@ def a_resumed_run_is_the_run(case: ModuleCase) -> None:
 
 def described(part: Any) -> dict[str, Any]:
     """A model or data module as a config has it; shapes are linked."""
-    options = {k: v for k, v in dict(part.hparams).items() if k not in ("event_shape", "context_shape")}
-    return {"class_path": f"{type(part).__module__}.{type(part).__qualname__}", "init_args": options}
+    options = {
+        k: v for k, v in dict(part.hparams).items() if k not in ("event_shape", "context_shape")
+    }
+    return {
+        "class_path": f"{type(part).__module__}.{type(part).__qualname__}",
+        "init_args": options,
+    }
 
 
 def shapes(model: FlowModule) -> dict[str, torch.Size]:
