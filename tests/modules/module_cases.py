@@ -84,6 +84,9 @@ CASES: dict[str, ModuleCase] = {
     ),
     "surjective": ModuleCase(SURJECTIVE, partial(Table, 2)),
     "surjective (exact)": ModuleCase(partial(SurjectiveModule, POSITIVE)),
+    "surjective (probes)": ModuleCase(
+        partial(SURJECTIVE, penalties=[Tikhonov(0.1)]), objective=False
+    ),
     "rectangular": ModuleCase(partial(RECTANGULAR, penalties=ON_JACOBIANS)),
     "rectangular (stochastic)": ModuleCase(
         partial(RectangularModule, DEPENDENT, penalties=[Tikhonov(0.01)], noise=0.01, **LEARNED),
