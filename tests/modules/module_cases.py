@@ -67,7 +67,7 @@ FREE_FORM = partial(FreeFormModule, FREE, reconstruction=3.0)
 EXACT = partial(FREE_FORM, volume=ExactVolume(chunk_size=1))
 DIGITS = partial(Digits, validation=31, test=31)
 LEARNED = {"volume": StochasticVolume(2), "reconstruction": TargetError(1.0), "warmup": (0, 2)}
-JOINT = {"reconstruction": TargetError(1.0), "warmup": (1, 3)}
+JOINT = {"reconstruction": TargetError(1.0), "warmup": (0, 2)}
 ON_JACOBIANS = (OffDiagonal(0.1), ContourInformation(0.1), Tikhonov(0.1, probes=None))
 
 CASES: dict[str, ModuleCase] = {
@@ -88,6 +88,9 @@ CASES: dict[str, ModuleCase] = {
     ),
     "surjective": ModuleCase(SURJECTIVE, partial(Table, 2)),
     "surjective (exact)": ModuleCase(partial(SurjectiveModule, POSITIVE)),
+    "surjective (probes)": ModuleCase(
+        partial(SURJECTIVE, penalties=[Tikhonov(0.1)]), objective=False
+    ),
     "rectangular": ModuleCase(partial(RECTANGULAR, penalties=ON_JACOBIANS)),
     "rectangular (stochastic)": ModuleCase(
         partial(RectangularModule, DEPENDENT, penalties=[Tikhonov(0.01)], noise=0.01, **LEARNED),

@@ -11,9 +11,7 @@ from lightning_flows import (
     NICE,
     AutoregressiveSplineFlow,
     ComposedFlow,
-    DensityModule,
     FreeFormFlow,
-    FreeFormModule,
     Glow,
     LatentPriorFlow,
     MixedFlow,
@@ -21,10 +19,7 @@ from lightning_flows import (
     PaddedFlow,
     RankedFlow,
     RealNVP,
-    RectangularModule,
-    SurjectiveModule,
     SurjectiveSplineFlow,
-    TwoStepModule,
     flows,
 )
 from lightning_flows.core import noise
@@ -59,13 +54,6 @@ FLOWS = {
     MixedFlow: partial(MixedFlow, 4, classes=[3, 0, 0, 2], flow=SMALL),
     PaddedFlow: partial(PADDED, 4),
     FreeFormFlow: partial(FREE, 4),
-}
-FAMILIES = {
-    "density": partial(DensityModule, SMALL),
-    "surjective": partial(SurjectiveModule, AUGMENTED),
-    "rectangular": partial(RectangularModule, PADDED),
-    "free form": partial(FreeFormModule, FREE),
-    "two step": partial(TwoStepModule, PADDED, manifold_epochs=1),
 }
 
 
@@ -103,15 +91,6 @@ def test_a_fresh_flow_compiles_in_training_mode(kind):
         gradients.append([p.grad for p in flow.parameters() if p.grad is not None])
     assert gradients[0]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_fresh_family_compiles_without_validation_data(family, make_trainer, monkeypatch):
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    model = FAMILIES[family](4, compile=True)
-    trainer = make_trainer(max_steps=2)
-    trainer.fit(model, torch.utils.data.DataLoader(torch.randn(16, 4), 8))
-    assert trainer.callback_metrics["train/loss"].isfinite()
 
 
 def test_each_thread_starts_without_a_key():

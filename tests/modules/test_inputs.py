@@ -16,23 +16,19 @@ from lightning_flows import (
     ComposedFlow,
     DensityModule,
     FreeFormFlow,
-    FreeFormModule,
     LatentPriorFlow,
     NeuralSplineFlow,
-    OffDiagonal,
     PaddedFlow,
     RealNVP,
     RectangularModule,
-    SurjectiveModule,
-    TwoStepModule,
     flows,
 )
 from lightning_flows.callbacks import ComponentExtraction
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.datamodules import Arrays, InMemoryLoader
+from lightning_flows.datamodules import Arrays
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 from lightning_flows.objectives import Tikhonov
-from lightning_flows.transforms import Augment, Standardize
+from lightning_flows.transforms import Augment
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(val_dataloader|exists and is not empty)")
 SMALL = partial(RealNVP, layers=1, hidden=(4,))
@@ -45,14 +41,6 @@ FREE = partial(
     prior=SMALL,
 )
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), SMALL])
-FAMILIES = {
-    "density": partial(DensityModule, SMALL),
-    "surjective": partial(SurjectiveModule, AUGMENTED, iw_samples=2),
-    "rectangular": partial(RectangularModule, PADDED),
-    "free form": partial(FreeFormModule, FREE),
-    "two step": partial(TwoStepModule, PADDED),
-}
-each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def points(n=32, dtype=torch.float32):
@@ -133,49 +121,6 @@ def test_options_of_module_and_data_may_share_names(kind, make_trainer, tmp_path
 # -- data ------------------------------------------------------------------------------------------
 
 
-@each_family
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
-def test_model_maps_are_encode_and_decode_in_their_parts(family, dtype):
-    """With preprocessing and with context, of whatever type: callbacks and commands take these."""
-    torch.manual_seed(0)
-    model = FAMILIES[family](4, context_shape=3).eval()
-    x, context = points(), torch.eye(3)[torch.arange(32) % 3]
-    with torch.no_grad():
-        for parameter in model.flow.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    if model.exact:  # else noise is a hash of what encode is given
-        model.preprocess = Standardize(4)
-        model.preprocess.fit(x)
-    maps = model.model_maps(context.to(dtype))
-    y = x if maps["to_model"] is None else maps["to_model"](x)
-    z = maps["encode"](y)
-    torch.testing.assert_close(z, model.encode(x, context))
-    again = maps["decode"](z)
-    again = again if maps["from_model"] is None else maps["from_model"](again)
-    torch.testing.assert_close(again, model.decode(z, context))
-    if family == "density":  # whose latents depend on the context
-        assert not torch.allclose(z, model.encode(x, context.flip(0)))
-
-
-@each_family
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.uint8, torch.float16])
-def test_data_of_another_dtype_is_taken(family, dtype, make_trainer):
-    x = points(dtype=dtype) if dtype != torch.uint8 else points().abs().to(dtype)
-    loader = InMemoryLoader((x, torch.ones(32, 3, dtype=dtype)), 16)
-    model = FAMILIES[family](4, context_shape=3)
-    trainer = make_trainer(max_steps=2)
-    trainer.fit(model, loader, loader)
-    trainer.test(model, loader, verbose=False)
-    model.eval()
-    context = torch.ones(32, 3)
-    expected = model.log_prob(x.float(), context)
-    torch.testing.assert_close(model.log_prob(x, context.to(dtype)), expected)
-    assert model.encode(x, context.to(dtype)).dtype == torch.float32
-    assert model.sample(2, context.to(dtype)).dtype == torch.float32
-    z = model.encode(x, context)
-    torch.testing.assert_close(model.decode(z.double(), context), model.decode(z, context))
-
-
 @pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
 def test_double_precision_is_preprocessed_before_it_is_rounded(offset):
     x = points(dtype=torch.float64)
@@ -188,33 +133,17 @@ def test_double_precision_is_preprocessed_before_it_is_rounded(offset):
     torch.testing.assert_close(there.log_prob(x + offset), model.log_prob(x))
 
 
-@each_family
-def test_a_model_in_double_precision_takes_single(family):
-    model = FAMILIES[family](4).double().eval()
-    torch.testing.assert_close(model.log_prob(points()), model.log_prob(points().double()))
-    assert model.log_prob(points()).dtype == torch.float64
-
-
-@each_family
-def test_batches_with_keys_of_their_own(family, make_trainer, tmp_path):
-    x, context = points(), torch.randn(32, 3)
-    rows = [
-        {"image": each, "given": beside, "x": 0} for each, beside in zip(x, context, strict=True)
-    ]
-    keys = {"data_key": "image", "context_key": "given"}
-    model = FAMILIES[family](4, context_shape=3, **keys)
-    drawn = [ComponentExtraction(2, walks=0)] * (family == "rectangular")
+def test_callbacks_read_batches_with_keys_of_their_own(make_trainer, tmp_path):
+    x = points()
+    rows = [{"image": each, "x": 0} for each in x]
+    model = RectangularModule(PADDED, 4, data_key="image")
+    drawn = [ComponentExtraction(2, walks=0)]
     trainer = make_trainer(callbacks=drawn, default_root_dir=tmp_path)
     trainer.fit(model, DataLoader(rows, 16), DataLoader(rows, 16))
-    assert trainer.callback_metrics["val/loss"].isfinite()
-    if drawn:
-        with np.load(tmp_path / "images" / "components" / "0001.npz") as arrays:
-            np.testing.assert_array_equal(arrays["points"], x[:2])
-    trainer.save_checkpoint(tmp_path / "x.ckpt")
-    again = type(model).load_from_checkpoint(tmp_path / "x.ckpt")
-    found, beside = again.unpack(UserDict(image=x, given=context))
+    with np.load(tmp_path / "images" / "components" / "0001.npz") as arrays:
+        np.testing.assert_array_equal(arrays["points"], x[:2])
+    found, _ = model.unpack(UserDict(image=x))
     assert torch.equal(found, x)
-    assert torch.equal(beside, context)
 
 
 def test_a_batch_without_the_key_is_refused_with_the_remedy():
@@ -266,13 +195,3 @@ def test_no_rows_have_no_densities(kind, training):
     assert flow.sample(0).shape == x.shape
     if kind in (PaddedFlow, FreeFormFlow):
         assert flow.ambient_log_prob(x, beta=1.0).shape == (0,)
-
-
-@each_family
-def test_families_score_no_rows(family):
-    model, x = FAMILIES[family](4), torch.zeros(0, 4)
-    if family in ("rectangular", "free form"):
-        model.penalties = [OffDiagonal(1.0)]
-    assert model.log_prob(x).shape == (0,)
-    assert {tuple(value.shape) for value in model.evaluate(x, None).values()} == {(0,)}
-    assert model.training_loss(x, None)[0].shape == (0,)

@@ -7,7 +7,8 @@ from proofs.common import pairs
 from proofs.module import PROOFS
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(val_dataloader|lr_scheduler.step|many workers|exists and is not empty)",
+    "ignore:.*(val_dataloader|Total length of|exists and is not empty|sanity check|overfit)",
+    "ignore:.*(barebones|log_every_n_steps|lr_scheduler.step|ended|many workers|train_batches)",
     "ignore:Conjugate gradients left",
 )
 
