@@ -29,9 +29,9 @@ SIGMA = 0.3  # noise of the sine
 
 
 def sine(n, generator):
-    """(t, sin 2t) with t ~ N(0, 1), and noise of standard deviation SIGMA."""
+    """(t, sin 1.7t) with t ~ N(0, 1), and noise of standard deviation SIGMA, as `Toy` has it."""
     t = torch.randn(n, generator=generator, dtype=torch.float64)
-    clean = torch.stack([t, (2 * t).sin()], 1)
+    clean = torch.stack([t, (1.7 * t).sin()], 1)
     return clean + SIGMA * torch.randn(n, 2, generator=generator, dtype=torch.float64)
 
 
@@ -41,8 +41,13 @@ def log_density_of_sine(x):
     normal = torch.distributions.Normal(0.0, 1.0)
     terms = normal.log_prob(t) + math.log(t[1] - t[0])
     first = torch.distributions.Normal(t, SIGMA).log_prob(x[:, :1])
-    second = torch.distributions.Normal((2 * t).sin(), SIGMA).log_prob(x[:, 1:])
+    second = torch.distributions.Normal((1.7 * t).sin(), SIGMA).log_prob(x[:, 1:])
     return (terms + first + second).logsumexp(1)
+
+
+def test_the_sine_has_the_entropy_that_the_page_names():
+    found = -log_density_of_sine(sine(20_000, torch.Generator().manual_seed(1)))
+    assert found.mean().item() == pytest.approx(2.032, abs=3 * found.std().item() / 20_000**0.5)
 
 
 def padded(scale, **options):
