@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 
-def run_script(script: Path, folder: Path) -> str:
+def run_script(script: Path, folder: Path, *options: str) -> str:
     """Run a script that leaves what it found in a folder: what it says on stderr.
 
     A deadlock times out.
     """
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, str(script), str(folder), *options],
         capture_output=True,
         text=True,
         timeout=900,

@@ -29,6 +29,7 @@ from lightning_flows.callbacks import (
     SampleGrid,
     base,
 )
+from lightning_flows.datamodules import Arrays
 
 IMAGES, PLANE = (1, 4, 4), (2,)
 
@@ -272,8 +273,47 @@ def record_writers() -> None:
     base.write = write
 
 
+def ranked() -> tuple[DensityModule, Arrays]:
+    """Columns that are alike, so that noise alone decides which of them add most."""
+    x = torch.randn(250, 32, generator=torch.Generator().manual_seed(0))
+    data = Arrays(data=x, validation=0.2, test=0.0, standardize=False, batch_size=32)
+    flow = partial(RankedFlow, levels=3, steps=2, hidden=(8,), actnorm=False)
+    return DensityModule(flow, 32), data
+
+
+class Steps(pl.Callback):
+    """Every rank leaves what it saw at each step, and the model as it was after it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.steps = root, list[Any]()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        state = {key: value.clone() for key, value in pl_module.state_dict().items()}
+        self.steps.append((trainer.current_epoch, batch["x"].clone(), state))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        torch.save(self.steps, self.root / f"steps{trainer.global_rank}.pt")
+
+
+def fit_ranked(root: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    model, data = ranked()
+    callbacks = [ContributionRanking(epochs=1), Steps(root)]
+    options = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 3}
+    trainer(root, callbacks=callbacks, **options).fit(model, data)
+
+
 def main(root: Path) -> None:
     record_writers()
+    fit_ranked(root / "ranked")
     fit(root / "images2", Foreign(lr=0.0), 2, [*drawers(IMAGES)])
     fit(root / "plane2", Foreign(PLANE, lr=0.0), 2, [*drawers(PLANE)])
     fit(root / "with", Foreign(), 2, drawing())

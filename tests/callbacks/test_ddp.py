@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 import torch
-from foreign import IMAGES, PLANE, drawers
+from foreign import IMAGES, PLANE, drawers, ranked
 
+from lightning_flows.transforms import Ranking
 from scripts import run_script, same_drawings
 
 SCRIPT = Path(__file__).parent / "foreign.py"
@@ -66,3 +67,34 @@ def test_a_nan_on_one_rank_skips_the_step_on_both(runs: tuple[Path, str]) -> Non
     for key, value in first["weights"].items():
         assert value.isfinite().all()
         assert torch.equal(value, second["weights"][key])
+
+
+def test_splits_are_ranked_by_the_data_of_both_ranks(runs: tuple[Path, str]) -> None:
+    """And at once, not when DDP next copies the buffers of rank 0."""
+    steps = [torch.load(runs[0] / "ranked" / f"steps{rank}.pt") for rank in (0, 1)]
+    model = ranked()[0].eval()
+    for split in (0, 1):
+        sums, rows = [], []
+        for own in steps:
+            each = []
+            for epoch, x, state in own:
+                if epoch == split:
+                    model.load_state_dict(state)
+                    each.append(model.flow.contributions(model.to_model_space(x)[0], split))
+            sums.append(torch.cat(each).sum(0))
+            rows.append(sum(map(len, each)))
+        orders = [model.flow.rankings[split].order.clone()]
+        for scores in (sum(sums) / sum(rows), sums[0] / rows[0], sums[1] / rows[1]):
+            ranking = Ranking(scores.shape)
+            ranking.rank(scores)
+            orders.append(ranking.order)
+        found, both, first, second = (order.tolist() for order in orders)
+        assert found == both
+        assert both not in (first, second)
+    assert [epoch for epoch, _, _ in steps[0]] == 4 * [0] + 4 * [1] + 4 * [2]
+    for (_, _, one), (_, _, two) in zip(*steps, strict=True):
+        for key, value in one.items():
+            assert torch.equal(value, two[key]), key
+    ranked_twice, last = steps[0][7][2], steps[0][-1][2]
+    assert any(not torch.equal(value, last[key]) for key, value in ranked_twice.items())
+    assert all(value.isfinite().all() for value in last.values())
