@@ -14,6 +14,7 @@ class SineGivenTime(FlowDataModule):
 
     def __init__(self, rows: int = 4000, **options: int) -> None:
         super().__init__(1, context_shape=1, **options)
+        self.save_hyperparameters()
         self.rows = rows
 
     def load(self) -> Splits:

@@ -5,19 +5,26 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
+from foreign import CallbackCase
+from own_cases import CASES
 from own_parts.equal_lengths import EqualLengths
 from own_parts.latents import LatentHistogram
 from own_parts.noisy_sine import SineGivenTime
 from own_parts.robust import RobustModule
 from own_parts.sinh_arcsinh import SinhArcsinh, SinhArcsinhFlow
-from torch.func import jacrev, vmap
 
 from command_lines import run_folder, small
-from lightning_flows import DensityModule, RealNVP, RectangularModule, cli, load
-from lightning_flows.flows import PaddedFlow
-from proofs import flow, transform
+from lightning_flows import RealNVP, cli, load
+from proofs import callback, datamodule, flow, module, penalty, transform
 from proofs.common import pairs
+from proofs.datamodule import DataCase
+from proofs.module_ranks import crossed, runs_of
+from proofs.penalty import PenaltyCase
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(does not have many workers|module.s. in eval mode at the start|LeafSpec)",
+    "ignore:.*(exists and is not empty|train_batches|val_dataloader|lr_scheduler.step)",
+)
 TRANSFORMS = {"SinhArcsinh (3,)": lambda: SinhArcsinh(3)}
 FLOWS = {"SinhArcsinhFlow": lambda: SinhArcsinhFlow(2, layers=2)}
 SMALL = partial(RealNVP, layers=2, hidden=(8,))
@@ -33,21 +40,50 @@ def test_flow(prove, build):
     prove(build)
 
 
-@pytest.mark.parametrize("module", ["density", "rectangular"])
-def test_penalty(module):
-    penalties = [EqualLengths(0.5)]
-    padded = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
-    model = (
-        DensityModule(SMALL, 3, penalties=penalties)
-        if module == "density"
-        else RectangularModule(padded, 3, penalties=penalties)
-    ).double()
-    x = torch.randn(8, 3).double()
-    decode = model.flow.decode if module == "density" else model.flow.embed
-    u = model.flow.encode(x) if module == "density" else model.flow.project(x)
-    j = vmap(jacrev(lambda row: decode(row[None])[0]))(u)
-    value = model.training_loss(x, None)[1]["penalty/equal_lengths"]
-    torch.testing.assert_close(value, j.norm(dim=1).log().var(1, correction=0))
+def squared_deviation(f, g):
+    return g.norm(dim=1).log().var(1, correction=0)
+
+
+PENALTIES = {"EqualLengths": PenaltyCase(EqualLengths(0.5), squared_deviation)}
+CALLBACKS = {
+    "LatentHistogram": CallbackCase(lambda _: LatentHistogram(60), "images/latents/0001.png")
+}
+DATA = {
+    "SineGivenTime": DataCase(
+        lambda _: SineGivenTime(217, batch_size=16), (175, 21, 21), (1,), (1,)
+    )
+}
+
+
+@pytest.mark.parametrize(("prove", "case"), pairs(PENALTIES, penalty.PROOFS))
+def test_penalty(prove, case):
+    prove(case)
+
+
+@pytest.mark.parametrize(("prove", "case"), pairs(CALLBACKS, callback.PROOFS))
+def test_callback(prove, case):
+    prove(case)
+
+
+@pytest.mark.parametrize(("prove", "case"), pairs(DATA, datamodule.PROOFS))
+def test_datamodule(prove, case):
+    prove(case)
+
+
+@pytest.mark.parametrize(("prove", "case"), pairs(CASES, module.PROOFS))
+def test_module(prove, case):
+    prove(case)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return runs_of(CASES, "own_cases", lambda: tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("prove", "name"), crossed(CASES))
+def test_module_on_two_ranks(prove, name, runs):
+    prove(runs(name), CASES[name])
 
 
 def test_everything_trains_together(tmp_path):
