@@ -15,12 +15,11 @@ class SineGivenTime(FlowDataModule):
     def __init__(self, rows: int = 4000, **options: int) -> None:
         super().__init__(1, context_shape=1, **options)
         self.save_hyperparameters()
-        self.rows = rows
 
     def load(self) -> Splits:
-        generator = torch.Generator().manual_seed(self.seed)
-        t = 6 * torch.rand(self.rows, 1, generator=generator) - 3
+        rows, generator = self.hparams["rows"], torch.Generator().manual_seed(self.seed)
+        t = 6 * torch.rand(rows, 1, generator=generator) - 3
         y = t.sin() + (0.1 + 0.2 * t.abs()) * torch.randn(t.shape, generator=generator)
-        pieces = split_indices(self.rows, [self.rows // 10] * 2, self.seed)
+        pieces = split_indices(rows, [rows // 10] * 2, self.seed)
         splits = zip(("train", "val", "test"), pieces, strict=True)
         return {name: {"x": y[i], "context": t[i]} for name, i in splits}
