@@ -62,13 +62,19 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
         return value, derivatives
 
 
+def _recordable(x: Tensor) -> Tensor:
+    """The tensor, or a copy of one that inference mode keeps out of every graph."""
+    return x if torch.compiler.is_compiling() or not x.is_inference() else x.clone()
+
+
 @contextmanager
 def _outside_inference_mode() -> Iterator[None]:
     """`no_grad` in place of inference mode.
 
     There torch 2.11 has no forward mode under `vmap`, and its reverse mode gives zeros.
     """
-    if not torch.is_inference_mode_enabled():
+    # code that is compiled cannot ask
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
         yield
         return
     with torch.inference_mode(False), torch.no_grad():
@@ -130,11 +136,11 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
 def pullback(fn: Map, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Value of a map, (batch, *out), and the function v ↦ vᵀJ, (batch, *out) -> (batch, *in)."""
     with _outside_inference_mode():
-        value, pull = vjp(fn, x.clone() if x.is_inference() else x)[:2]
+        value, pull = vjp(fn, _recordable(x))[:2]
 
     def pulled(v: Tensor) -> Tensor:
         with _outside_inference_mode():
-            product: Tensor = pull(v.clone() if v.is_inference() else v)[0]
+            product: Tensor = pull(_recordable(v))[0]
         return product
 
     return value, pulled
