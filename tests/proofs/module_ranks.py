@@ -17,17 +17,11 @@ from foreign import drawing
 
 from lightning_flows.callbacks import FlowCallback
 from proofs.common import near, same
-from proofs.module_case import ModuleCase, made, rows
+from proofs.module_case import ModuleCase, made, rows, slow_names
 from resumed import check_resumed
 from scripts import run_script, same_drawings
 
 SCRIPT = Path(__file__).parents[1] / "two_ranks.py"
-
-
-def slow_names(cases: Mapping[str, ModuleCase]) -> list[str]:
-    """All but the first of each name: `make test-slow` runs them."""
-    kinds = [name.partition(" (")[0] for name in cases]
-    return [name for i, name in enumerate(cases) if kinds[i] in kinds[:i]]
 
 
 def crossed(cases: Mapping[str, ModuleCase]) -> list[Any]:
