@@ -5,6 +5,7 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
+from module_cases import CASES
 
 from lightning_flows import DensityModule, RankedFlow, RealNVP
 from lightning_flows.callbacks import ContributionRanking
@@ -24,6 +25,7 @@ from lightning_flows.transforms import (
 )
 from lightning_flows.transforms.bijections.ranking import entry_contributions
 from proofs.common import make, near
+from resumed import check_resumed, resume
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*val(_dataloader|idation_step)")
 SMALL = partial(RankedFlow, steps=2, hidden=(8,))
@@ -181,3 +183,9 @@ def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
         expected = model.flow.contributions(y, 0).mean(0)
     assert len(scores) == 1
     torch.testing.assert_close(scores[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_run_that_is_resumed_ranks_as_the_run(tmp_path):
+    resume(tmp_path, CASES["density (ranked)"], 1)
+    check_resumed(tmp_path, 1)

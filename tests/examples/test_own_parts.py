@@ -23,7 +23,8 @@ from proofs.penalty import PenaltyCase
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(does not have many workers|module.s. in eval mode at the start|LeafSpec)",
-    "ignore:.*(exists and is not empty|train_batches|val_dataloader|lr_scheduler.step)",
+    "ignore:.*(exists and is not empty|train_batches|val_dataloader|Total length of)",
+    "ignore:.*lr_scheduler.step",
 )
 TRANSFORMS = {"SinhArcsinh (3,)": lambda: SinhArcsinh(3)}
 FLOWS = {"SinhArcsinhFlow": lambda: SinhArcsinhFlow(2, layers=2)}

@@ -45,7 +45,7 @@ from proofs.module_case import ModuleCase, Table
 
 TINY = {"layers": 2, "hidden": (8,)}
 SMALL = partial(RealNVP, activation="tanh", **TINY)
-ACTNORM = partial(SMALL, mixing="lu", actnorm=True)
+ACTNORM = partial(SMALL, actnorm=True)
 AUGMENTED = partial(ComposedFlow, layers=[partial(Augment, add=1), ACTNORM])
 POSITIVE = partial(ComposedFlow, layers=[Abs, partial(InverseOf, layer=Softplus), SMALL])
 PADDED = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
@@ -71,17 +71,19 @@ JOINT = {"reconstruction": TargetError(1.0), "warmup": (0, 2)}
 ON_JACOBIANS = (OffDiagonal(0.1), ContourInformation(0.1), Tikhonov(0.1, probes=None))
 
 CASES: dict[str, ModuleCase] = {
-    "density": ModuleCase(partial(DENSITY, penalties=[Tikhonov(0.1, probes=None)], noise=0.1)),
+    "density": ModuleCase(
+        partial(DensityModule, ACTNORM, penalties=[Tikhonov(0.1, probes=None)], noise=0.1)
+    ),
     "density (plain)": ModuleCase(DENSITY, partial(Table, 2)),
     "density (probes)": ModuleCase(
-        partial(DensityModule, ACTNORM, penalties=[Tikhonov(0.1)]), objective=False
+        partial(DensityModule, partial(ACTNORM, mixing="lu"), penalties=[Tikhonov(0.1)]),
+        objective=False,
     ),
     "density (splines)": ModuleCase(partial(DensityModule, partial(NeuralSplineFlow, **TINY))),
     "density (autoregressive)": ModuleCase(partial(DensityModule, partial(MAF, **TINY))),
-    "images": ModuleCase(
-        partial(DensityModule, GLOW, penalties=[Tikhonov(0.01)]), DIGITS, objective=False
-    ),
-    "ranked": ModuleCase(
+    "images": ModuleCase(partial(DENSITY, penalties=[Tikhonov(0.01)]), DIGITS, objective=False),
+    "images (Glow)": ModuleCase(partial(DensityModule, GLOW), DIGITS, objective=False),
+    "density (ranked)": ModuleCase(
         partial(DensityModule, RANKED),
         partial(Table, 16),
         lambda: [ContributionRanking(epochs=1)],

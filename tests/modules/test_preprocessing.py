@@ -1,25 +1,21 @@
 """Whose preprocessing a model has: that of its training data, whatever it meets afterwards."""
 
 import warnings
-from functools import partial
 
 import pytest
 import torch
 from lightning.pytorch.tuner import Tuner
+from module_cases import CASES
 from torch.utils.data import DataLoader
 
-from lightning_flows import DensityModule, PaddedFlow, RealNVP, RectangularModule, TwoStepModule
+from lightning_flows.core.noise import Placed
 from lightning_flows.datamodules import Arrays, Digits
 from lightning_flows.modules.preprocessing import same
 from lightning_flows.transforms.bijections.standardize import Standardize
+from proofs.module_case import of_columns
 
-SMALL = partial(RealNVP, layers=2, hidden=(8,))
-LINE = partial(PaddedFlow, latent_features=2, ambient=SMALL, prior=SMALL)
-FAMILIES = {
-    "density": partial(DensityModule, SMALL, 3),
-    "rectangular": partial(RectangularModule, LINE, 3),
-    "two_step": partial(TwoStepModule, LINE, 3),
-}
+DENSITY = CASES["density"].build
+each_module = pytest.mark.parametrize("name", of_columns(CASES))
 ANOTHER = "preprocessing .* not that of the model"
 
 
@@ -28,18 +24,21 @@ def points(scale=1.0, shift=0.0, n=100):
     return x * torch.tensor([1.0, 5.0, 30.0]) * scale + shift
 
 
-def nll(model, data):
+def same_score(logged, model, data):
+    """Whether a test has logged the likelihood of the data, or its bound, under the model."""
     data.setup("test")
-    with torch.no_grad():
-        log_prob = model.eval().log_prob(data.test_dataloader().tensors["x"])
-    return -float(log_prob.mean())
+    x = data.test_dataloader().tensors["x"]
+    figure = "nll" if model.exact else "elbo"
+    with torch.no_grad(), Placed(torch.arange(len(x))):
+        value = model.eval().evaluate_test(x, None)[figure].mean()
+    return logged[f"test/{figure}"] == pytest.approx(float(value), rel=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@each_module
 @pytest.mark.parametrize("plain", [False, True], ids=["standardize=False", "loaders"])
-def test_a_model_without_preprocessing_stays_without_one(family, plain, make_trainer, tmp_path):
+def test_a_model_without_preprocessing_stays_without_one(name, plain, make_trainer, tmp_path):
     x = points()
-    trainer, model = make_trainer(max_steps=1), FAMILIES[family]()
+    trainer, model = make_trainer(max_steps=1), CASES[name].build(3)
     if plain:
         trainer.fit(model, DataLoader(x, 50), DataLoader(x, 50))
     else:
@@ -51,7 +50,7 @@ def test_a_model_without_preprocessing_stays_without_one(family, plain, make_tra
     other = Arrays(data=points(10, 5))
     with pytest.warns(UserWarning, match=f"{ANOTHER}, and is not used: the model has none"):
         logged = make_trainer().test(again, other, verbose=False)[0]
-    assert logged["test/nll"] == pytest.approx(nll(again, other), rel=1e-5)
+    assert same_score(logged, again, other)
     assert again.preprocess is None
     assert torch.equal(again.log_prob(x), before)
     with pytest.warns(UserWarning, match=ANOTHER):
@@ -59,9 +58,9 @@ def test_a_model_without_preprocessing_stays_without_one(family, plain, make_tra
     assert again.preprocess is None
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_keeps_the_statistics_of_its_first_data(family, make_trainer, tmp_path):
-    model, data, other = FAMILIES[family](), Arrays(data=points()), Arrays(data=points(10, 5))
+@each_module
+def test_a_model_keeps_the_statistics_of_its_first_data(name, make_trainer, tmp_path):
+    model, data, other = CASES[name].build(3), Arrays(data=points()), Arrays(data=points(10, 5))
     trainer = make_trainer(max_steps=1)
     trainer.fit(model, data)
     trainer.save_checkpoint(tmp_path / "x.ckpt")
@@ -78,7 +77,7 @@ def test_a_model_keeps_the_statistics_of_its_first_data(family, make_trainer, tm
         make_trainer(max_steps=1).fit(model, other)
     for each in (model, again):
         assert same(each.preprocess, data.preprocess)
-    assert logged["test/nll"] == pytest.approx(nll(again, other), rel=1e-5)
+    assert same_score(logged, again, other)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -86,9 +85,9 @@ def test_a_model_keeps_the_statistics_of_its_first_data(family, make_trainer, tm
 def test_a_resumed_run_has_the_preprocessing_of_its_checkpoint(standardize, make_trainer, tmp_path):
     data = Arrays(data=points(), standardize=standardize)
     trainer = make_trainer(max_epochs=1)
-    trainer.fit(FAMILIES["density"](), data)
+    trainer.fit(DENSITY(3), data)
     trainer.save_checkpoint(tmp_path / "x.ckpt")
-    model = FAMILIES["density"]()  # not yet trained, so it would take over what comes first
+    model = DENSITY(3)  # not yet trained, so it would take over what comes first
     with pytest.warns(UserWarning, match=ANOTHER):
         make_trainer(max_epochs=2).fit(
             model, Arrays(data=points(10, 5)), ckpt_path=tmp_path / "x.ckpt"
@@ -97,7 +96,7 @@ def test_a_resumed_run_has_the_preprocessing_of_its_checkpoint(standardize, make
 
 
 def test_what_was_never_trained_takes_over_nothing(make_trainer):
-    model, data = FAMILIES["density"](), Arrays(data=points(10, 5))
+    model, data = DENSITY(3), Arrays(data=points(10, 5))
     for step in ("test", "validate", "predict"):
         options = {} if step == "predict" else {"verbose": False}
         with pytest.warns(UserWarning, match="has none, because it has not been trained"):
@@ -108,7 +107,7 @@ def test_what_was_never_trained_takes_over_nothing(make_trainer):
 
 
 def test_a_preprocessing_given_by_hand_stays(make_trainer):
-    model = FAMILIES["density"]()
+    model = DENSITY(3)
     model.preprocess = own = Standardize(3)
     own.fit(points(2))
     with pytest.warns(UserWarning, match="the model keeps its own"):
@@ -118,7 +117,7 @@ def test_a_preprocessing_given_by_hand_stays(make_trainer):
 
 @pytest.mark.filterwarnings("ignore:.*(lr_find|val_dataloader|configure_optimizers|LR finder)")
 def test_the_tuner_decides_as_a_fit_does(make_trainer):
-    model, data = FAMILIES["density"](), Arrays(data=points(), batch_size=10)
+    model, data = DENSITY(3), Arrays(data=points(), batch_size=10)
     model.lr = 1e-3
     trainer = make_trainer(max_epochs=3)
     Tuner(trainer).lr_find(model, data, num_training=5, update_attr=False)

@@ -1,10 +1,11 @@
 """A module and the data that it is tried with, and runs of it."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import pytest
 import torch
 from torch import Tensor
 
@@ -49,6 +50,22 @@ class ModuleCase(NamedTuple):
     callbacks: Callable[[], list[pl.Callback]] = list
     objective: bool = True
     context: bool = True
+
+
+def of_columns(cases: Mapping[str, ModuleCase]) -> list[Any]:
+    """Names of the cases that take rows of any length, as arguments of pytest's parametrize.
+
+    All but the first of a name are slow.
+    """
+    names = [name for name, case in cases.items() if len(made(case)[1].event_shape) == 1]
+    slow = slow_names(cases)
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in names]
+
+
+def slow_names(cases: Mapping[str, ModuleCase]) -> list[str]:
+    """All but the first of each name: `make test-slow` runs them."""
+    kinds = [name.partition(" (")[0] for name in cases]
+    return [name for i, name in enumerate(cases) if kinds[i] in kinds[:i]]
 
 
 def made(case: ModuleCase, **options: Any) -> tuple[FlowModule, FlowDataModule]:

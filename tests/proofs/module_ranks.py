@@ -17,17 +17,11 @@ from foreign import drawing
 
 from lightning_flows.callbacks import FlowCallback
 from proofs.common import near, same
-from proofs.module_case import ModuleCase, made, rows
+from proofs.module_case import ModuleCase, made, rows, slow_names
 from resumed import check_resumed
 from scripts import run_script, same_drawings
 
 SCRIPT = Path(__file__).parents[1] / "two_ranks.py"
-
-
-def slow_names(cases: Mapping[str, ModuleCase]) -> list[str]:
-    """All but the first of each name: `make test-slow` runs them."""
-    kinds = [name.partition(" (")[0] for name in cases]
-    return [name for i, name in enumerate(cases) if kinds[i] in kinds[:i]]
 
 
 def crossed(cases: Mapping[str, ModuleCase]) -> list[Any]:
@@ -100,12 +94,12 @@ def two_ranks_learn_what_one_process_learns(root: Path, case: ModuleCase) -> Non
 
     one, first, second = found("gradients")
     same(first, second)
-    near(first, one, 1e-6)
+    near(first, one, 1e-9)
     assert one.any(1).all()
     one, first, second = found("rank")
     same(first["weights"], second["weights"])
     for key, value in first["weights"].items():
-        torch.testing.assert_close(value, one["weights"][key], rtol=1e-6, atol=1e-6, msg=key)
+        torch.testing.assert_close(value, one["weights"][key], rtol=1e-9, atol=1e-9, msg=key)
     assert first["steps"] == second["steps"] == one["steps"]
     assert not torch.equal(first["rng"], second["rng"])  # each rank draws its own noise
 

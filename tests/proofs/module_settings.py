@@ -73,19 +73,9 @@ def runs_under(setting: str, case: ModuleCase) -> None:
         assert "test/loss" in tested[0]
 
 
-@PROOFS.add()
+@PROOFS.add(slow=True)
 def runs_where_training_is_never_logged(case: ModuleCase) -> None:
     runs_under("log never", case)
-
-
-@PROOFS.add(slow=True)
-def runs_without_validation(case: ModuleCase) -> None:
-    runs_under("no validation", case)
-
-
-@PROOFS.add(slow=True)
-def runs_with_gradients_of_several_batches(case: ModuleCase) -> None:
-    runs_under("accumulation", case)
 
 
 @PROOFS.add(slow=True)

@@ -96,7 +96,7 @@ def compiles_without_validation_data(case: ModuleCase) -> None:
 # -- data of one's own -----------------------------------------------------------------------------
 
 
-@PROOFS.add(when=lambda case: case.context)
+@PROOFS.add(when=lambda case: case.context, slow=True)
 def batches_have_keys_of_their_own(case: ModuleCase) -> None:
     x = rows(case)[0][:32]
     context = torch.randn(32, 3)
@@ -128,7 +128,7 @@ def trains_on_data_of_another_type(case: ModuleCase) -> None:
 # -- checkpoints -----------------------------------------------------------------------------------
 
 
-@PROOFS.add()
+@PROOFS.add(slow=True)
 def a_checkpoint_alone_is_the_model(case: ModuleCase) -> None:
     model, run = fit(case, max_steps=3, limit_val_batches=1)
     x, context = rows(case, "test")
