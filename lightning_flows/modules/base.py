@@ -377,7 +377,7 @@ class FlowModule(Recorded, L.LightningModule):
         Returns:
             (batch,), nats.
         """
-        return -self.log_prob(x, context)
+        return self.evaluate(x, context)["loss"]
 
     def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What test reports; as validation unless a family takes more time for it."""

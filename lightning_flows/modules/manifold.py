@@ -67,6 +67,10 @@ class ManifoldModule(FlowModule):
             loss = loss + penalty.weight * value
         return loss
 
+    def noise_of_scores(self, x: Tensor) -> Reproducible:
+        """One key, the raw data, for draws and probes of objectives in evaluation mode."""
+        return Reproducible(x.float(), not self.training)
+
     @property
     def objective_constant(self) -> float:
         """What `objective` lacks, in nats, to be a negative log-density if it is one at all."""
@@ -98,7 +102,7 @@ class ManifoldModule(FlowModule):
         log_prior = self.flow.prior.log_prob(u, given)
         reconstruction = sum_event((y - x_hat).square())
         ambient = self.ambient_log_prob(x, context)
-        with Reproducible(x.float(), not self.training):
+        with self.noise_of_scores(x):
             loss = self.objective(y, embedded, log_prior, reconstruction, given)
         values = {
             "nll": volume - log_prior,

@@ -1,31 +1,26 @@
 """Injective flows trained by the exact likelihood of on- and off-manifold coordinates."""
 
-import copy
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
-from torch.nn import Parameter
 
 from lightning_flows.bases.base import Density
-from lightning_flows.core.errors import ConfigError, check_from_zero
+from lightning_flows.core.errors import check_from_zero
 from lightning_flows.core.shapes import Shape, size, sum_event
 from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import PaddedFlow
-from lightning_flows.modules.arguments import part_of, require_padded
-from lightning_flows.modules.base import ModuleOptions
-from lightning_flows.modules.manifold import ManifoldModule
+from lightning_flows.modules.arguments import require_padded
+from lightning_flows.modules.bounded import BoundedModule, BoundedOptions
 from lightning_flows.objectives import (
     Embedded,
-    LearnedScale,
     NoVolume,
-    Scale,
     volume_and_penalties,
 )
 
 __all__ = ["OffManifoldModule"]
 
 
-class OffManifoldModule(ManifoldModule):
+class OffManifoldModule(BoundedModule):
     """Trains a `PaddedFlow` by a density that is normalized in data space.
 
     With (u, v) the coordinates of preprocessed data y on and off the manifold, τ a scale and w the
@@ -50,11 +45,10 @@ class OffManifoldModule(ManifoldModule):
         flow: makes the PaddedFlow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        scale: the standard deviation τ, a number or a part: `LearnedScale` (the default, with a
-            floor of 0.01) or `AnnealedScale`.
         reconstruction: weight w of the squared error. Above zero it keeps the manifold at the
             data, and costs a pass through the inverse.
-        options: those of `FlowModule`.
+        options: those of `BoundedModule`: `scale` is τ, one number or one for each coordinate off
+            the manifold.
 
     Raises:
         ConfigError: an option is out of range, or the flow is no PaddedFlow.
@@ -68,22 +62,16 @@ class OffManifoldModule(ManifoldModule):
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
-        scale: Scale | float | None = None,
         reconstruction: float = 0.0,
-        **options: Options[ModuleOptions],
+        **options: Options[BoundedOptions],
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
         check_from_zero(reconstruction=reconstruction)
-        scale = LearnedScale() if scale is None else scale
-        scale = Scale(scale) if isinstance(scale, int | float) else scale
-        self.scale = copy.deepcopy(part_of(scale, Scale, "scale", "LearnedScale()"))
-        normal = size(self.event_shape) - size(self.flow.manifold_shape)
-        if self.scale().numel() not in (1, normal):
-            raise ConfigError(
-                f"scale has {self.scale().numel()} coordinates; accepted are 1 and {normal}, the "
-                "number of coordinates off the manifold."
-            )
         self.reconstruction = reconstruction
+
+    @property
+    def coordinates(self) -> set[int]:
+        return {1, size(self.event_shape) - size(self.flow.manifold_shape)}
 
     def check_flow(self, flow: Density) -> None:
         super().check_flow(flow)
@@ -106,6 +94,9 @@ class OffManifoldModule(ManifoldModule):
             parts |= {"reconstruction": error, **penalized}
         return loss, parts
 
+    def negative_log(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return -self.flow.off_manifold_log_prob(y, context, scale=self.scale.scoring())
+
     def objective(
         self,
         y: Tensor,
@@ -114,26 +105,5 @@ class OffManifoldModule(ManifoldModule):
         reconstruction: Tensor,
         context: Tensor | None,
     ) -> Tensor:
-        log_q = self.flow.off_manifold_log_prob(y, context, scale=self.scale.scoring())
-        return self.penalized(-log_q, y, embedded) + self.reconstruction * reconstruction
-
-    def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density log q(x) in data space: exact, of mass 1.
-
-        Args:
-            x: data in original units, (batch, *event_shape).
-            context: (batch, *context_shape), or None.
-
-        Returns:
-            (batch,), nats.
-        """
-        y, contribution = self.to_model_space(x)
-        given = self.to_model_context(context)
-        return contribution + self.flow.off_manifold_log_prob(y, given, scale=self.scale.scoring())
-
-    def trained_parameters(self) -> list[Parameter]:
-        return [*super().trained_parameters(), *self.scale.parameters()]
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.scale.start_epoch(self.current_epoch)
+        loss = super().objective(y, embedded, log_prior, reconstruction, context)
+        return loss + self.reconstruction * reconstruction

@@ -1,27 +1,19 @@
 """Free-form injective flows trained by a bound on a density that is normalized in data space."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from lightning_flows.core.errors import ConfigError
-from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.shapes import Shape, size, sum_event
 from lightning_flows.core.signatures import Options
 from lightning_flows.flows.injective import InjectiveFlow
 from lightning_flows.modules.arguments import part_of
-from lightning_flows.modules.base import ModuleOptions
-from lightning_flows.modules.manifold import ManifoldModule
+from lightning_flows.modules.bounded import BoundedModule, BoundedOptions
 from lightning_flows.objectives import (
-    Embedded,
     ImpliedPosterior,
-    LearnedScale,
     NoVolume,
-    Scale,
     volume_and_penalties,
 )
 from lightning_flows.objectives.posterior import Drawn
@@ -29,7 +21,7 @@ from lightning_flows.objectives.posterior import Drawn
 __all__ = ["VariationalModule"]
 
 
-class VariationalModule(ManifoldModule):
+class VariationalModule(BoundedModule):
     """Trains any encoder f and decoder g by an evidence lower bound.
 
     The model is z ~ p_prior, y | z ~ N(g(z), σ²I); the posterior is the one that the encoder
@@ -52,10 +44,8 @@ class VariationalModule(ManifoldModule):
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        scale: the standard deviation σ of residuals, a number or a part: `LearnedScale` (the
-            default, with a floor of 0.01) or `AnnealedScale`.
         posterior: how the gradient of the posterior's entropy is computed; exact by default.
-        options: those of `FlowModule`.
+        options: those of `BoundedModule`: `scale` is σ, one number.
 
     Raises:
         ConfigError: an option is out of range, or the flow is not one on a manifold.
@@ -67,19 +57,10 @@ class VariationalModule(ManifoldModule):
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
-        scale: Scale | float | None = None,
         posterior: ImpliedPosterior | None = None,
-        **options: Options[ModuleOptions],
+        **options: Options[BoundedOptions],
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
-        scale = LearnedScale() if scale is None else scale
-        scale = Scale(scale) if isinstance(scale, int | float) else scale
-        self.scale = copy.deepcopy(part_of(scale, Scale, "scale", "LearnedScale()"))
-        if self.scale().numel() != 1:
-            raise ConfigError(
-                f"scale has {self.scale().numel()} coordinates; accepted is 1: the posterior is "
-                "that of one noise level."
-            )
         posterior = ImpliedPosterior() if posterior is None else posterior
         self.posterior = part_of(posterior, ImpliedPosterior, "posterior", "ImpliedPosterior()")
 
@@ -112,33 +93,7 @@ class VariationalModule(ManifoldModule):
         elbo = -values.pop("ambient_nll")
         return {**values, "ambient_elbo": elbo}
 
-    def objective(
-        self,
-        y: Tensor,
-        embedded: Embedded,
-        log_prior: Tensor,
-        reconstruction: Tensor,
-        context: Tensor | None,
-    ) -> Tensor:
-        return self.penalized(self._score(y, context), y, embedded)
-
-    def ambient_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Lower bound of log p(x) in data space, of one draw of the posterior.
-
-        In evaluation mode the draw is a hash of each row and of how often it stands in x before.
-
-        Args:
-            x: data in original units, (batch, *event_shape).
-            context: (batch, *context_shape), or None.
-
-        Returns:
-            (batch,), nats.
-        """
-        with Reproducible(x.float(), not self.training):
-            y, contribution = self.to_model_space(x)
-            return contribution - self._score(y, self.to_model_context(context))
-
-    def _score(self, y: Tensor, context: Tensor | None) -> Tensor:
+    def negative_log(self, y: Tensor, context: Tensor | None) -> Tensor:
         sigma = self.scale.scoring()
         drawn = self.posterior(self.flow.project, self.flow.embed, y, sigma)
         return self._negative_elbo(y, drawn, sigma, context)
@@ -149,10 +104,3 @@ class VariationalModule(ManifoldModule):
         error = sum_event((y - drawn.x_hat).square()) / (2 * sigma.square())
         normal = size(self.event_shape) * (sigma.log() + 0.5 * math.log(2 * math.pi))
         return error + normal - self.flow.prior.log_prob(drawn.z, context) - drawn.entropy
-
-    def trained_parameters(self) -> list[Parameter]:
-        return [*super().trained_parameters(), *self.scale.parameters()]
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.scale.start_epoch(self.current_epoch)

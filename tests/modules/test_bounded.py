@@ -1,5 +1,6 @@
 """Objectives that no parameters take below the data's entropy: values, bounds, the linear case."""
 
+import copy
 import math
 from functools import partial
 
@@ -100,19 +101,47 @@ def test_off_manifold_density_has_mass_one(by):
     assert mass == pytest.approx(1.0, abs=0.02)
 
 
-def test_off_manifold_density_is_that_of_its_coordinates():
-    module = shaken(padded(LearnedScale(0.7, coordinates=1)), 2, seed=1)
-    flow, x = module.flow, torch.randn(5, 2, dtype=torch.float64)
-    g = lambda row: flow.ambient(row[None])[0][0]  # noqa: E731 - for autograd's Jacobian
-    full = torch.stack([torch.autograd.functional.jacobian(g, row) for row in x])
+@pytest.mark.parametrize("coordinates", [1, 3])
+def test_off_manifold_density_is_that_of_its_coordinates(coordinates):
+    ambient = partial(RealNVP, layers=4, hidden=(16,), mixing="lu")
+    flow = partial(PaddedFlow, latent_features=2, ambient=ambient)
+    scale = LearnedScale(0.7, coordinates=coordinates)
+    module = shaken(OffManifoldModule(flow, 5, scale=scale).double().eval(), 2, seed=1)
+    module.scale.log_excess.data += torch.arange(coordinates) * 0.5
+    flow, x = module.flow, torch.randn(6, 5, dtype=torch.float64)
+    full = torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda row: flow.ambient(row[None])[0][0], row)
+            for row in x
+        ]
+    )
     latent = flow.ambient(x)[0]
-    u, v = latent[:, flow.slots], latent[:, 1 - flow.slots]
-    normal = torch.distributions.Normal(0.0, 0.7).log_prob(v).sum(1)
-    expected = flow.prior.log_prob(u) + normal + full.det().abs().log()
+    on = flow.project(x)
+    rest = flow.order.argsort()[2:]  # every place that is none of the manifold's, once
+    assert sorted([*flow.slots.tolist(), *rest.tolist()]) == list(range(5))
+    tau = module.scale().expand(3)
+    normal = torch.distributions.Normal(0.0, tau).log_prob(latent[:, rest]).sum(1)
+    expected = flow.prior.log_prob(on) + normal + full.det().abs().log()
     torch.testing.assert_close(module.ambient_log_prob(x), expected)
     torch.testing.assert_close(-module.training_loss(x, None)[0], expected)
-    on = flow.embed(u)  # deflated: the density on the manifold is that of every injective flow
-    torch.testing.assert_close(module.log_prob(x), flow.log_prob(on))
+    # deflated: the density on the manifold is that of every injective flow
+    torch.testing.assert_close(module.log_prob(x), flow.log_prob(flow.embed(on)))
+
+
+@pytest.mark.parametrize("by", [1, 5, 30])
+@pytest.mark.parametrize("family", [padded, free])
+def test_single_precision_gives_no_loss_below_what_double_precision_gives(family, by):
+    x = sine(200, torch.Generator().manual_seed(2))
+    module = shaken(family(0.3), by, seed=5)
+    with torch.no_grad():
+        exact = module.objective_nll(x)
+        single = copy.deepcopy(module).float()
+        found = single.objective_nll(x.float()).double()
+    assert not found.isnan().any()
+    below = exact - found  # +inf where single precision overflows, as losses of 1e60 do
+    assert (below <= 1e-3 * exact.abs().clamp(min=1)).all()
+    if by == 1:
+        torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("family", [padded, free])
@@ -235,11 +264,11 @@ def test_scales_start_where_they_are_told_and_stay_above_their_floor():
 def test_what_is_out_of_range_is_refused():
     with pytest.raises(ConfigError, match=r"PaddedFlow.*VariationalModule"):
         OffManifoldModule(partial(FreeFormFlow, latent_features=1), 2)
-    with pytest.raises(ConfigError, match=r"3 coordinates; accepted are 1 and 4"):
+    with pytest.raises(ConfigError, match=r"3 coordinates; OffManifoldModule takes 1 and 4 here"):
         OffManifoldModule(
             partial(PaddedFlow, latent_features=2), 6, scale=LearnedScale(coordinates=3)
         )
-    with pytest.raises(ConfigError, match=r"2 coordinates; accepted is 1"):
+    with pytest.raises(ConfigError, match=r"2 coordinates; VariationalModule takes 1 here"):
         VariationalModule(
             partial(FreeFormFlow, latent_features=2), 6, scale=LearnedScale(coordinates=2)
         )
@@ -249,8 +278,7 @@ def test_what_is_out_of_range_is_refused():
         ImpliedPosterior("exakt")
 
 
-def test_the_surrogate_of_the_joint_objective_has_mass_above_one():
-    """The certificate's subject: exp(-loss) of the present joint loss is no density."""
+def test_the_joint_objective_is_scored_with_the_constant_of_its_residuals():
     flow = partial(FreeFormFlow, latent_features=1, prior=Normal)
     module = shaken(FreeFormModule(flow, 2, reconstruction=1.0).double().eval(), 2, seed=0)
     x = torch.randn(20, 2, dtype=torch.float64)
