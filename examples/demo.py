@@ -28,7 +28,8 @@ def demo() -> None:
     start = time.perf_counter()
     cli = main(["fit", "--config", str(CONFIG)])
     folder = Path(cli.trainer.log_dir)
-    results = cli.trainer.test(cli.model, cli.datamodule, ckpt_path="best", verbose=False)[0]
+    best = cli.trainer.checkpoint_callback.best_model_path
+    results = cli.trainer.test(cli.model, cli.datamodule, ckpt_path=best, verbose=False)[0]
     seconds = time.perf_counter() - start
 
     table = Table(title=f"RectangularModule on digits, {seconds:.0f} s")
@@ -41,7 +42,7 @@ def demo() -> None:
     console.print("Pictures:")
     for path in sorted(folder.glob("images/**/test.png")):
         console.print(f"  {path}", soft_wrap=True)
-    console.print(f"Checkpoint:\n  {cli.trainer.checkpoint_callback.best_model_path}")
+    console.print(f"Checkpoint:\n  {best}")
     console.print(f"Training curves:\n  .venv/bin/tensorboard --logdir {folder.parent}")
 
 
