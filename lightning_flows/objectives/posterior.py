@@ -72,7 +72,10 @@ class ImpliedPosterior(Recorded):
         return Drawn(z, decode(z), entropy)
 
     def steer(self, encode: Map, decode: Map, x: Tensor, sigma: Tensor) -> Drawn:
-        """What training takes: a draw whose entropy has the gradient that was chosen."""
+        """What training takes: a draw whose entropy has the gradient that was chosen.
+
+        Arguments and shapes are those of a call. The surrogate's entropy is d log σ alone in value.
+        """
         if self.gradient == "exact":
             return self(encode, decode, x, sigma)
         x = x.detach().requires_grad_()

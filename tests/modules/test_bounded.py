@@ -179,8 +179,13 @@ def test_the_implied_posterior_is_a_gaussian_with_the_encoders_jacobian():
 def test_the_surrogate_has_the_gradient_of_the_entropy_where_the_decoder_inverts_the_encoder():
     torch.manual_seed(0)
     a = nn.Parameter(torch.randn(3, 3, dtype=torch.float64))
-    encode = lambda x: x @ a.T  # noqa: E731
-    decode = lambda z: z @ torch.linalg.inv(a.detach()).T  # noqa: E731
+
+    def encode(x):
+        return x @ a.T
+
+    def decode(z):
+        return z @ torch.linalg.inv(a.detach()).T
+
     x = torch.randn(200_000, 3, dtype=torch.float64)
     sigma = torch.ones(1, dtype=torch.float64)
     drawn = ImpliedPosterior("surrogate").steer(encode, decode, x, sigma)
@@ -322,7 +327,10 @@ def test_the_linear_bound_has_its_closed_form_and_is_near_probabilistic_pca():
     )
     module = VariationalModule(flow, 5, scale=LearnedScale(0.8, floor=0.0)).double()
     a, w = module.flow.encoder.map.weight, module.flow.decoder.map.weight
-    loss = lambda: linear_loss(a, w, module.scale().squeeze() ** 2, covariance)  # noqa: E731
+
+    def loss():
+        return linear_loss(a, w, module.scale().squeeze() ** 2, covariance)
+
     x = torch.randn(200_000, 5, dtype=torch.float64) * SPECTRUM.sqrt()
     found = module.training_loss(x, None)[0]
     error = (found.std() / len(x) ** 0.5).item()
