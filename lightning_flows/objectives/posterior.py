@@ -10,7 +10,7 @@ from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import normal_noise
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.jacobians.log_volume import half_log_det
-from lightning_flows.jacobians.products import Map, each, pullback, tangents
+from lightning_flows.jacobians.products import Map, each, linearized, pullback, tangents
 from lightning_flows.objectives.stochastic import probes_like
 
 __all__ = ["Drawn", "ImpliedPosterior"]
@@ -78,12 +78,11 @@ class ImpliedPosterior(Recorded):
         """
         if self.gradient == "exact":
             return self(encode, decode, x, sigma)
-        x = x.detach().requires_grad_()
-        u, pushed = tangents(encode, x, torch.randn_like(x)[None])
-        z = u + sigma * pushed[0]
+        u, push, pull = linearized(encode, x)
+        z = u + sigma * push(torch.randn_like(x)[None])[0]
         v = probes_like(u, 1)
         x_hat, along = tangents(decode, z, v, graph=False)
-        (pulled,) = torch.autograd.grad(u, x, v[0], create_graph=True)
+        pulled = pull(v)[0]
         surrogate = (pulled * along[0].detach()).flatten(1).sum(1)
         entropy = surrogate - surrogate.detach() + u.shape[1] * sigma.log()
         return Drawn(z, x_hat, entropy)

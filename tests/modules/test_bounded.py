@@ -342,3 +342,17 @@ def test_the_linear_bound_has_its_closed_form_and_is_near_probabilistic_pca():
     fitted = torch.cat([SPECTRUM[:2], SPECTRUM[2:].mean().expand(3)])
     best = 0.5 * (fitted.log().sum() + 5 * math.log(2 * math.pi) + 5).item()
     assert 0.004 < loss().item() - best < 0.008
+
+
+@pytest.mark.parametrize("gradient", ["exact", "surrogate"])
+def test_a_training_loss_can_be_had_without_a_graph(gradient):
+    module, x = free(0.5, posterior=ImpliedPosterior(gradient)), torch.randn(9, 2).double()
+
+    def loss():
+        torch.manual_seed(0)
+        return module.training_loss(x, None)[0]
+
+    expected = loss()
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            torch.testing.assert_close(loss(), expected.detach())
