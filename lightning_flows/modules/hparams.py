@@ -1,6 +1,6 @@
 """What loggers get of a module's options, and TensorBoard's HPARAMS tab of its results."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import lightning.pytorch as L
@@ -17,16 +17,24 @@ def log_options(module: L.LightningModule) -> None:
 
 
 def log_results(module: L.LightningModule) -> None:
-    """Give TensorBoard's HPARAMS tab the last validation metrics of the run, as `hp/<name>`."""
-    metrics = {
-        f"hp/{name}": float(value)
-        for name, value in module.trainer.callback_metrics.items()
-        if name.startswith("val/")
-    }
+    """Give TensorBoard's HPARAMS tab the last validation metrics of the run, as `hp/<name>`.
+
+    Standard errors are left out: each metric is a card of its own there, and an error says
+    nothing away from its figure.
+    """
+    logged = module.trainer.callback_metrics.items()
+    last = {name: float(value) for name, value in logged if name.startswith("val/")}
+    metrics = {f"hp/{name}": value for name, value in last.items() if not _is_error(name, last)}
     options = logged_options(module.hparams, getattr(module.trainer, "datamodule", None))
     for logger in module.loggers if metrics else ():
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(options, metrics)
+
+
+def _is_error(name: str, metrics: Container[str]) -> bool:
+    """Whether this is `<figure>_se`, of any loader, beside the figure itself."""
+    figure, loader, number = name.partition("/dataloader_idx_")
+    return figure.endswith("_se") and f"{figure.removesuffix('_se')}{loader}{number}" in metrics
 
 
 def logged_options(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
