@@ -247,7 +247,7 @@ def components(
     def mark(values: Tensor) -> Tensor:
         return torch.where(finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan).to(z.dtype)
 
-    axes = mark((found.axes * sign)[:, :k]).reshape(len(x), -1, *y.shape[1:])
+    axes = mark((found.axes * sign)[:, :k]).unflatten(2, y.shape[1:])
     steps = axes * mark(found.scales[:, :k]).view(*axes.shape[:2], *[1] * (y.ndim - 1))
     if from_model is not None:
         steps = _carried(from_model, decode_same(z), steps, chunk_size)
@@ -260,7 +260,7 @@ def components(
         variances=mark(variances[:, :k]),
         coordinates=mark((along * sign[..., 0])[:, :k]),
         dimension=mark(count_dimension(variances, floor, threshold, relative)),
-        directions=mark((found.directions * sign)[:, :k]).reshape(len(x), -1, *z.shape[1:]),
+        directions=mark((found.directions * sign)[:, :k]).unflatten(2, z.shape[1:]),
         displacements=steps,
         total=mark(variances.clamp_min(0).sum(1) + rest),
         total_error=mark(found.rest_error),
@@ -286,7 +286,7 @@ def _decompose(
 def _start(x: Tensor, z: Tensor, width: int, seed: int) -> Tensor:
     """Random directions in latent space, (batch, width, d), a hash of each point and the seed."""
     with Reproducible(x), Resampled(seed):
-        return normal_noise((len(z), width, z[0].numel()), z)
+        return normal_noise((len(z), width, z.shape[1:].numel()), z)
 
 
 def _iterate(

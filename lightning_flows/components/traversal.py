@@ -79,7 +79,7 @@ def traverse(
     """
     y = x if to_model is None else to_model(x)
     z = encode(y)
-    size = z[0].numel()
+    size = z.shape[1:].numel()
     if not 0 <= component < size:
         raise ConfigError(f"component is {component}; accepted are 0 to {size - 1}.")
     if steps < 1 or not 0 < length < float("inf"):

@@ -110,10 +110,9 @@ class SpannedDimension(Metric):
         Raises:
             ShapeError: events do not have `features` entries.
         """
-        if axes[0, 0].numel() != self.features:
-            raise ShapeError(
-                f"axes have {axes[0, 0].numel()} entries each; features is {self.features}."
-            )
+        entries = axes.shape[2:].numel()
+        if entries != self.features:
+            raise ShapeError(f"axes have {entries} entries each; features is {self.features}.")
         moment, count = _moment(axes, scales.double().square() - self.floor)
         self.moment = self.moment + moment
         self.count = self.count + count

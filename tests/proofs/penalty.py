@@ -93,7 +93,7 @@ def value_and_gradient_are_autograds_on_average(case: PenaltyCase) -> None:
 @PROOFS.add()
 def one_number_for_each_sample(case: PenaltyCase) -> None:
     pair, x = Apart(), points()
-    for n in (1, len(x)):
+    for n in (0, 1, len(x)):
         value = apply(case, pair, x[:n])
         assert value.shape == (n,)
         assert (value >= 0).all()
