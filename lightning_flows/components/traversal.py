@@ -6,8 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.components.extract import Components, components
+from lightning_flows.components.extract import components
 from lightning_flows.components.options import Method
+from lightning_flows.components.results import Components
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.jacobians.products import Map
 

@@ -48,7 +48,7 @@ def spanned_dimension(
 
     Args:
         axes: all principal axes at some points, (batch, k, *event), in model space: `axes` of
-            `jacobians.Components`, at right angles to each other.
+            `components.Components`, at right angles to each other.
         scales: standard deviations along them there, (batch, k).
         tikhonov: weight α of the Tikhonov term that the flow was trained with.
         noise: the same said by the standard deviation of noise on its data, 2α = σ².

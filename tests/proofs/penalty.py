@@ -1,6 +1,7 @@
 """What every penalty is held to."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -93,12 +94,19 @@ def value_and_gradient_are_autograds_on_average(case: PenaltyCase) -> None:
 @PROOFS.add()
 def one_number_for_each_sample(case: PenaltyCase) -> None:
     pair, x = Apart(), points()
-    for n in (0, 1, len(x)):
+    for n in (1, len(x)):
         value = apply(case, pair, x[:n])
         assert value.shape == (n,)
         assert (value >= 0).all()
     if exact(case):
         near(apply(case, pair, x[:1]), apply(case, pair, x)[:1], 1e-10)
+
+
+@PROOFS.add()
+def no_rows_have_no_penalty(case: PenaltyCase) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that nothing has no variance
+        assert apply(case, Apart(), points()[:0]).shape == (0,)
 
 
 @PROOFS.add()
