@@ -1,132 +1,34 @@
-"""Every flow against every proof. A new architecture is one line in `ARCHITECTURES`."""
-
-from functools import partial
+"""Every flow against every proof. A new architecture is one line in `flow_cases.py`."""
 
 import pytest
 import torch
+from flow_cases import (
+    CASES,
+    FIRST,
+    FREE_FORM_CASES,
+    INJECTIVE_CASES,
+    SURJECTIVE_CASES,
+    H,
+    glow,
+    small,
+)
 
-from lightning_flows.bases.conditional import ConditionalNormal
-from lightning_flows.bases.mixture import NormalMixture
-from lightning_flows.bases.uniform import Uniform
+from lightning_flows import flows
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
-from lightning_flows.flows.base import Flow
-from lightning_flows.flows.coupling import NICE, NeuralSplineFlow, RealNVP
-from lightning_flows.flows.free_form import FreeFormFlow
+from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import PaddedFlow
-from lightning_flows.flows.latent_prior import LatentPriorFlow
-from lightning_flows.flows.mixed import MixedFlow
-from lightning_flows.flows.ranked import RankedFlow
-from lightning_flows.nets import (
-    ConvDecoder,
-    ConvEncoder,
-    MLPDecoder,
-    MLPEncoder,
-    ResidualDecoder,
-    ResidualEncoder,
-)
-from lightning_flows.transforms.bijections.coupling import AffineCoupling
-from lightning_flows.transforms.bijections.elementwise import Logit, Sigmoid
-from lightning_flows.transforms.chain import Chain
 from proofs import density, flow
-from proofs.common import Build, make, pairs
+from proofs.common import make, pairs
 
-H = {"hidden": (16,)}
-ARCHITECTURES = {
-    "RealNVP": partial(RealNVP, layers=3, **H),
-    "NICE": partial(NICE, layers=3, **H),
-    "NeuralSplineFlow": partial(NeuralSplineFlow, layers=2, bins=4, bound=3.0, **H),
-    "AutoregressiveSplineFlow": partial(AutoregressiveSplineFlow, layers=2, bins=4, **H),
-    "MAF": partial(MAF, layers=2, **H),
-}
-VARIANTS = {
-    "(2,)": {"event_shape": (2,)},
-    "(5,)": {"event_shape": [5]},
-    "(1, 4, 4)": {"event_shape": (1, 4, 4)},
-    "(1,)": {"event_shape": 1},
-    "(2,), conditional": {"event_shape": (2,), "context_shape": (3,)},
-}
-
-glow = partial(Glow, steps=2, **H)
-small = partial(RealNVP, layers=2, **H)
-
-CASES: dict[str, Build] = {
-    f"{name} {variant}": partial(architecture, **arguments)
-    for name, architecture in ARCHITECTURES.items()
-    for variant, arguments in VARIANTS.items()
-} | {
-    "RealNVP (residual, permutations)": lambda: RealNVP(
-        3, layers=5, hidden=(16, 16), residual=True, mixing="permutation", activation="silu"
-    ),
-    "RealNVP (actnorm, lu, mixture)": lambda: RealNVP(
-        2, layers=3, actnorm=True, mixing="lu", base=partial(NormalMixture, components=2), **H
-    ),
-    "NICE (keeps the volume)": lambda: NICE(4, layers=4, scaling=False, **H),
-    "MAF (three hidden layers)": lambda: MAF(4, layers=2, hidden=(7, 5, 6)),
-    "MAF (narrow)": lambda: MAF(6, layers=1, hidden=(3,), context_shape=(1, 2)),
-    "Glow (1, 2, 2)": lambda: glow((1, 2, 2), levels=1),
-    "Glow (1, 4, 4)": lambda: glow((1, 4, 4)),
-    "Glow (3, 4, 8), conditional": lambda: glow((3, 4, 8), context_shape=(2,)),
-    "RankedFlow (3,)": lambda: RankedFlow(3, steps=2, **H),
-    "RankedFlow (5,), conditional": lambda: RankedFlow(5, levels=3, steps=1, context_shape=2, **H),
-    "RankedFlow (1, 4, 4)": lambda: RankedFlow((1, 4, 4), steps=2, **H),
-    "LatentPriorFlow (3,)": lambda: LatentPriorFlow(3, latent_features=1, ambient=small),
-    "LatentPriorFlow (image, conditional)": lambda: LatentPriorFlow(
-        (1, 2, 2), ambient=small, prior=small, context_shape=2
-    ),
-    "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=small),
-    "MixedFlow (binary, conditional)": lambda: MixedFlow(
-        3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
-    ),
-    "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
-    "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
-    "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
-    "Flow (conditional base)": lambda: Flow(AffineCoupling(2, **H), ConditionalNormal(2, 3, **H)),
-}
-
-INJECTIVE_CASES: dict[str, Build] = {
-    "PaddedFlow (curve)": lambda: PaddedFlow(3, latent_features=1, ambient=small, prior=small),
-    "PaddedFlow (image)": lambda: PaddedFlow((1, 2, 3), ambient=small, prior=small),
-    "PaddedFlow (conditional)": lambda: PaddedFlow(
-        4, latent_features=1, ambient=small, prior=small, context_shape=3
-    ),
-    "PaddedFlow (spline)": lambda: PaddedFlow(
-        5, latent_features=2, ambient=partial(NeuralSplineFlow, layers=2, bins=4, **H), prior=small
-    ),
-    "PaddedFlow (multi-scale)": lambda: PaddedFlow(
-        (1, 4, 4), latent_features=3, ambient=glow, prior=small
-    ),
-}
-
-
-def free_form(event_shape, d, nets, **options):
-    encoder, decoder = nets
-    return FreeFormFlow(
-        event_shape, latent_features=d, encoder=encoder, decoder=decoder, prior=small, **options
-    )
-
-
-FULLY = partial(MLPEncoder, **H), partial(MLPDecoder, **H)
-BLOCKS = tuple(
-    partial(net, blocks=1, latent_blocks=1, **H) for net in (ResidualEncoder, ResidualDecoder)
-)
-CONVOLUTIONS = tuple(
-    partial(net, channels=(4, 8), attention=True) for net in (ConvEncoder, ConvDecoder)
-)
 # what needs a round trip, or the decoder's last bias to have a say in the density on its manifold
 NOT_FREE = (density.gradients_reach_every_parameter, density.context_goes_with_its_row)
 OF_FREE_FORM = [proof for proof in density.PROOFS if proof.run not in NOT_FREE]
-FREE_FORM_CASES: dict[str, Build] = {
-    "FreeFormFlow (MLP)": lambda: free_form(3, 1, FULLY),
-    "FreeFormFlow (residual)": lambda: free_form((1, 2, 3), 2, BLOCKS),
-    "FreeFormFlow (full dimension)": lambda: free_form(3, 3, BLOCKS),
-    "FreeFormFlow (convolutions, attention)": lambda: free_form((1, 8, 8), 3, CONVOLUTIONS),
-    "FreeFormFlow (conditional)": lambda: free_form(4, 2, FULLY, context_shape=3),
-}
 
 
-@pytest.mark.parametrize(("prove", "build"), pairs(CASES, [*density.PROOFS, *flow.PROOFS]))
+@pytest.mark.parametrize(
+    ("prove", "build"), pairs(CASES | SURJECTIVE_CASES, [*density.PROOFS, *flow.PROOFS])
+)
 def test_flow(prove, build):
     prove(build)
 
@@ -195,3 +97,8 @@ def test_the_manifold_takes_what_passes_through_all_levels(d):
     slots = set(flow.slots.tolist())
     assert len(slots) == d
     assert len(slots & set(range(8, 16))) == min(d, 8)
+
+
+def test_all_flows_are_here():
+    made = {getattr(flows, name) for name in flows.__all__}
+    assert made - {*FIRST} == {flows.Flow, flows.InjectiveFlow}

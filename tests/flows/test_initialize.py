@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from flow_cases import FIRST
 from torch import nn
 
 from lightning_flows import bases, flows, transforms
@@ -15,6 +16,7 @@ from lightning_flows.core.support import REAL
 from lightning_flows.flows import (
     MAF,
     NICE,
+    AutoregressiveSplineFlow,
     ComposedFlow,
     Flow,
     FreeFormFlow,
@@ -102,22 +104,24 @@ COMPOSITES = {
     ),
     "Flow": lambda: Flow(ActNorm(3), Flow(ActNorm(3), norm(3))),
     "ComposedFlow": lambda: ComposedFlow(4, layers=[ActNorm, norm], base=norm),
-    "RealNVP": lambda: RealNVP(4, base=norm),
-    "NICE": lambda: NICE(4, base=norm),
-    "MAF": lambda: MAF(4, actnorm=True, base=norm),
-    "NeuralSplineFlow": lambda: NeuralSplineFlow(4, actnorm=True, base=norm),
-    "Glow": lambda: Glow((1, 4, 4), steps=1, base=norm),
-    "RankedFlow": lambda: RankedFlow(4, steps=2, base=norm),
-    "SurjectiveSplineFlow": lambda: SurjectiveSplineFlow(4, density=norm, base=norm),
-    "LatentPriorFlow": lambda: LatentPriorFlow(
-        4, ambient=norm, encoder=norm, decoder=norm, prior=norm
-    ),
-    "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=norm, density=norm),
-    "PaddedFlow": lambda: PaddedFlow(4, ambient=norm, prior=norm),
-    "FreeFormFlow": lambda: FreeFormFlow(
-        4, encoder=Coder, decoder=partial(Coder, back=True), prior=norm
-    ),
 }
+NORMS = {"actnorm": True, "base": norm}
+PARTS = {
+    RealNVP: {"base": norm},
+    NICE: {"base": norm},
+    MAF: NORMS,
+    NeuralSplineFlow: NORMS,
+    AutoregressiveSplineFlow: NORMS,
+    Glow: {"base": norm},
+    RankedFlow: {"base": norm},
+    ComposedFlow: {"layers": [ActNorm, norm], "base": norm},
+    SurjectiveSplineFlow: {"density": norm, "base": norm},
+    LatentPriorFlow: dict.fromkeys(("ambient", "encoder", "decoder", "prior"), norm),
+    MixedFlow: {"flow": norm, "density": norm},
+    PaddedFlow: {"ambient": norm, "prior": norm},
+    FreeFormFlow: {"encoder": Coder, "decoder": partial(Coder, back=True), "prior": norm},
+}
+COMPOSITES |= {kind.__name__: partial(build, **PARTS[kind]) for kind, build in FIRST.items()}
 # signs are discrete and what lies below zero has independent entries: no flow stands there
 NO_FLOW_INSIDE = {"Abs", "ReLU"}
 

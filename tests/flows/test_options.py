@@ -1,9 +1,11 @@
 """Options of architectures do what they say, and every entry has a say in every latent."""
 
+import inspect
 from functools import partial
 
 import pytest
 import torch
+from flow_cases import FIRST, small
 from torch.func import jacrev
 
 from lightning_flows.bases import ConditionalNormal, Normal, NormalMixture
@@ -11,6 +13,7 @@ from lightning_flows.flows import (
     MAF,
     NICE,
     AutoregressiveSplineFlow,
+    ComposedFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -33,79 +36,52 @@ from lightning_flows.transforms import (
 )
 from proofs.common import make, near
 
-SMALL = {"layers": 2, "hidden": (8, 8)}
-small = partial(RealNVP, layers=2, hidden=(8,))
 NETS = {"hidden": (9,), "activation": "tanh"}
-OPTIONS = {
-    RealNVP: (6, SMALL, {**NETS, "layers": 3, "residual": True, "bound": 0.5}),
-    NICE: (6, SMALL, {**NETS, "layers": 3, "residual": True, "scaling": False}),
-    MAF: (6, SMALL, {**NETS, "layers": 3, "bound": 0.5}),
-    NeuralSplineFlow: (
-        6,
-        SMALL,
-        {**NETS, "layers": 3, "bins": 5, "bound": 2.0, "residual": True},
-    ),
-    AutoregressiveSplineFlow: (6, SMALL, {**NETS, "layers": 3, "bins": 5, "bound": 2.0}),
-    Glow: (
-        (1, 4, 4),
-        {"steps": 2, "hidden": (8,)},
-        {**NETS, "activation": "relu", "levels": 1, "steps": 3, "bound": 0.5, "actnorm": False},
-    ),
-    RankedFlow: (
-        (5,),
-        {"steps": 2, "hidden": (8,)},
-        {**NETS, "activation": "relu", "levels": 3, "steps": 3, "bound": 0.5, "actnorm": False},
-    ),
-    SurjectiveSplineFlow: (
-        6,
-        {"hidden": (8,)},
-        {**NETS, "widths": (6, 2), "bins": 5, "bound": 2.0, "mixing": "none", "density": small},
-    ),
-    LatentPriorFlow: (
-        6,
-        {"ambient": small},
-        {
-            "latent_features": 3,
-            "ambient": partial(RealNVP, layers=3, hidden=(8,)),
-            "encoder": small,
-            "decoder": small,
-            "prior": NormalMixture,
-        },
-    ),
-    MixedFlow: (
-        3,
-        {"classes": [0, 3, 0], "flow": small},
-        {"classes": [2, 0, 2], "flow": NICE, "encoding": "binary", "density": small},
-    ),
-    PaddedFlow: (
-        6,
-        {"ambient": small, "prior": small},
-        {"latent_features": 2, "ambient": NICE, "prior": Normal, "seed": 1},
-    ),
-    FreeFormFlow: (
-        6,
-        {"prior": small},
-        {"latent_features": 2, "encoder": MLPEncoder, "decoder": MLPDecoder, "prior": Normal},
-    ),
-}
-for kind in (RealNVP, MAF, NeuralSplineFlow, AutoregressiveSplineFlow):
-    OPTIONS[kind][2].update({"mixing": "lu", "actnorm": True})
-OPTIONS[NICE][2].update({"mixing": "lu", "actnorm": True})
-for kind in (RealNVP, NICE, MAF, NeuralSplineFlow, Glow, RankedFlow, SurjectiveSplineFlow):
-    OPTIONS[kind][2]["base"] = NormalMixture
+LAYERS = {**NETS, "layers": 4, "mixing": "lu", "actnorm": True, "base": NormalMixture}
+COUPLINGS = {**LAYERS, "residual": True}
+LEVELS = {"hidden": (9,), "steps": 3, "bound": 0.5, "actnorm": False, "base": NormalMixture}
+CHANGES = {
+    RealNVP: {**COUPLINGS, "bound": 0.5},
+    NICE: {**COUPLINGS, "scaling": False},
+    NeuralSplineFlow: {**COUPLINGS, "bins": 5, "bound": 2.0},
+    MAF: {**LAYERS, "bound": 0.5},
+    AutoregressiveSplineFlow: {**LAYERS, "bins": 5, "bound": 2.0},
+    Glow: {**LEVELS, "activation": "relu", "levels": 2},
+    RankedFlow: {**LEVELS, "activation": "relu", "levels": 3},
+    ComposedFlow: {"layers": [small], "base": NormalMixture},
+    SurjectiveSplineFlow: {
+        **NETS, "widths": (6, 2), "bins": 5, "bound": 2.0, "mixing": "none", "density": small,
+        "base": NormalMixture,
+    },
+    LatentPriorFlow: {
+        "latent_features": 2,
+        "ambient": partial(RealNVP, layers=3, hidden=(8,)),
+        "encoder": small,
+        "decoder": small,
+        "prior": NormalMixture,
+    },
+    MixedFlow: {"classes": [2, 0, 2], "flow": NICE, "encoding": "binary", "density": small},
+    PaddedFlow: {"latent_features": 2, "ambient": NICE, "prior": Normal, "seed": 1},
+    FreeFormFlow: {
+        "latent_features": 2, "encoder": MLPEncoder, "decoder": MLPDecoder, "prior": Normal,
+    },
+}  # fmt: skip
+SHAPES = {Glow: (1, 4, 4), RankedFlow: 5, SurjectiveSplineFlow: 6, PaddedFlow: 6}
 CASES = [
-    pytest.param(kind, *rest, name, value, id=f"{kind.__name__}-{name}")
-    for kind, (*rest, options) in OPTIONS.items()
-    for name, value in options.items()
+    pytest.param(kind, name, value, id=f"{kind.__name__}-{name}")
+    for kind in FIRST
+    for name, value in CHANGES[kind].items()
 ]
 
 
-@pytest.mark.parametrize(("kind", "shape", "given", "name", "value"), CASES)
-def test_no_option_does_nothing(kind, shape, given, name, value):
+@pytest.mark.parametrize(("kind", "name", "value"), CASES)
+def test_no_option_does_nothing(kind, name, value):
+    (shape,), given = FIRST[kind].args, FIRST[kind].keywords
+    build = partial(kind, SHAPES.get(kind, shape), **given)
     if name == "mixing" and "layers" in given:
-        given = {**given, "layers": 3}  # it stands before layer 2, counted from 0
-    first = make(lambda: kind(shape, **given), strength=2.0)
-    second = make(lambda: kind(shape, **{**given, name: value}), strength=2.0)
+        build = partial(build, layers=3)  # it stands before layer 2, counted from 0
+    first = make(build, strength=2.0)
+    second = make(partial(build, **{name: value}), strength=2.0)
     sizes = [
         {key: tensor.shape for key, tensor in flow.state_dict().items()} for flow in (first, second)
     ]
@@ -113,6 +89,22 @@ def test_no_option_does_nothing(kind, shape, given, name, value):
         x = torch.randn(16, *first.event_shape, dtype=torch.float64)
         scores = [flow.eval().log_prob(x) for flow in (first, second)]
         assert not torch.allclose(*scores), f"{name} changes neither parameters nor densities"
+
+
+def options_of(kind):
+    """Names of all options of a flow, those that it passes on among them."""
+    names = set()
+    for base in kind.__mro__:
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            return names
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", FIRST)
+def test_no_option_is_forgotten(kind):
+    assert options_of(kind) - {"context_shape"} == {*CHANGES[kind]}
 
 
 @pytest.mark.parametrize(
