@@ -53,6 +53,7 @@ from .modules import VariationalModule as VariationalModule
 from .modules import load as load
 from .objectives import AnnealedScale as AnnealedScale
 from .objectives import ContourInformation as ContourInformation
+from .objectives import DiagonalPosterior as DiagonalPosterior
 from .objectives import ExactVolume as ExactVolume
 from .objectives import FreeFormVolume as FreeFormVolume
 from .objectives import ImpliedPosterior as ImpliedPosterior
