@@ -11,8 +11,9 @@ from torch import Tensor
 from lightning_flows import plots
 from lightning_flows.components.agreement import agreement
 from lightning_flows.components.dimension import shrinkage
-from lightning_flows.components.extract import OVERSAMPLING, Components, components
+from lightning_flows.components.extract import OVERSAMPLING, components
 from lightning_flows.components.options import Through, check_options
+from lightning_flows.components.results import Components
 from lightning_flows.components.traversal import traverse
 from lightning_flows.core.errors import check_least
 

@@ -1,9 +1,16 @@
 """Command lines that the tests of the CLI share."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from image_files import write_images
 from lightning_flows import cli
+from lightning_flows.cli import commands
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+DEBUG = ["--config", str(CONFIGS / "trainer" / "debug.yaml"), "--trainer.accelerator=cpu"]
 
 
 def small(subcommand, *options):
@@ -55,3 +62,23 @@ def write_few_data(folder):
         energy[:, column] = random.permutation(480) % classes
     np.savez(folder / "uci_small" / "energy.npz", data=energy)
     return folder
+
+
+def said(args, capsys, main=cli.main):
+    """Status of a command line that fails, and its one sentence, without notes of Lightning."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert main is cli.main or out == ""
+    assert "Traceback" not in err
+    assert len(lines) == 1
+    assert err.splitlines()[-1] == lines[0]
+    return stop.value.code, lines[0]
+
+
+def command_said(args, capsys, status=1):
+    """The one sentence of a command that needs no Trainer; status 2 is an unknown option."""
+    code, line = said(args, capsys, commands.main)
+    assert code == status
+    return line

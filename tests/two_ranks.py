@@ -10,7 +10,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from foreign import Witness, drawing, record_writers
+from foreign import drawing
+from foreign_ranks import Witness, record_writers
 
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.objectives import free_form, penalties, stochastic

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.components.alignment import align
-from lightning_flows.components.extract import Components
+from lightning_flows.components.results import Components
 
 __all__ = ["beside", "shown", "signs"]
 

@@ -2,7 +2,8 @@
 
 from lightning_flows.components.agreement import Agreement, agreement, neighbor_agreement
 from lightning_flows.components.alignment import Aligned, align
-from lightning_flows.components.extract import Components, ModelMaps, components
+from lightning_flows.components.extract import ModelMaps, components
+from lightning_flows.components.results import Components
 from lightning_flows.components.traversal import Traversal, traverse
 
 __all__ = [

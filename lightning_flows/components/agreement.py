@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.components.alignment import EDGES, neighbor_edges
-from lightning_flows.components.extract import Components
+from lightning_flows.components.results import Components
 from lightning_flows.core.errors import ShapeError
 
 __all__ = ["Agreement", "agreement", "neighbor_agreement"]

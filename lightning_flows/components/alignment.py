@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_flows.components.extract import Components
+from lightning_flows.components.results import Components
 from lightning_flows.core.errors import ConfigError
 
 __all__ = ["EDGES", "Aligned", "align", "neighbor_edges"]

@@ -15,7 +15,6 @@ alone: maps that preserve the base density change J without changing the likelih
 term singles out the least twisted of them.
 """
 
-from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
@@ -25,12 +24,12 @@ from lightning_flows.components.decompose import Triples, from_decoder, from_enc
 from lightning_flows.components.dimension import count_dimension, shrinkage
 from lightning_flows.components.lanczos import widest
 from lightning_flows.components.options import Method, Through, check_options
+from lightning_flows.components.results import Components
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import Reproducible, Resampled, normal_noise
 from lightning_flows.jacobians.products import Map, jacobian, linearized, tangents
 
 __all__ = [
-    "Components",
     "ModelMaps",
     "components",
 ]
@@ -54,85 +53,6 @@ class ModelMaps(TypedDict):
     decode: Map
     to_model: Map | None
     from_model: Map | None
-
-
-@dataclass(frozen=True)
-class Components:
-    """Local principal components at the points of a batch, widest first.
-
-    All numbers are of model space, that of preprocessed data, but for `points`, `displacements`
-    and what is derived from these: `data_axes` and `data_scales`. Without preprocessing the two
-    spaces are one. All entries are NaN at a point where the Jacobian is not finite.
-
-    Args:
-        points: data x, (batch, *event).
-        preprocessed: the same in model space, y, (batch, *event).
-        latents: their latents, (batch, *latent).
-        axes: unit vectors u in model space, at right angles to each other, (batch, k, *event); the
-            entry of largest magnitude in each is positive.
-        scales: standard deviations along the axes, (batch, k), descending.
-        variances: scales² less the shrinkage, (batch, k): what is left when the widening by a
-            Tikhonov term or by noise is undone; negative where the flow is narrower than that.
-        coordinates: the point in its own principal axes, (batch, k): S Vᵀ z, the displacement from
-            the (locally linear) image of the latent origin.
-        dimension: number of directions that belong to the data, (batch,), floating point. By the
-            iterative method only k directions are looked at: where it equals k it is a lower
-            bound, below k it is the number.
-        directions: unit vectors v in latent space, (batch, k, *latent), with J v = scale · u; zero
-            where a scale is.
-        displacements: B J v = scale · B u, (batch, k, *event): where one standard deviation along
-            an axis leads, in the units of the data. Neither at right angles to each other nor
-            descending in length where entries have units of their own.
-        total: sum of the variances of all directions, none counted below zero, (batch,). By the
-            iterative method the variances of directions that are not looked at are guessed from
-            random ones, Σ s² without bias, and less the shrinkage of each.
-        total_error: standard error of the total, (batch,); zero by the full method. It comes from
-            k + 2 directions, and is itself uncertain by 1/√(2k + 2) of its value.
-        error: bound on the relative error of each scale, (batch, k); zero by the full method, as
-            there is only rounding, and for scales that are zero but for rounding.
-        angle: bound on the largest principal angle between the space of these axes and that of
-            the k widest, (batch,), radians. Where the scales at k and k + 1 hardly differ that
-            space is not well defined, and the bound stays large. Single axes within the space
-            are as loose as the scales beside them are near: see `align`. Axes whose scale is zero
-            are left out.
-        converged: whether errors and angle are below the tolerance, (batch,), bool.
-        iterations: products of a block of directions with J and Jᵀ, (batch,), floating point; zero
-            by the full method.
-    """
-
-    points: Tensor
-    preprocessed: Tensor
-    latents: Tensor
-    axes: Tensor
-    scales: Tensor
-    variances: Tensor
-    coordinates: Tensor
-    dimension: Tensor
-    directions: Tensor
-    displacements: Tensor
-    total: Tensor
-    total_error: Tensor
-    error: Tensor
-    angle: Tensor
-    converged: Tensor
-    iterations: Tensor
-
-    @property
-    def explained(self) -> Tensor:
-        """Fraction of the total variance along each axis, (batch, k)."""
-        return self.variances.clamp_min(0) / self.total[:, None]
-
-    @property
-    def data_scales(self) -> Tensor:
-        """Standard deviations along the axes in the units of the data, (batch, k)."""
-        lengths: Tensor = self.displacements.flatten(2).norm(dim=2)
-        return lengths
-
-    @property
-    def data_axes(self) -> Tensor:
-        """The axes as unit vectors in data space, (batch, k, *event)."""
-        flat = torch.nn.functional.normalize(self.displacements.flatten(2), dim=2)
-        return flat.view_as(self.displacements)
 
 
 @torch.no_grad()
@@ -247,7 +167,7 @@ def components(
     def mark(values: Tensor) -> Tensor:
         return torch.where(finite.view(-1, *[1] * (values.ndim - 1)), values, torch.nan).to(z.dtype)
 
-    axes = mark((found.axes * sign)[:, :k]).reshape(len(x), -1, *y.shape[1:])
+    axes = mark((found.axes * sign)[:, :k]).unflatten(2, y.shape[1:])
     steps = axes * mark(found.scales[:, :k]).view(*axes.shape[:2], *[1] * (y.ndim - 1))
     if from_model is not None:
         steps = _carried(from_model, decode_same(z), steps, chunk_size)
@@ -260,7 +180,7 @@ def components(
         variances=mark(variances[:, :k]),
         coordinates=mark((along * sign[..., 0])[:, :k]),
         dimension=mark(count_dimension(variances, floor, threshold, relative)),
-        directions=mark((found.directions * sign)[:, :k]).reshape(len(x), -1, *z.shape[1:]),
+        directions=mark((found.directions * sign)[:, :k]).unflatten(2, z.shape[1:]),
         displacements=steps,
         total=mark(variances.clamp_min(0).sum(1) + rest),
         total_error=mark(found.rest_error),
@@ -286,7 +206,7 @@ def _decompose(
 def _start(x: Tensor, z: Tensor, width: int, seed: int) -> Tensor:
     """Random directions in latent space, (batch, width, d), a hash of each point and the seed."""
     with Reproducible(x), Resampled(seed):
-        return normal_noise((len(z), width, z[0].numel()), z)
+        return normal_noise((len(z), width, z.shape[1:].numel()), z)
 
 
 def _iterate(

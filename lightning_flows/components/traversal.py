@@ -6,8 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.components.extract import Components, components
+from lightning_flows.components.extract import components
 from lightning_flows.components.options import Method
+from lightning_flows.components.results import Components
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.jacobians.products import Map
 
@@ -79,7 +80,7 @@ def traverse(
     """
     y = x if to_model is None else to_model(x)
     z = encode(y)
-    size = z[0].numel()
+    size = z.shape[1:].numel()
     if not 0 <= component < size:
         raise ConfigError(f"component is {component}; accepted are 0 to {size - 1}.")
     if steps < 1 or not 0 < length < float("inf"):

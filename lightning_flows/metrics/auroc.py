@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
-from torchmetrics.utilities import dim_zero_cat
 
 from lightning_flows.core.errors import DataError
+from lightning_flows.metrics.samples import joined
 
 __all__ = ["OutOfDistributionAUROC", "auroc", "check_scores"]
 
@@ -76,4 +76,4 @@ class OutOfDistributionAUROC(Metric):
 
     def compute(self) -> Tensor:
         """The area over all scores so far, a scalar."""
-        return auroc(dim_zero_cat(self.inside), dim_zero_cat(self.outside))
+        return auroc(joined(self.inside), joined(self.outside))

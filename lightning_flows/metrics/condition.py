@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lightning_flows.jacobians.products import jacobian
+from lightning_flows.metrics.samples import joined
 
 __all__ = ["ConditionNumber", "condition_number"]
 
@@ -59,8 +59,10 @@ class ConditionNumber(Metric):
         self.values.append(condition_number(fn, points, chunk_size=self.chunk_size))
 
     def compute(self) -> Tensor:
-        """The median so far, a scalar; NaN where any number is."""
-        values = dim_zero_cat(self.values).sort().values  # NaN comes last
+        """The median so far, a scalar; NaN where any number is, and where there were no points."""
+        values = joined(self.values).sort(0).values  # NaN comes last
+        if not len(values):
+            return values.new_tensor(torch.nan)
         low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
         median = torch.where(low == high, low, (low + high) / 2)  # also where both are infinite
         return torch.where(values[-1].isnan(), torch.nan, median)

@@ -47,7 +47,7 @@ def manifold_entropy(
     Raises:
         ConfigError: a latent does not exist, or comes twice.
     """
-    size = z[0].numel()
+    size = z.shape[1:].numel()
     chosen = _checked(range(size) if latents is None else latents, size)
     columns = torch.tensor(chosen, device=z.device)
     matrix = value_and_jacobian(decode, z, chunk_size=chunk_size, columns=columns)[1]
@@ -80,7 +80,7 @@ def total_correlation(
     Raises:
         ConfigError: the groups are no partition.
     """
-    size = z[0].numel()
+    size = z.shape[1:].numel()
     if groups is not None and sorted(index for group in groups for index in group) != [
         *range(size)
     ]:

@@ -51,7 +51,7 @@ def encoder_decoder_gap(
             f"decode(encode(x)) has shape {tuple(decoded.shape)}; x has {tuple(x.shape)}."
         )
     point = (x if at == "x" else decoded).to(decoded.dtype)
-    directions = jacobian.permute(2, 0, 1).reshape(-1, *x.shape)
+    directions = jacobian.permute(2, 0, 1).reshape(jacobian.shape[2], *x.shape)
     columns = [
         tangents(encode, point, part)[1].flatten(2)
         for part in directions.split(chunk_size or len(directions))

@@ -48,7 +48,7 @@ def spanned_dimension(
 
     Args:
         axes: all principal axes at some points, (batch, k, *event), in model space: `axes` of
-            `jacobians.Components`, at right angles to each other.
+            `components.Components`, at right angles to each other.
         scales: standard deviations along them there, (batch, k).
         tikhonov: weight α of the Tikhonov term that the flow was trained with.
         noise: the same said by the standard deviation of noise on its data, 2α = σ².
@@ -110,10 +110,9 @@ class SpannedDimension(Metric):
         Raises:
             ShapeError: events do not have `features` entries.
         """
-        if axes[0, 0].numel() != self.features:
-            raise ShapeError(
-                f"axes have {axes[0, 0].numel()} entries each; features is {self.features}."
-            )
+        entries = axes.shape[2:].numel()
+        if entries != self.features:
+            raise ShapeError(f"axes have {entries} entries each; features is {self.features}.")
         moment, count = _moment(axes, scales.double().square() - self.floor)
         self.moment = self.moment + moment
         self.count = self.count + count

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lightning_flows.metrics.auroc import check_scores
+from lightning_flows.metrics.samples import joined
 
 __all__ = ["Stump", "StumpAccuracy", "fit_stump", "stump_accuracy"]
 
@@ -125,8 +125,8 @@ class StumpAccuracy(Metric):
     def compute(self) -> Tensor:
         """The accuracy over all test scores so far, a scalar."""
         return stump_accuracy(
-            dim_zero_cat(self.train_inside),
-            dim_zero_cat(self.train_outside),
-            dim_zero_cat(self.test_inside),
-            dim_zero_cat(self.test_outside),
+            joined(self.train_inside),
+            joined(self.train_outside),
+            joined(self.test_inside),
+            joined(self.test_outside),
         )

@@ -1,7 +1,7 @@
 """What the families are given, checked where it is given."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,18 +12,16 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.bases.base import Density
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.core.recipe import Recorded, build_part, is_recipe, storable
+from lightning_flows.core.recipe import Recorded, build_factory, build_part, is_recipe, storable
 from lightning_flows.core.shapes import Shape
 from lightning_flows.core.signatures import takes
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
-from lightning_flows.objectives import Penalty
 
 __all__ = [
     "check_categories",
-    "check_factories",
+    "factories_of",
     "flow_of",
     "part_of",
-    "penalties_of",
     "refuse_manifold",
     "require_left_inverse",
     "require_manifold",
@@ -40,15 +38,18 @@ _MADE = {
 }
 
 
-def check_factories(**factories: Any) -> None:
-    """Refuse what is made already, or makes nothing; None is let through.
+def factories_of(**given: Any) -> dict[str, Any]:
+    """What makes a flow, an optimizer or a scheduler, by the name of the argument.
 
     Args:
-        factories: what makes a flow, an optimizer or a scheduler, by the name of the argument.
+        given: a factory, None, or the recipe of one that a checkpoint holds. A flow whose factory
+            could not be stored is stored itself, as a part: it is made here.
 
     Raises:
-        ConfigError: names the argument, what came and the remedy.
+        ConfigError: something is made already, or makes nothing; names the argument, what came
+            and the remedy.
     """
+    factories = {name: _factory(value, _MADE[name][0]) for name, value in given.items()}
     for name, factory in factories.items():
         kind, example = _MADE[name]
         if isinstance(factory, kind):
@@ -58,6 +59,16 @@ def check_factories(**factories: Any) -> None:
             )
         if factory is not None and not callable(factory):
             raise ConfigError(f"{name} is {factory!r}; give what makes it, such as {example}.")
+    return factories
+
+
+def _factory(value: Any, kind: type) -> Any:
+    if not is_recipe(value):
+        return value
+    if value.get("factory", True):
+        return build_factory(value, kind)
+    part = build_part(value, kind)
+    return lambda event_shape, context_shape=None: part
 
 
 def flow_of(factory: Any, event_shape: Shape, context_shape: Shape | None) -> Density:
@@ -224,14 +235,3 @@ def part_of(value: Any, kind: type[T], name: str, example: str) -> T:
     if not isinstance(value, kind):
         raise ConfigError(f"{name} is {value!r}; give an object such as {example}.")
     return value
-
-
-def penalties_of(penalties: Any) -> list[Penalty]:
-    """Penalties, made from their recipes where a checkpoint brings those.
-
-    Raises:
-        ConfigError: no list, or something else among them.
-    """
-    if not isinstance(penalties, Sequence) or isinstance(penalties, str):
-        raise ConfigError(f"penalties is {penalties!r}; give a list such as [Tikhonov(0.01)].")
-    return [part_of(part, Penalty, "a penalty", "Tikhonov(0.01)") for part in penalties]

@@ -1,64 +1,57 @@
-"""What all families share: data units, preprocessing, logging, optimizers, checkpoints."""
+"""What every module is: a flow in the units of its data, an objective, a place in a Trainer."""
 
-import copy
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
 import lightning.pytorch as L
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import Metric
 
-from lightning_flows.bases.base import Density, check_context
+from lightning_flows.bases.base import Density
 from lightning_flows.components import ModelMaps
-from lightning_flows.core.errors import CheckpointError, ConfigError, check_from_zero
+from lightning_flows.core.errors import ConfigError, check_from_zero
 from lightning_flows.core.kinds import Kind
-from lightning_flows.core.noise import Placed, Reproducible
-from lightning_flows.core.recipe import (
-    Recorded,
-    build_factory,
-    build_part,
-    is_recipe,
-    storable,
-    to_recipe,
-)
+from lightning_flows.core.noise import Reproducible
+from lightning_flows.core.recipe import Recorded, to_recipe
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size
-from lightning_flows.metrics.mean import StandardError
 from lightning_flows.modules.arguments import (
     check_categories,
-    check_factories,
+    factories_of,
     flow_of,
-    penalties_of,
     stored_arguments,
 )
 from lightning_flows.modules.batches import unpacked
 from lightning_flows.modules.checkpoints import (
     PlainDataIO,
     check_checkpoint,
-    check_optimizers,
+    loading_weights,
     plain_data_only,
     reading,
 )
-from lightning_flows.modules.options import default_optimizer, logged_options
-from lightning_flows.modules.preprocessing import brought_by, warn_of_another
+from lightning_flows.modules.evaluation import Evaluation, bits_per_dim, scores_integers
+from lightning_flows.modules.hparams import log_options, log_results
+from lightning_flows.modules.optimizers import check_optimizers, configured, default_optimizer
+from lightning_flows.modules.penalties import named, penalties_of, weighed
+from lightning_flows.modules.preprocessing import (
+    adopt,
+    dtype_of,
+    preprocessed,
+    preprocessed_context,
+    recipes_of,
+    restore,
+    warn_of_others,
+)
 from lightning_flows.modules.ranks import check_even
 from lightning_flows.modules.seeding import seed_step
 from lightning_flows.objectives import Penalty
-from lightning_flows.transforms import Dequantize, Transform
-from lightning_flows.transforms.base import encode_inside
+from lightning_flows.transforms import Transform
 
 __all__ = ["FlowFactory", "FlowModule", "ModuleOptions"]
-
-PREPROCESSED = ("preprocess", "preprocess_context")
 
 FlowFactory = Callable[[Shape], Density]
 """Makes a flow from the shape of one data point: a class, a `functools.partial` or a lambda."""
@@ -99,9 +92,9 @@ class FlowModule(Recorded, L.LightningModule):
     Where scores draw noise (lower bounds, dequantized data), validation and test log a standard
     error beside each figure but the loss, as `<stage>/<name>_se`: the standard deviation over
     rows, by the root of their number. It covers what rows were drawn and what noise was drawn for
-    them, so it is at least as large as the part that noise has in it. Rows are keyed by their
-    content and their place in the split (`core.noise`), which supposes that loaders do not shuffle
-    and give rank r of w rows r, r + w, and so on, as Lightning's samplers and ours do.
+    them, so it is at least as large as the part that noise has in it. Noise is a hash of rows and
+    of their places, which supposes that loaders do not shuffle and give rank r of w rows r, r + w,
+    and so on, as Lightning's samplers and ours do.
 
     Args:
         flow: makes the flow from the event shape. What is made by a function or a lambda, which no
@@ -145,33 +138,29 @@ class FlowModule(Recorded, L.LightningModule):
     ) -> None:
         super().__init__()
         check_from_zero(noise=noise)
-        flow = _factory(flow, torch.nn.Module)
-        optimizer = _factory(optimizer, torch.optim.Optimizer)
-        scheduler = _factory(scheduler, torch.optim.lr_scheduler.LRScheduler)
-        check_factories(flow=flow, optimizer=optimizer, scheduler=scheduler)
+        makes = factories_of(flow=flow, optimizer=optimizer, scheduler=scheduler)
         self.event_shape = as_shape(event_shape)
         self.context_shape = (
             None if context_shape is None else as_shape(context_shape, "context_shape")
         )
-        self.flow = flow_of(flow, self.event_shape, self.context_shape)
+        self.flow = flow_of(makes["flow"], self.event_shape, self.context_shape)
         self.check_flow(self.flow)
         self.penalties = penalties_of(penalties)
         self.noise = noise
-        # logged in `_begin`: Lightning refuses a data module whose options have the same names
+        # logged by `log_options`: Lightning refuses a data module whose options have the same names
         self.save_hyperparameters(stored_arguments(self, self._arguments), logger=False)
         self.latent_shape: Shape = self.flow.latent_shape
         self.preprocess = None
         self.preprocess_context = None
         self._takes_over = True  # the preprocessing of the data, at the first fit
-        self._optimizer = optimizer
-        self._scheduler = scheduler
+        self._optimizer = makes["optimizer"]
+        self._scheduler = makes["scheduler"]
         self._compile = compile
         self.data_key = data_key
         self.context_key = context_key
         self._run_seed = 0  # that of a checkpoint, where a run is resumed
         self._uninitialized = False
-        self._seen = 0  # rows of the present evaluation, on this rank
-        self._errors: dict[str, StandardError] = {}
+        self._evaluation = Evaluation()
 
     @property
     def exact(self) -> bool:
@@ -219,7 +208,7 @@ class FlowModule(Recorded, L.LightningModule):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data of latents: (batch, *latent_shape) -> (batch, *event_shape)."""
-        z = z.to(self._dtype_of_flow)
+        z = z.to(dtype_of(self.flow))
         return self.from_model_space(self.flow.decode(z, self.to_model_context(context)))
 
     def to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,27 +221,12 @@ class FlowModule(Recorded, L.LightningModule):
         so that no digits are lost, and what comes out has the dtype of the flow.
         """
         check_batch(x, self.event_shape, "x")
-        dtype = self._dtype_of_flow
-        at_least_single = torch.promote_types(dtype, torch.float32)
-        if self.preprocess is None:
-            return x.to(dtype), torch.zeros(len(x), dtype=at_least_single, device=x.device)
-        y, contribution = encode_inside(self.preprocess, x)
-        return y.to(dtype), contribution.to(at_least_single)
+        return preprocessed(self.preprocess, x, dtype_of(self.flow))
 
     def to_model_context(self, context: Tensor | None) -> Tensor | None:
         """Context as the flow sees it, preprocessed and in its dtype; None where there is none."""
-        if context is None:
-            return None
-        if self.preprocess_context is not None:
-            check_context(self.context_shape, context)
-            context = self.preprocess_context.encode(context)[0]
-        return context.to(self._dtype_of_flow)
-
-    @property
-    def _dtype_of_flow(self) -> torch.dtype:
-        parameters: Iterator[Tensor] = self.flow.parameters()
-        kinds = (p.dtype for p in parameters if p.is_floating_point())
-        return next(kinds, torch.get_default_dtype())
+        shape, dtype = self.context_shape, dtype_of(self.flow)
+        return preprocessed_context(self.preprocess_context, context, shape, dtype)
 
     def from_model_space(self, y: Tensor) -> Tensor:
         """Undo the preprocessing."""
@@ -323,45 +297,14 @@ class FlowModule(Recorded, L.LightningModule):
         """
         raise NotImplementedError
 
-    def noisy(self, y: Tensor) -> Tensor:
-        """Preprocessed training data with the noise that was asked for."""
-        return y + self.noise * torch.randn_like(y) if self.noise else y
-
-    @property
-    def named_penalties(self) -> list[tuple[str, Penalty]]:
-        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
-        seen = Counter[str]()
-        named = []
-        for penalty in self.penalties:
-            seen[penalty.name] += 1
-            count = seen[penalty.name]
-            named.append((penalty.name if count == 1 else f"{penalty.name}_{count}", penalty))
-        return named
-
-    def weighed(
-        self, named: Sequence[tuple[str, Penalty]], values: Sequence[Tensor]
-    ) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """Σ_k λ_k·penalty_k of each sample, (batch,), and the penalties as they are logged.
-
-        Args:
-            named: penalties with their names.
-            values: of each penalty, (batch,), NaN where it fails, which counts as zero.
-        """
-        parts = {
-            f"penalty/{name}": torch.where(value.detach().isnan(), 0.0, value)
-            for (name, _), value in zip(named, values, strict=True)
-        }
-        weights = [penalty.weight for _, penalty in named]
-        return sum(w * part for w, part in zip(weights, parts.values(), strict=True)), parts
-
-    def trained_parameters(self) -> list[torch.nn.Parameter]:
-        """What the optimizer moves: the parameters of the flow, unless a family has more."""
-        return [*self.flow.parameters()]
-
     @property
     def scores_draw(self) -> bool:
         """Whether what validation and test report depends on noise."""
         return not (self.exact and (self.preprocess is None or self.preprocess.exact))
+
+    def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+        """What test reports; as validation unless a family takes more time for it."""
+        return self.evaluate(x, context)
 
     def objective_nll(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The objective as a negative log-density of data space, which it may or may not be.
@@ -379,11 +322,26 @@ class FlowModule(Recorded, L.LightningModule):
         """
         return self.evaluate(x, context)["loss"]
 
-    def evaluate_test(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
-        """What test reports; as validation unless a family takes more time for it."""
-        return self.evaluate(x, context)
+    def noisy(self, y: Tensor) -> Tensor:
+        """Preprocessed training data with the noise that was asked for."""
+        return y + self.noise * torch.randn_like(y) if self.noise else y
 
-    # -- hooks of the Trainer ------------------------------------------------------------------
+    @property
+    def named_penalties(self) -> list[tuple[str, Penalty]]:
+        """Penalties with the names they are logged under, the second of a kind as `<name>_2`."""
+        return named(self.penalties)
+
+    def weighed(
+        self, pairs: Sequence[tuple[str, Penalty]], values: Sequence[Tensor]
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What penalties add to the loss of each sample, and what is logged of them; `weighed`."""
+        return weighed(pairs, values)
+
+    def trained_parameters(self) -> list[torch.nn.Parameter]:
+        """What the optimizer moves: the parameters of the flow, unless a family has more."""
+        return [*self.flow.parameters()]
+
+    # -- a run ---------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         strategy = self.trainer.strategy
@@ -392,15 +350,18 @@ class FlowModule(Recorded, L.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         check_categories(self.flow, data)
         if stage == "fit" and self._takes_over:
-            for name in self._preprocessed:
-                brought = brought_by(data, name)
-                if brought is not None and getattr(self, name) is None:
-                    storable(brought)  # refuse now what no checkpoint could hold
-                    setattr(self, name, copy.deepcopy(brought).to(self.device))
+            adopt(self, data)
             self._takes_over = False
         if self._compile:
             self.flow.compile()
             self._compile = False
+
+    def configure_optimizers(self) -> Any:
+        parameters = self.trained_parameters()
+        if not parameters:
+            raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
+        make = self._optimizer or default_optimizer(self._trainer)
+        return configured(make(parameters), self._scheduler)
 
     def on_fit_start(self) -> None:
         self._begin()
@@ -418,11 +379,9 @@ class FlowModule(Recorded, L.LightningModule):
     def _begin(self) -> None:
         """What a run starts with, after a checkpoint has been restored."""
         data = getattr(self.trainer, "datamodule", None)
-        for name in self._preprocessed:
-            warn_of_another(getattr(self, name), data, name, trained=not self._takes_over)
+        warn_of_others(self, data, trained=not self._takes_over)
         if self.trainer.enable_autolog_hparams:
-            for logger in self.loggers:
-                logger.log_hyperparams(logged_options(self.hparams, data))
+            log_options(self)
 
     def on_train_start(self) -> None:
         check_even(self)
@@ -445,6 +404,25 @@ class FlowModule(Recorded, L.LightningModule):
             self._uninitialized = False
         seed_step(*place)
 
+    def on_fit_end(self) -> None:
+        log_results(self)
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def unpack(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """Data and context of a batch, both in original units.
+
+        Raises:
+            ShapeError: the data has another shape than the model, or context is missing.
+        """
+        return unpacked(
+            batch,
+            self.event_shape,
+            self.context_shape,
+            data_key=self.data_key,
+            context_key=self.context_key,
+        )
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, context = self.unpack(batch)
         losses, parts = self.training_loss(x, context)
@@ -460,54 +438,42 @@ class FlowModule(Recorded, L.LightningModule):
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._report("test", self.evaluate_test, batch, batch_idx, dataloader_idx)
 
+    def _report(
+        self,
+        stage: str,
+        evaluate: Callable[..., dict[str, Tensor]],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        x, context = self.unpack(batch)
+        with self._evaluation.placed(len(x), batch_idx, self.device):
+            values = evaluate(x, context)
+        if scores_integers(self.flow, self.preprocess):
+            values |= bits_per_dim(values, size(self.event_shape))
+        draw = self.scores_draw
+        self._evaluation.log(self, stage, values, batch_idx, dataloader_idx, noisy=draw)
+
     def predict_step(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
         """Latents (batch, *latent_shape) and log-densities, or bounds, (batch,) in nats."""
         x, context = self.unpack(batch)
         name = "log_prob" if self.exact else "elbo"
-        with self._placed(len(x), batch_idx):
+        with self._evaluation.placed(len(x), batch_idx, self.device):
             return {"latent": self.encode(x, context), name: self.log_prob(x, context)}
 
-    def configure_optimizers(self) -> Any:
-        parameters = self.trained_parameters()
-        if not parameters:
-            raise ConfigError(f"{type(self.flow).__name__} has no parameters to train.")
-        make = self._optimizer or default_optimizer(self._trainer)
-        optimizer = make(parameters)
-        if self._scheduler is None:
-            return optimizer
-        scheduler = self._scheduler(optimizer)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            config["monitor"] = getattr(scheduler, "monitor", "val/loss")
-        return {"optimizer": optimizer, "lr_scheduler": config}
-
-    def on_fit_end(self) -> None:
-        """Give TensorBoard's HPARAMS tab the last validation metrics of the run."""
-        metrics = {
-            f"hp/{name}": float(value)
-            for name, value in self.trainer.callback_metrics.items()
-            if name.startswith("val/")
-        }
-        options = logged_options(self.hparams, getattr(self.trainer, "datamodule", None))
-        for logger in self.loggers if metrics else ():
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(options, metrics)
+    # -- checkpoints ---------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         with suppress(ConfigError):  # a class that nothing can import again is not named
             checkpoint["family"] = to_recipe(type(self))
-        for name in PREPROCESSED:
-            checkpoint[name] = to_recipe(getattr(self, name))  # None says that there is none
+        checkpoint |= recipes_of(self)
         checkpoint["run_seed"] = self._run_seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # in place of what `setup` has taken over a moment ago, where a run is resumed
-        for name in PREPROCESSED:
-            recipe = checkpoint.get(name)
-            part = None if recipe is None else build_part(recipe, Transform).to(self.device)
-            setattr(self, name, part)
+        restore(self, checkpoint)
         self._takes_over = False
         self._run_seed = checkpoint.get("run_seed", 0)
 
@@ -539,103 +505,5 @@ class FlowModule(Recorded, L.LightningModule):
         Raises:
             CheckpointError: they belong to another architecture.
         """
-        try:
+        with loading_weights(self):
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
-        except RuntimeError as error:
-            first = str(error).partition("\n")[2].strip().partition("\n")[0]
-            raise CheckpointError(
-                f"The checkpoint belongs to another architecture than this "
-                f"{type(self).__name__} of {type(self.flow).__name__}: {first}"
-            ) from error
-
-    def unpack(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Data and context of a batch, both in original units.
-
-        Raises:
-            ShapeError: the data has another shape than the model, or context is missing.
-        """
-        return unpacked(
-            batch,
-            self.event_shape,
-            self.context_shape,
-            data_key=self.data_key,
-            context_key=self.context_key,
-        )
-
-    @property
-    def _preprocessed(self) -> tuple[str, ...]:
-        """The preprocessings that this model can have: that of context where it sees any."""
-        return PREPROCESSED if self.context_shape is not None else PREPROCESSED[:1]
-
-    def _placed(self, rows: int, batch_idx: int) -> Placed:
-        """Where the rows of a batch stand in the split, of which every rank has its share."""
-        if batch_idx == 0:
-            self._seen = 0
-        own = torch.arange(self._seen, self._seen + rows, device=self.device)
-        self._seen += rows
-        if dist.is_available() and dist.is_initialized():
-            own = own * dist.get_world_size() + dist.get_rank()
-        return Placed(own)
-
-    def _report(
-        self,
-        stage: str,
-        evaluate: Callable[..., dict[str, Tensor]],
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Log the means; of the first loader under the plain names, which others may monitor."""
-        suffix = f"/dataloader_idx_{dataloader_idx}" if dataloader_idx else ""
-        x, context = self.unpack(batch)
-        with self._placed(len(x), batch_idx):
-            values = evaluate(x, context)
-        if self._scores_integers and ("nll" in values or "elbo" in values):
-            nats = values["nll"] if "nll" in values else -values["elbo"]
-            values["bits_per_dim"] = nats / (size(self.event_shape) * math.log(2))
-        failed = values.pop("volume/failed", None)
-        noisy = self.scores_draw
-        for name, value in values.items():
-            kept = torch.ones_like(value, dtype=torch.bool)
-            if failed is not None:
-                kept = ~failed | value.isfinite()
-            # a float: Lightning averages whole numbers over ranks with whole-number division
-            rows = kept.to(torch.float32).sum()
-            mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
-            self._log_of_epoch(f"{stage}/{name}{suffix}", mean, batch_size=rows)
-            if noisy and name != "loss":
-                key = f"{stage}/{name}_se{suffix}"
-                if batch_idx == 0:
-                    self._errors[key] = StandardError().to(self.device)
-                self._errors[key].update(value[kept])
-                self._log_of_epoch(key, self._errors[key], metric_attribute=key)
-        if failed is not None:
-            count = failed.to(torch.float32).sum()
-            self._log_of_epoch(f"{stage}/volume/failed{suffix}", count, reduce_fx="sum")
-
-    def _log_of_epoch(self, name: str, value: Tensor | Metric, **options: Any) -> None:
-        options |= {"on_step": False, "on_epoch": True, "sync_dist": True}
-        self.log(name, value, add_dataloader_idx=False, **options)
-
-    @property
-    def _scores_integers(self) -> bool:
-        """Whether log-densities are log-probabilities of integers, or bound them."""
-        parts = [] if self.preprocess is None else self.preprocess.modules()
-        rounded = any(
-            isinstance(part, Dequantize) and size(part.event_shape) == size(self.event_shape)
-            for part in parts
-        )
-        return self.flow.measure == "counting" or (rounded and self.flow.measure == "Lebesgue")
-
-
-def _factory(value: Any, kind: type) -> Any:
-    """A factory as it is, or made from the recipe that a checkpoint holds.
-
-    A flow whose factory could not be stored is stored itself, as a part: it is made here.
-    """
-    if not is_recipe(value):
-        return value
-    if value.get("factory", True):
-        return build_factory(value, kind)
-    part = build_part(value, kind)
-    return lambda event_shape, context_shape=None: part

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule
-from torch.optim import Optimizer
 
 from lightning_flows.core.errors import CheckpointError
 from lightning_flows.core.recipe import build_factory
@@ -21,8 +20,8 @@ from lightning_flows.core.trusted import trust as trust_modules
 __all__ = [
     "PlainDataIO",
     "check_checkpoint",
-    "check_optimizers",
     "load",
+    "loading_weights",
     "plain_data_only",
     "reading",
 ]
@@ -131,6 +130,26 @@ def reading(path: Any) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def loading_weights(module: LightningModule) -> Iterator[None]:
+    """Replace what torch says about weights that do not fit, which is a line for each of them.
+
+    Args:
+        module: whose weights are loaded inside; its flow is named.
+
+    Raises:
+        CheckpointError: they belong to another architecture.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).partition("\n")[2].strip().partition("\n")[0]
+        raise CheckpointError(
+            f"The checkpoint belongs to another architecture than this "
+            f"{type(module).__name__} of {type(module.flow).__name__}: {first}"
+        ) from error
+
+
 class PlainDataIO(TorchCheckpointIO):
     """Reads checkpoints as plain data; Lightning's own unpickles those of an address.
 
@@ -156,20 +175,4 @@ class PlainDataIO(TorchCheckpointIO):
         with reading(path):
             return super().load_checkpoint(
                 path, map_location, weights_only=plain_data_only(weights_only)
-            )
-
-
-def check_optimizers(optimizers: Iterable[Optimizer]) -> None:
-    """Refuse optimizers whose state was restored from one of another class.
-
-    Raises:
-        CheckpointError: an option of the optimizer is not among those that were restored.
-    """
-    for optimizer in optimizers:
-        missing = [key for key in optimizer.defaults if key not in optimizer.param_groups[0]]
-        if missing:
-            raise CheckpointError(
-                f"The checkpoint holds the state of another optimizer than "
-                f"{type(optimizer).__name__}, without {', '.join(missing)}; resume with the "
-                "optimizer of the run, or train anew."
             )

@@ -114,6 +114,16 @@ def check_points(points: Array) -> Array:
     return points
 
 
+def check_some(rows: Array, what: str) -> None:
+    """Refuse no rows at all where each is a panel: a figure of none has no size.
+
+    Raises:
+        ShapeError: says what is missing.
+    """
+    if not len(rows):
+        raise ShapeError(f"There are no {what} to draw; at least one is needed.")
+
+
 def limits(points: Array, margin: float = 0.1, *, reaching: Array | None = None) -> Array:
     """Lowest and highest value along each axis with a margin: (dimensions, 2).
 

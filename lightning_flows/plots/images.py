@@ -24,6 +24,9 @@ def image_grid(images: ArrayLike, *, columns: int | None = None) -> Figure:
     Args:
         images: (n, channels, height, width) or (n, height, width), in [0, 1].
         columns: number of images in a row; a square grid by default.
+
+    Raises:
+        ShapeError: there are no images, or they have another shape.
     """
     cells = _enlarged(rgb(images))
     return _bare_image(_tiled(cells, columns or math.ceil(math.sqrt(len(cells)))))
@@ -36,9 +39,11 @@ def image_pairs(upper: ArrayLike, lower: ArrayLike, *, columns: int = 8) -> Figu
         upper: (n, channels, height, width) or (n, height, width), in [0, 1].
         lower: the partners, of the same shape.
         columns: number of pairs in a row.
+
+    Raises:
+        ShapeError: there are no images, or they have another shape.
     """
-    cells = _enlarged(np.stack([rgb(upper), rgb(lower)], 1).reshape(-1, *rgb(upper).shape[1:]))
-    first, second = cells[::2], cells[1::2]
+    first, second = _enlarged(rgb(upper)), _enlarged(rgb(lower))
     gap = np.ones((len(first), 2, *first.shape[2:]))
     return _bare_image(_tiled(np.concatenate([first, gap, second], 1), columns))
 
@@ -61,11 +66,15 @@ def component_images(
         axes: (n, k, channels, height, width).
         scales: (n, k).
         reconstructions: images as `images`, or None.
+
+    Raises:
+        ShapeError: there are no points, or images have another shape.
     """
     left = [("data", rgb(images))]
     if reconstructions is not None:
         left.append(("decoded", rgb(reconstructions)))
     directions, widths = canvas.array(axes), canvas.array(scales)
+    canvas.check_some(widths, "points")
     n, k = widths.shape
     height = 0.95 * directions.shape[-2] / directions.shape[-1]
     figure = canvas.figure(0.95 * (len(left) + k), (height + 0.16) * n, pad=0.02)
@@ -100,8 +109,12 @@ def component_matrix(axes: ArrayLike, scales: ArrayLike) -> Figure:
     Args:
         axes: (n, k, dimensions).
         scales: (n, k), standard deviations; they name the rows.
+
+    Raises:
+        ShapeError: there are no points.
     """
     directions, widths = canvas.array(axes), canvas.array(scales)
+    canvas.check_some(widths, "points")
     n, k, _ = directions.shape
     columns = min(n, 4)
     rows = math.ceil(n / columns)
@@ -138,7 +151,12 @@ def rgb(images: ArrayLike) -> Array:
 
 
 def _enlarged(images: Array, least: int = 64) -> Array:
-    """Small images by a whole factor, so that all their pixels stay the same size."""
+    """Small images by a whole factor, so that all their pixels stay the same size.
+
+    Raises:
+        ShapeError: there are none.
+    """
+    canvas.check_some(images, "images")
     factor = max(1, round(least / max(images.shape[1:3])))
     return images.repeat(factor, 1).repeat(factor, 2)
 

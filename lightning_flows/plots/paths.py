@@ -26,8 +26,12 @@ def component_strips(paths: ArrayLike, scales: ArrayLike, offsets: ArrayLike) ->
         paths: images along the walks in [0, 1], (n, k, 2 steps + 1, channels, height, width).
         scales: standard deviations along the components, (n, k); they name the strips.
         offsets: how far along its walk each image lies, in standard deviations, (2 steps + 1,).
+
+    Raises:
+        ShapeError: there are no points, or images have another shape.
     """
     images, widths, places = map(canvas.array, (paths, scales, offsets))
+    canvas.check_some(widths, "points")
     n, k, length, _, height, width = images.shape
     side = 0.42
     figure = canvas.figure(

@@ -68,8 +68,8 @@ def _histograms(panel: Any, sets: list[Array], *, log: bool) -> None:
         panel.stairs(counts, shown, fill=True, color=color, alpha=0.35)
         panel.stairs(counts, shown, color=color, linewidth=1, label=label)
     for share, place, align in (
-        (np.mean(sets[1] < low), 0.1, "left"),
-        (np.mean(sets[1] > high), 0.9, "right"),
+        (np.sum(sets[1] < low) / max(len(sets[1]), 1), 0.1, "left"),
+        (np.sum(sets[1] > high) / max(len(sets[1]), 1), 0.9, "right"),
     ):
         if share >= 0.01:
             text = f"{share:.0%} further {align}"

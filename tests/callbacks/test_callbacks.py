@@ -1,7 +1,7 @@
-"""Every callback against every proof; a new one is a line of `CASES` in `foreign.py`."""
+"""Every callback against every proof; a new one is a line of `CASES` in `callback_cases.py`."""
 
 import pytest
-from foreign import CASES
+from callback_cases import CASES
 from lightning.pytorch import Callback
 
 from lightning_flows import callbacks

@@ -3,12 +3,14 @@ from typing import Any
 
 import pytest
 import torch
-from foreign import IMAGES, PLANE, drawers, ranked
+from callback_cases import drawers
+from foreign import IMAGES, PLANE
+from foreign_ranks import ranked
 
 from lightning_flows.transforms import Ranking
 from scripts import run_script, same_drawings
 
-SCRIPT = Path(__file__).parent / "foreign.py"
+SCRIPT = Path(__file__).parent / "foreign_ranks.py"
 
 
 @pytest.fixture(scope="module")

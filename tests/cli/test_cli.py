@@ -1,9 +1,5 @@
-"""The command line, in process: every config, checkpoints, help, plugins."""
+"""The command line, in process: runs, their folders and checkpoints, and parts from YAML."""
 
-import inspect
-import itertools
-import re
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -12,107 +8,12 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ProgressBar
 
-from command_lines import run_folder, small, train, write_few_data
-from lightning_flows import (
-    DensityModule,
-    FreeFormModule,
-    RectangularModule,
-    SurjectiveModule,
-    cli,
-)
-from lightning_flows.cli import command_line
-from lightning_flows.cli.defaults import PICTURES
+from command_lines import DEBUG, run_folder, small
+from lightning_flows import DensityModule, FreeFormModule, cli
 from lightning_flows.cli.runs import run_of
-from lightning_flows.core.noise import Placed
 from lightning_flows.datamodules import Toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-DEBUG = ["--config", str(CONFIGS / "trainer" / "debug.yaml"), "--trainer.accelerator=cpu"]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Runs write below the working folder unless told otherwise."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def few_data(tmp_path_factory):
-    """Files of MNIST and of tables in their formats, with some images and rows in them."""
-    return write_few_data(tmp_path_factory.mktemp("data"))
-
-
-OVERLAYS = ("tables", "trainer")  # they say how, or on what; another config says the rest
-SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in OVERLAYS)
-FIRST = {path.stem: path for path in reversed(SETS)}  # of each kind of flow, among the quick tests
-
-
-def test_every_config_is_short_and_says_what_comes_out():
-    for path in CONFIGS.glob("*/*.yaml"):
-        lines = path.read_text().splitlines()
-        assert len(lines) <= 20, path
-        assert max(map(len, lines)) <= 100, path
-        head = " ".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
-        assert ("Expected: " in head) == (path in SETS), path
-
-
-def described(path):
-    marks = [] if path in FIRST.values() else [pytest.mark.slow]
-    return pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=marks)
-
-
-@pytest.mark.parametrize("config", [described(path) for path in SETS])
-def test_every_config_fits_tests_and_predicts(config, here, few_data):
-    (here / "data").symlink_to(few_data)
-    data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
-    common = ["--config", str(config), *DEBUG, *data]
-    fitted = cli.main(["fit", *common])
-    folder = run_folder(here)
-    figure = "nll" if fitted.model.exact else "elbo"
-    assert fitted.trainer.callback_metrics[f"val/{figure}"].isfinite()
-    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
-    assert checkpoints == ["best-000.ckpt", "last.ckpt"]
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
-    drawn = {path.parent.name for path in folder.glob("images/*/0001.png")}
-    drawing = {callback.name for callback in fitted.trainer.callbacks if hasattr(callback, "name")}
-    assert drawn == drawing
-    assert "samples" in drawn
-
-    last = folder / "checkpoints" / "last.ckpt"
-    common += [
-        f"--ckpt_path={last}",
-        "--pictures=false",
-        "--trainer.callbacks=null",
-    ]  # drawn is drawn
-    tested = cli.main(["test", *common])
-    assert tested.trainer.callback_metrics[f"test/{figure}"].isfinite()
-    predicted = cli.main(["predict", *common])
-    model = type(fitted.model).load_from_checkpoint(last).eval()
-    x = predicted.datamodule.test_dataloader().tensors["x"]
-    name = "log_prob" if model.exact else "elbo"
-    with np.load(folder / "predictions.npz") as file:
-        arrays = dict(file)
-    x = x[: len(arrays[name])]
-    with torch.no_grad(), Placed(torch.arange(len(x))):
-        np.testing.assert_array_equal(arrays[name], model.log_prob(x))
-        np.testing.assert_array_equal(arrays["latent"], model.encode(x))
-
-
-def test_the_overlay_of_a_table_replaces_the_data_of_a_config(here, few_data):
-    model, table = CONFIGS / "miniboone" / "rectangular.yaml", CONFIGS / "tables/power_plant.yaml"
-    options = [f"--data.path={few_data}/power_plant.npz", "--model.flow.latent_features=2"]
-    fitted = cli.main(["fit", f"--config={model}", f"--config={table}", *DEBUG, *options])
-    assert fitted.model.event_shape == (5,)
-    assert fitted.model.flow.manifold_shape == (2,)
-    assert fitted.model.warmup == (25, 50)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("trained"))
 
 
 def test_predictions_of_all_batches_are_in_the_order_of_the_data(trained, here, capsys):
@@ -257,108 +158,6 @@ def test_volume_and_penalties_from_yaml_and_back(here):
     assert [type(part).__name__ for part in again.penalties] == ["Tikhonov", "Isometry"]
     assert [part.weight for part in again.penalties] == [0.1, 0.2]
     assert type(again.flow.encoder).__name__ == "MLPEncoder"
-
-
-# -- help ------------------------------------------------------------------------------------------
-
-
-def printed(args, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(args)
-    assert stop.value.code == 0
-    return capsys.readouterr().out
-
-
-def test_print_config_shows_every_option_and_can_be_read_again(capsys):
-    config = CONFIGS / "digits" / "rectangular.yaml"
-    out = printed(["fit", "--config", str(config), "--print_config"], capsys)
-    shown = yaml.safe_load(out)
-    assert set(shown["model"]["init_args"]) >= {
-        "flow",
-        "volume",
-        "reconstruction",
-        "warmup",
-        "optimizer",
-    }
-    assert shown["checkpoint"]["monitor"] == "val/loss"
-    assert shown["seed_everything"] == 0
-    assert shown["pictures"] is True
-    assert shown["data"]["init_args"]["validation"] == 200
-    Path("again.yaml").write_text(out)
-    assert (
-        yaml.safe_load(printed(["fit", "--config=again.yaml", "--print_config"], capsys)) == shown
-    )
-
-
-def arguments(family):
-    """Names of all arguments; **options are those of the base class."""
-    names = set()
-    for base in family.__mro__:
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
-            return names - {"self"}
-    raise AssertionError(family)
-
-
-@pytest.mark.parametrize(
-    ("option", "name", "family"),
-    [("model", "DensityModule", DensityModule), ("model", "RectangularModule", RectangularModule),
-     ("model", "FreeFormModule", FreeFormModule),
-     ("model", "SurjectiveModule", SurjectiveModule),
-     ("data", "Toy", Toy)],
-)  # fmt: skip
-def test_every_option_is_explained(option, name, family, capsys):
-    out = printed(["fit", f"--{option}.help={name}"], capsys)
-    for argument in arguments(family):
-        if argument in ("event_shape", "context_shape"):  # the data decides
-            continue
-        block = re.search(rf"--{option}\.{argument}[ \n.](.*?)(?=\n  --|\Z)", out, re.DOTALL)
-        assert block, argument
-        text = re.sub(r"\(.*?(type|default).*", "", block[1], flags=re.DOTALL)
-        assert len(re.findall(r"[a-z]{2,}", text)) > 2, argument
-
-
-def test_help_knows_our_classes_by_name(capsys):
-    out = " ".join(printed(["fit", "--help"], capsys).split())
-    assert PICTURES in out
-    for name in ("DensityModule", "RectangularModule", "Digits", "MNIST", "Toy", "Arrays"):
-        assert name in out, name
-    flows = " ".join(printed(["fit", "--model.help=DensityModule"], capsys).split())
-    for name in ("RealNVP", "MAF", "NeuralSplineFlow", "NICE"):
-        assert name in flows, name
-
-
-# -- plugins ---------------------------------------------------------------------------------------
-
-PLUGIN = '''
-from lightning_flows import RealNVP
-
-
-class PluggedFlow(RealNVP):
-    """A flow of a plugin."""
-'''
-
-
-def plugins(monkeypatch, *names):
-    found = [EntryPoint(name, name, "lightning_flows.plugins") for name in names]
-    monkeypatch.setattr(command_line, "entry_points", lambda group: found)
-
-
-def test_a_plugin_is_named_shortly(here, monkeypatch):
-    (here / "a_plugin_of_flows.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(str(here))
-    plugins(monkeypatch, "a_plugin_of_flows")
-    done = cli.main(small("fit", "--model.flow=PluggedFlow"))
-    assert type(done.model.flow).__name__ == "PluggedFlow"
-    again = DensityModule.load_from_checkpoint(run_folder(here) / "checkpoints" / "last.ckpt")
-    assert type(again.flow).__module__ == "a_plugin_of_flows"
-
-
-def test_a_plugin_that_fails_is_a_warning(monkeypatch):
-    plugins(monkeypatch, "no_such_plugin")
-    with pytest.warns(UserWarning, match="The plugin no_such_plugin .* is left out: No module"):
-        cli.main(small("fit"))
 
 
 def test_checkpoints_can_be_switched_off(here):

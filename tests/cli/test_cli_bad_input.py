@@ -1,41 +1,14 @@
 """Bad input to the command line: one clear sentence, and a status that is not 0."""
 
-import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from command_lines import small, train
+from command_lines import said, small
 from lightning_flows import DensityModule, cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Runs write below the working folder unless told otherwise."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("trained"))
-
-
-def said(args, capsys):
-    """Status and standard error of a run that fails, without the notes of Lightning."""
-    with pytest.raises(SystemExit) as stop:
-        cli.main(args)
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in captured.err
-    assert len(lines) == 1
-    assert captured.err.splitlines()[-1] == lines[0]
-    return stop.value.code, lines[0]
 
 
 def arrays(*options):
@@ -240,140 +213,6 @@ def test_a_traceback_is_shown_on_request(monkeypatch, capsys):
 
 def test_batches_of_one_train(here):
     cli.main(small("fit", "--data.batch_size=1", "--data.n_train=4", "--data.n_val=2"))
-
-
-def test_checkpoints_that_do_not_fit(trained, capsys):
-    checkpoint = trained[1]
-    content = checkpoint.read_bytes()
-    Path("half.ckpt").write_bytes(content[: len(content) // 2])
-    status, line = said(small("test", "--ckpt_path=half.ckpt"), capsys)
-    assert status == 1
-    assert "half.ckpt is damaged or no checkpoint" in line
-
-    other = [f"--ckpt_path={checkpoint}", "--data.standardize=true"]
-    wrong = [
-        ["--model.flow.layers=4"],
-        ["--model.flow.hidden=[9]"],
-        ["--model.flow=NeuralSplineFlow"],
-        ["--model=RectangularModule", "--model.flow=PaddedFlow"],
-        ["--data.name=sphere"],
-        ["--data.standardize=false", "--model.flow.hidden=[9]"],
-    ]
-    for options in wrong:
-        status, line = said(small("test", *other, *options), capsys)
-        assert status == 1
-        assert "The checkpoint belongs to another architecture than this" in line
-    status, line = said(small("fit", *other, "--model.flow.layers=4"), capsys)
-    assert "another architecture" in line
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "missing"), [("SGD", "momentum, dampening"), ("RMSprop", "alpha")]
-)
-def test_resuming_with_another_optimizer(optimizer, missing, trained, capsys):
-    shutil.copy(trained[1], "own.ckpt")
-    options = ["--ckpt_path=own.ckpt", f"--model.optimizer={optimizer}"]
-    status, line = said(small("fit", *options, "--trainer.max_epochs=2"), capsys)
-    assert status == 1
-    assert f"the state of another optimizer than {optimizer}, without {missing}; resume" in line
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        (None, "KeyError: 'Trying to restore optimizer state"),
-        ([3], "The checkpoint holds another state than"),
-    ],
-    ids=["none", "another"],
-)
-def test_resuming_without_a_sound_state(state, message, trained, capsys):
-    content = torch.load(trained[1], weights_only=True)
-    del content["optimizer_states"]
-    torch.save(content if state is None else {**content, "optimizer_states": state}, "own.ckpt")
-    args = small("fit", "--ckpt_path=own.ckpt", "--trainer.max_epochs=2")
-    status, line = said(args, capsys)
-    assert status == 1
-    assert message in line
-
-
-UNKNOWN = {
-    "option of data": (["--data.batchsize=3"], "'batchsize' is not accepted"),
-    "option of a flow": (["--model.flow.layer=3"], "'layer' is not accepted"),
-    "option of the trainer": (["--trainer.max_epoch=3"], "--trainer.max_epoch=3"),
-    "class of model": (["--model=DensityFlop"], "DensityFlop is unknown or does not fit"),
-    "class of flow": (["--model.flow=RealNPV"], "RealNPV is unknown or does not fit"),
-    "class of callback": (["--trainer.callbacks=SampleGird"], "SampleGird"),
-    "value": (["--data.batch_size=many"], "Got value: many"),
-    "choice": (["--data.name=moon"], "'sets']. Got value: moon"),
-    "flow of another family": (
-        ["--model=RectangularModule", "--model.flow=MAF"],
-        "MAF is unknown or",
-    ),
-    "config": (["--config=none.yaml"], "none.yaml'"),
-    "real number of layers": (["--model.flow.layers=1e20"], 'Parser key "layers": Expected a int.'),
-    "scheduler": (["--model.scheduler=Adam"], "Adam is unknown or does not fit"),
-}
-
-
-@pytest.mark.parametrize("name", UNKNOWN)
-def test_a_typo_is_one_sentence(name, capsys):
-    options, message = UNKNOWN[name]
-    status, line = said(small("fit", *options), capsys)
-    assert status == 2
-    assert message in line
-    assert len(line) < 500
-    assert "Union" not in line
-
-
-BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "\n".join(
-    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]" for before, name in pairwise("abcdefgh")
-)
-
-YAML = {
-    "option": (
-        "model: {class_path: DensityModule, init_args: {flw: MAF}}",
-        "'flw' is not accepted",
-    ),
-    "empty": (
-        "model: {class_path: DensityModule, init_args: {flow: MAF, scheduler: {}}}\ndata: Toy",
-        "model.init_args.scheduler is an empty mapping; give a class_path",
-    ),
-    "class": ("data: {class_path: Toyy}", "Toyy is unknown or does not fit"),
-    "nested": (
-        "model: {class_path: DensityModule, init_args: {flow: {class_path: MAF, "
-        "init_args: {l: 1}}}}",
-        "'l' is not accepted",
-    ),
-    "key": ("modle: {class_path: DensityModule}", "modle"),
-    "callback": ("trainer: {callbacks: [{class_path: Sampl}]}", "Sampl"),
-    "callback's option": (
-        "trainer: {callbacks: [{class_path: SampleGrid, init_args: {m: 3}}]}",
-        "'m' is not accepted",
-    ),
-    "syntax": ("model: {class_path: [", "expected"),
-    "tab": ("model:\n\tclass_path: DensityModule", "cannot start any token"),
-    "number for a group": ("trainer: 3", "trainer is 3; accepted are options by their name."),
-    "bytes": (
-        bytes(range(256)),
-        "The config is no text: 'utf-8' codec can't decode byte 0x80",
-    ),
-    "anchors": (BOMB, "the text has more than 100000 entries"),
-    "anchor of itself": (
-        "model: &a {class_path: DensityModule, init_args: *a}",
-        "more than 100000",
-    ),
-    "nesting": ("model: " + "[" * 2000, "nest"),
-}
-
-
-@pytest.mark.parametrize("name", YAML)
-def test_a_typo_in_yaml_is_one_sentence(name, capsys):
-    content, message = YAML[name]
-    Path("typo.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    status, line = said(small("fit", "--config=typo.yaml"), capsys)
-    assert status == 2
-    assert message in line
-    assert "Union" not in line
 
 
 @pytest.mark.parametrize("method", ["training_loss", "evaluate", "on_save_checkpoint"])

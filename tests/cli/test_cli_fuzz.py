@@ -162,9 +162,8 @@ def outcome(config, capsys):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_few_data(tmp_path / "data")
+def few_data(here):
+    write_few_data(here / "data")
 
 
 def check(numbers, capsys):
@@ -178,10 +177,10 @@ def check(numbers, capsys):
     assert min(counts["trained"], counts["refused"]) >= len(ends) / 10
 
 
-def test_changed_configurations_train_or_are_refused_in_one_sentence(here, capsys):
+def test_changed_configurations_train_or_are_refused_in_one_sentence(few_data, capsys):
     check(range(QUICK), capsys)
 
 
 @pytest.mark.slow
-def test_many_changed_configurations_train_or_are_refused_in_one_sentence(here, capsys):
+def test_many_changed_configurations_train_or_are_refused_in_one_sentence(few_data, capsys):
     check(range(QUICK, QUICK + LONG), capsys)

@@ -21,12 +21,6 @@ DEPRECATED = (DeprecationWarning, FutureWarning)  # of libraries, which Python o
 EVERY_STEP = "--trainer.log_every_n_steps=1"
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Folder with a finished run of two epochs, drawn and logged at every step."""

@@ -8,21 +8,14 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from command_lines import run_folder, small
+from command_lines import CONFIGS, run_folder, small
 from lightning_flows import cli
 from lightning_flows.callbacks import DensityPlot, FlowCallback, NonFiniteGuard, SampleGrid
 from lightning_flows.cli.defaults import drawing_interval
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 PICTURES = "--pictures=true"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

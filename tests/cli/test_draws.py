@@ -15,12 +15,6 @@ from lightning_flows.cli import commands
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def mean_and_std(c):
     return 100 + 10 * np.sin(c), 10 * (0.1 + 0.2 * np.abs(c))
 

@@ -5,7 +5,6 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
-from foreign import CallbackCase
 from own_cases import CASES
 from own_parts.equal_lengths import EqualLengths
 from own_parts.latents import LatentHistogram
@@ -16,6 +15,7 @@ from own_parts.sinh_arcsinh import SinhArcsinh, SinhArcsinhFlow
 from command_lines import run_folder, small
 from lightning_flows import RealNVP, cli, load
 from proofs import callback, datamodule, flow, module, penalty, transform
+from proofs.callback import CallbackCase
 from proofs.common import pairs
 from proofs.datamodule import DataCase
 from proofs.module_ranks import crossed, runs_of

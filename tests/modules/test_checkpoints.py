@@ -1,12 +1,10 @@
 """A checkpoint alone rebuilds a family, safely, and gives the same densities to the bit."""
 
 from functools import partial
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch import nn
 
 import lightning_flows
 from lightning_flows import (
@@ -22,8 +20,8 @@ from lightning_flows import (
     StochasticVolume,
     SurjectiveModule,
 )
-from lightning_flows.bases import ConditionalNormal, Density, Normal
-from lightning_flows.core.errors import CheckpointError, ConfigError
+from lightning_flows.bases import ConditionalNormal
+from lightning_flows.core.errors import CheckpointError
 from lightning_flows.datamodules import Arrays, Digits, Toy
 from lightning_flows.objectives import Tikhonov
 from lightning_flows.transforms import Abs, ActNorm, Augment, InverseOf, Softplus
@@ -108,136 +106,6 @@ def test_options_survive(make_trainer, tmp_path):
     assert isinstance(changed.volume, ExactVolume)
 
 
-class Shifted(RealNVP):
-    """A user's flow.
-
-    Args:
-        event_shape: shape of one data point.
-        shift: added to data.
-    """
-
-    def __init__(self, event_shape, shift, **options):
-        super().__init__(event_shape, **options)
-        self.shift = shift
-
-    def log_prob(self, x, context=None):
-        return super().log_prob(x + self.shift, context)
-
-
-def made_by_a_function(shape, context_shape=None):
-    return Shifted(shape, 3.0, layers=2, hidden=(8,), context_shape=context_shape)
-
-
-@pytest.mark.parametrize("context_shape", [None, 3])
-def test_what_a_function_makes_is_stored_by_its_own_arguments(
-    context_shape, make_trainer, tmp_path
-):
-    for flow in (made_by_a_function, lambda shape, context_shape=None: made_by_a_function(
-        shape, context_shape
-    )):  # fmt: skip
-        state = torch.get_rng_state()
-        model = DensityModule(flow, 2, context_shape)
-        drawn = torch.get_rng_state()
-        torch.set_rng_state(state)
-        flow((2,), context_shape=context_shape)
-        assert torch.equal(torch.get_rng_state(), drawn)  # making it a second time draws nothing
-        trainer = make_trainer()
-        trainer.strategy.connect(model)
-        trainer.save_checkpoint(tmp_path / "x.ckpt")
-        again = model
-        for _ in range(2):  # what is loaded can be stored
-            again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt")
-            trainer.strategy.connect(again)
-            trainer.save_checkpoint(tmp_path / "x.ckpt")
-        assert type(again.flow) is Shifted
-        context = None if context_shape is None else torch.randn(32, 3)
-        expected = model.log_prob(points(), context)
-        assert torch.equal(again.log_prob(points(), context), expected)
-        assert dict(again.hparams) == dict(model.hparams)
-
-
-class ByPosition(DensityModule):
-    """Passes everything on."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-
-
-class Positions(RealNVP):
-    """Takes its widths by position."""
-
-    def __init__(self, event_shape, *hidden):
-        super().__init__(event_shape, layers=1, hidden=hidden)
-
-
-class Probing(ExactVolume):
-    """Takes its options by position."""
-
-    def __init__(self, *probes):
-        super().__init__()
-
-
-class Kept(ExactVolume):
-    """Takes a path, which its recipe holds as a string."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.stem = path.stem
-
-
-class ByWeights(Density):
-    """A density of a user that is made from a tensor."""
-
-    def __init__(self, weights):
-        super().__init__(2)
-        self.weights = nn.Parameter(weights)
-
-    def log_prob(self, x, context=None):
-        return x.sum(1)
-
-    def draw(self, n, context=None, temperature=1.0):
-        return torch.zeros(n, 2)
-
-
-PADDED = partial(PaddedFlow, latent_features=1, ambient=SMALL, prior=SMALL)
-FUNCTION = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1.0)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ByPosition(SMALL, 2), "ByPosition takes args by position alone, .* name each"),
-        (lambda: DensityModule(lambda s: Positions(s, 8), 2), "flow: .* functools.partial"),
-        (lambda: DensityModule(partial(SMALL, base=lambda s: Normal(s)), 2), "flow: .*lambda"),
-        (
-            lambda: DensityModule(lambda s: ByWeights(torch.ones(2)), 2),
-            r"flow: .*partial\(Class",
-        ),
-        (
-            lambda: DensityModule(SMALL, 2, optimizer=lambda p: Adam(p)),
-            "optimizer: .*functools.part",
-        ),
-        (
-            lambda: DensityModule(SMALL, 2, scheduler=FUNCTION),
-            "scheduler: .*lambda.* cannot be sto",
-        ),
-        (
-            lambda: RectangularModule(PADDED, 2, volume=Probing(1, 2)),
-            "volume: .*Probing': got an une",
-        ),
-        (
-            lambda: RectangularModule(PADDED, 2, volume=Kept(Path("x.npy"))),
-            "volume: .*Kept cannot be made again .*: AttributeError: 'str' object has no attribute",
-        ),
-    ],
-    ids=["*args", "flow", "base", "net", "optimizer", "scheduler", "part by position", "path"],
-)
-def test_what_cannot_be_made_again_is_refused_at_construction(make, message):
-    with pytest.raises(ConfigError, match=message) as caught:
-        make()
-    assert "\n" not in str(caught.value)
-
-
 def test_discrete_and_conditional_data(make_trainer, tmp_path):
     data = Digits(context="one-hot", batch_size=64)
     model = DensityModule(SMALL, data.event_shape, data.context_shape)
@@ -308,31 +176,6 @@ def test_an_untrained_checkpoint_is_still_initialized(make_trainer, tmp_path):
     again = DensityModule.load_from_checkpoint(tmp_path / "x.ckpt")
     make_trainer(max_steps=1).fit(again, toy())
     assert all(value for key, value in again.state_dict().items() if "initialized" in key)
-
-
-class Own(DensityModule):
-    """A user's family with an option of its own.
-
-    Args:
-        flow: makes the flow.
-        event_shape: shape of one data point.
-        noise: standard deviation of what is added to training data.
-    """
-
-    def __init__(self, flow, event_shape, *, noise=0.0, **options):
-        super().__init__(flow, event_shape, **options)
-        self.noise = noise
-        self.extra = nn.Linear(1, 1)
-
-
-def test_a_subclass_keeps_its_own_options(make_trainer, tmp_path):
-    model = Own(SMALL, 2, noise=0.3, optimizer=partial(Adam, lr=0.1))
-    trainer = make_trainer(max_steps=1)
-    trainer.fit(model, toy())
-    trainer.save_checkpoint(tmp_path / "x.ckpt")
-    again = Own.load_from_checkpoint(tmp_path / "x.ckpt")
-    assert again.noise == 0.3
-    assert again.configure_optimizers().param_groups[0]["lr"] == 0.1
 
 
 def test_preprocessing_of_arrays_in_memory_is_in_the_checkpoint(make_trainer, tmp_path):

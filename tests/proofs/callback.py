@@ -2,18 +2,39 @@
 
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from foreign import PLANE, CallbackCase, loader, trainer
+from foreign import PLANE, Foreign, loader, trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from proofs.common import Proofs, same
 
 PROOFS = Proofs()
+
+
+class CallbackCase(NamedTuple):
+    """A callback and how it is tried.
+
+    Args:
+        build: the callback, given the shape of the data; it acts in the first epoch.
+        writes: a file that it leaves in the run's folder, or none.
+        module: what it works on, given the shape of the data.
+        trains: whether it is meant to change the model.
+        images: whether it draws data that are images.
+    """
+
+    build: Callable[[tuple[int, ...]], pl.Callback]
+    writes: str | None = None
+    module: Callable[[tuple[int, ...]], pl.LightningModule] = Foreign
+    trains: bool = False
+    images: bool = True
+
+
 POINTS = loader(PLANE)
 
 

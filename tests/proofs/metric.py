@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_flows.core.errors import FlowError
 from proofs.common import Proofs, near, same
 
 PROOFS = Proofs()
@@ -53,6 +54,21 @@ def batches_give_what_the_function_does(case: MetricCase) -> None:
     assert expected.isfinite()
     for sizes in ((60,), (1, 20, 39), (7,) * 8 + (4,)):
         near(found(case, x, y, *sizes).compute().double(), expected, 1e-5)
+
+
+@PROOFS.add()
+def batches_of_no_rows_change_nothing(case: MetricCase) -> None:
+    x, y = data()
+    near(
+        found(case, x, y, 0, 20, 0, 40, 0).compute().double(),
+        found(case, x, y, 20, 40).compute().double(),
+        1e-12,
+    )
+    try:
+        none = found(case, x[:0], y[:0], 0, 0).compute()
+    except FlowError:  # a distance of sets, or a score that has to tell two kinds apart
+        return
+    assert none.isnan()
 
 
 @PROOFS.add(when=lambda case: case.formula is not None)

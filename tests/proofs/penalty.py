@@ -1,6 +1,7 @@
 """What every penalty is held to."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,13 @@ def one_number_for_each_sample(case: PenaltyCase) -> None:
         assert (value >= 0).all()
     if exact(case):
         near(apply(case, pair, x[:1]), apply(case, pair, x)[:1], 1e-10)
+
+
+@PROOFS.add()
+def no_rows_have_no_penalty(case: PenaltyCase) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that nothing has no variance
+        assert apply(case, Apart(), points()[:0]).shape == (0,)
 
 
 @PROOFS.add()

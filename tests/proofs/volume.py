@@ -130,6 +130,16 @@ def embeds_as_encoder_and_decoder_do(case: VolumeCase) -> None:
 
 
 @PROOFS.add()
+def no_rows_have_no_volume(case: VolumeCase) -> None:
+    pair, x = case.pair(), points(1)[:0]
+    way = apply(case, pair, x)
+    assert way.log_volume.shape == (0,)
+    assert way.x_hat.shape == x.shape
+    assert case.volume.objective(brute(pair.decode, pair.encode(points(2)))[:0]).shape == (0,)
+    assert (slope(case, pair, x) == 0).all()
+
+
+@PROOFS.add()
 def comes_back_from_its_recipe(case: VolumeCase) -> None:
     again = build_part(to_recipe(case.volume), Volume)
     assert type(again) is type(case.volume)

@@ -1,6 +1,7 @@
 """Funnels: layers that drop dimensions and score what they drop (Klein et al. 2021)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypedDict
 
 import torch
@@ -123,24 +124,10 @@ class _UnivariateFunnel(Funnel):
     ) -> None:
         dropped = _dropped(as_features(event_shape, type(self).__name__), latent_features)
         seen = joined_shape((dropped,), context_shape)
-        bijection: Transform
-        if autoregressive:
-            bijection = Autoregressive(
-                latent_features,
-                univariate,
-                hidden=hidden,
-                activation=activation,
-                context_shape=seen,
-            )
-        else:
-            bijection = Coupling(
-                latent_features,
-                univariate,
-                kept=0,
-                hidden=hidden,
-                activation=activation,
-                context_shape=seen,
-            )
+        layer = Autoregressive if autoregressive else partial(Coupling, kept=0)
+        bijection = layer(
+            latent_features, univariate, hidden=hidden, activation=activation, context_shape=seen
+        )
         super().__init__(bijection, dropped, density=density, context_shape=context_shape)
 
 

@@ -1,0 +1,85 @@
+"""Every config fits, tests and predicts; an overlay replaces a part of one."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from command_lines import CONFIGS, DEBUG, run_folder, write_few_data
+from lightning_flows import cli
+from lightning_flows.core.noise import Placed
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
+
+
+@pytest.fixture(scope="session")
+def few_data(tmp_path_factory):
+    """Files of MNIST and of tables in their formats, with some images and rows in them."""
+    return write_few_data(tmp_path_factory.mktemp("data"))
+
+
+OVERLAYS = ("tables", "trainer")  # they say how, or on what; another config says the rest
+SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in OVERLAYS)
+FIRST = {path.stem: path for path in reversed(SETS)}  # of each kind of flow, among the quick tests
+
+
+def test_every_config_is_short_and_says_what_comes_out():
+    for path in CONFIGS.glob("*/*.yaml"):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 20, path
+        assert max(map(len, lines)) <= 100, path
+        head = " ".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+        assert ("Expected: " in head) == (path in SETS), path
+
+
+def described(path):
+    marks = [] if path in FIRST.values() else [pytest.mark.slow]
+    return pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=marks)
+
+
+@pytest.mark.parametrize("config", [described(path) for path in SETS])
+def test_every_config_fits_tests_and_predicts(config, here, few_data):
+    (here / "data").symlink_to(few_data)
+    data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
+    common = ["--config", str(config), *DEBUG, *data]
+    fitted = cli.main(["fit", *common])
+    folder = run_folder(here)
+    figure = "nll" if fitted.model.exact else "elbo"
+    assert fitted.trainer.callback_metrics[f"val/{figure}"].isfinite()
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["best-000.ckpt", "last.ckpt"]
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
+    drawn = {path.parent.name for path in folder.glob("images/*/0001.png")}
+    drawing = {callback.name for callback in fitted.trainer.callbacks if hasattr(callback, "name")}
+    assert drawn == drawing
+    assert "samples" in drawn
+
+    last = folder / "checkpoints" / "last.ckpt"
+    common += [
+        f"--ckpt_path={last}",
+        "--pictures=false",
+        "--trainer.callbacks=null",
+    ]  # drawn is drawn
+    tested = cli.main(["test", *common])
+    assert tested.trainer.callback_metrics[f"test/{figure}"].isfinite()
+    predicted = cli.main(["predict", *common])
+    model = type(fitted.model).load_from_checkpoint(last).eval()
+    x = predicted.datamodule.test_dataloader().tensors["x"]
+    name = "log_prob" if model.exact else "elbo"
+    with np.load(folder / "predictions.npz") as file:
+        arrays = dict(file)
+    x = x[: len(arrays[name])]
+    with torch.no_grad(), Placed(torch.arange(len(x))):
+        np.testing.assert_array_equal(arrays[name], model.log_prob(x))
+        np.testing.assert_array_equal(arrays["latent"], model.encode(x))
+
+
+def test_the_overlay_of_a_table_replaces_the_data_of_a_config(here, few_data):
+    model, table = CONFIGS / "miniboone" / "rectangular.yaml", CONFIGS / "tables/power_plant.yaml"
+    options = [f"--data.path={few_data}/power_plant.npz", "--model.flow.latent_features=2"]
+    fitted = cli.main(["fit", f"--config={model}", f"--config={table}", *DEBUG, *options])
+    assert fitted.model.event_shape == (5,)
+    assert fitted.model.flow.manifold_shape == (2,)
+    assert fitted.model.warmup == (25, 50)
