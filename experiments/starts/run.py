@@ -31,6 +31,7 @@ __all__ = ["METHODS", "STARTS", "main"]
 
 ROWS, FRESH, BATCH, RATE = 25_600, 4096, 256, 3e-3
 CURVED, LARGE, SMALL = 1000.0, 50.0, 1e-3
+SIZES = [0.02 * 1.15**k for k in range(35)]  # of changes to weights, up to 2.3
 SCALE = partial(LearnedScale, 1.0, floor=0.05)
 PADDED = partial(
     PaddedFlow,
@@ -53,19 +54,22 @@ METHODS: dict[str, Callable[[dict[str, Any]], FlowModule]] = {
 
 @torch.no_grad()
 def curved(flow: InjectiveFlow, x: Tensor) -> None:
-    """Random weights, ever larger, until the curve bends by `CURVED` at some point."""
+    """Random weights, ever larger, until the curve bends by `CURVED` at some point.
+
+    Where they become too large before, others are drawn.
+    """
     part = flow.ambient if isinstance(flow, PaddedFlow) else flow.decoder
-    assert isinstance(part, nn.Module)
     start = [p.clone() for p in part.parameters()]
-    directions = [torch.randn_like(p) for p in start]
-    size = 0.05
     while True:
-        for p, at, direction in zip(part.parameters(), start, directions, strict=True):
-            p.copy_(at + size * direction)
-        bend = curvature(flow, flow.project(x)).nan_to_num(0.0).max().item()
-        if bend >= CURVED:
-            return
-        size *= 1.1
+        directions = [torch.randn_like(p) for p in start]
+        for size in SIZES:
+            for p, at, direction in zip(part.parameters(), start, directions, strict=True):
+                p.copy_(at + size * direction)
+            bends = curvature(flow, flow.project(x))
+            if not bends.isfinite().all():
+                break
+            if bends.max() >= CURVED:
+                return
 
 
 @torch.no_grad()
