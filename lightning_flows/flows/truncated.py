@@ -100,9 +100,9 @@ def truncate(flow: InjectiveFlow, d: int, directions: Tensor | None = None) -> T
 
     It is assumed that a *linear* subspace of the latents explains the data. That holds for linear
     flows, and for those that are trained with a penalty that turns latents to axes of their own
-    (`ContourInformation`, `OffDiagonal`) or with `NestedReconstruction`, which orders them; other
-    flows may need more latents than their manifold has dimensions. `metrics.truncation_curve`
-    says what each number costs.
+    (`ContourInformation`, `OffDiagonal`) as far as data has such axes; in general it takes more
+    latents than the manifold has dimensions, three for a sphere. `metrics.truncation_curve` says
+    what each number costs.
 
     Args:
         flow: what is cut down; the result shares its parameters. Take `copy.deepcopy` of it where
