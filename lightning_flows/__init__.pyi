@@ -41,6 +41,7 @@ from .flows import PaddedFlow as PaddedFlow
 from .flows import RankedFlow as RankedFlow
 from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
+from .flows import TruncatedFlow as TruncatedFlow
 from .modules import DensityModule as DensityModule
 from .modules import FlowModule as FlowModule
 from .modules import FreeFormModule as FreeFormModule

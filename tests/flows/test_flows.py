@@ -18,6 +18,7 @@ from lightning_flows.flows.injective import PaddedFlow
 from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
+from lightning_flows.flows.truncated import TruncatedFlow
 from lightning_flows.nets import (
     ConvDecoder,
     ConvEncoder,
@@ -50,6 +51,7 @@ VARIANTS = {
 
 glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
+padded = partial(PaddedFlow, ambient=small, prior=small)
 
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, **arguments)
@@ -97,6 +99,11 @@ INJECTIVE_CASES: dict[str, Build] = {
     "PaddedFlow (multi-scale)": lambda: PaddedFlow(
         (1, 4, 4), latent_features=3, ambient=glow, prior=small
     ),
+    "TruncatedFlow (curve)": lambda: TruncatedFlow(3, flow=padded, latent_features=1),
+    "TruncatedFlow (image)": lambda: TruncatedFlow((1, 2, 3), flow=padded, latent_features=2),
+    "TruncatedFlow (conditional)": lambda: TruncatedFlow(
+        4, flow=padded, latent_features=1, context_shape=3
+    ),
 }
 
 
@@ -123,6 +130,9 @@ FREE_FORM_CASES: dict[str, Build] = {
     "FreeFormFlow (full dimension)": lambda: free_form(3, 3, BLOCKS),
     "FreeFormFlow (convolutions, attention)": lambda: free_form((1, 8, 8), 3, CONVOLUTIONS),
     "FreeFormFlow (conditional)": lambda: free_form(4, 2, FULLY, context_shape=3),
+    "TruncatedFlow (free-form)": lambda: TruncatedFlow(
+        3, flow=free_form(3, 3, FULLY), latent_features=2
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from lightning_flows.flows import (
     RankedFlow,
     RealNVP,
     SurjectiveSplineFlow,
+    TruncatedFlow,
 )
 from lightning_flows.transforms import (
     ActNorm,
@@ -114,6 +115,7 @@ COMPOSITES = {
     ),
     "MixedFlow": lambda: MixedFlow(3, classes=[0, 3, 0], flow=norm, density=norm),
     "PaddedFlow": lambda: PaddedFlow(4, ambient=norm, prior=norm),
+    "TruncatedFlow": lambda: TruncatedFlow(4, flow=partial(PaddedFlow, ambient=norm, prior=norm)),
     "FreeFormFlow": lambda: FreeFormFlow(
         4, encoder=Coder, decoder=partial(Coder, back=True), prior=norm
     ),
