@@ -12,6 +12,7 @@ from .predictions import PredictionWriter
 from .ranking import ContributionRanking
 from .reconstructions import ReconstructionGrid
 from .samples import SampleGrid
+from .truncation import TruncationPlot
 
 __all__ = [
     "ComponentExtraction",
@@ -29,6 +30,7 @@ __all__ = [
     "SampleGrid",
     "Scene",
     "Task",
+    "TruncationPlot",
     "chunks",
     "joined",
 ]

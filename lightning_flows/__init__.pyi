@@ -41,6 +41,7 @@ from .flows import PaddedFlow as PaddedFlow
 from .flows import RankedFlow as RankedFlow
 from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
+from .flows import TruncatedFlow as TruncatedFlow
 from .modules import DensityModule as DensityModule
 from .modules import FlowModule as FlowModule
 from .modules import FreeFormModule as FreeFormModule
@@ -53,6 +54,7 @@ from .modules import VariationalModule as VariationalModule
 from .modules import load as load
 from .objectives import AnnealedScale as AnnealedScale
 from .objectives import ContourInformation as ContourInformation
+from .objectives import DiagonalPosterior as DiagonalPosterior
 from .objectives import ExactVolume as ExactVolume
 from .objectives import FreeFormVolume as FreeFormVolume
 from .objectives import ImpliedPosterior as ImpliedPosterior

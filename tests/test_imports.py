@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "bases": {"nets", "core"},
     "transforms": {"bases", "nets", "core"},
     "jacobians": {"core"},
-    "objectives": {"jacobians", "core"},
+    "objectives": {"jacobians", "nets", "core"},
     "components": {"jacobians", "core"},
     "flows": {"transforms", "objectives", "jacobians", "bases", "nets", "core"},
     "metrics": {"components", "jacobians", "core"},

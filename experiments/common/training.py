@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,14 @@ class Budget:
         return epoch, epoch
 
 
-def fit(module: FlowModule, data: FlowDataModule, budget: Budget, *, best: bool = False) -> bool:
+def fit(
+    module: FlowModule,
+    data: FlowDataModule,
+    budget: Budget,
+    *,
+    best: bool = False,
+    callbacks: Sequence[L.Callback] = (),
+) -> bool:
     """Train on one thread of the CPU, without logs.
 
     Args:
@@ -66,6 +74,7 @@ def fit(module: FlowModule, data: FlowDataModule, budget: Budget, *, best: bool 
         budget: how long.
         best: whether the module ends as it was at the epoch that did best on validation data,
             by `val/loss`.
+        callbacks: of the trainer.
 
     Returns:
         Whether all parameters are finite.
@@ -83,7 +92,7 @@ def fit(module: FlowModule, data: FlowDataModule, budget: Budget, *, best: bool 
             gradient_clip_val=CLIP,
             logger=False,
             enable_checkpointing=best,
-            callbacks=[keeper] if best else [],
+            callbacks=[*callbacks, *([keeper] if best else [])],
             enable_progress_bar=False,
             enable_model_summary=False,
         )

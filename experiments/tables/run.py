@@ -38,7 +38,7 @@ from lightning_flows.modules import (
 from lightning_flows.nets import ResidualDecoder, ResidualEncoder
 from lightning_flows.objectives import StochasticVolume
 
-__all__ = ["METHODS", "SIZES", "Outcome", "main", "measure", "run"]
+__all__ = ["FREE", "JOINT", "METHODS", "PADDED", "SIZES", "Outcome", "main", "measure", "run"]
 
 RATE, SAMPLES, BATCH = 3e-3, 10_000, 256
 VALIDATION = 1000  # rows by which a checkpoint is chosen

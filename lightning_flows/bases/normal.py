@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from lightning_flows.core.errors import check_finite, check_positive
 from lightning_flows.core.noise import normal_noise
 from lightning_flows.core.shapes import sum_event
 
-__all__ = ["Normal", "normal_log_prob", "normal_log_prob_each"]
+__all__ = ["Normal", "is_standard_normal", "normal_log_prob", "normal_log_prob_each"]
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
@@ -67,3 +68,9 @@ class Normal(Density):
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         noise = normal_noise((n, *self.event_shape), self.loc)
         return self.loc + temperature * self.log_scale.exp() * noise
+
+
+def is_standard_normal(density: Density) -> TypeGuard[Normal]:
+    """Whether a density is the standard normal one that every flow has by default."""
+    fixed = isinstance(density, Normal) and not [*density.parameters()]
+    return fixed and not any(bool(buffer.any()) for buffer in density.buffers())

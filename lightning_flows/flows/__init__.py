@@ -11,6 +11,7 @@ from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
+from lightning_flows.flows.truncated import TruncatedFlow, truncate
 
 __all__ = [
     "MAF",
@@ -28,4 +29,6 @@ __all__ = [
     "RankedFlow",
     "RealNVP",
     "SurjectiveSplineFlow",
+    "TruncatedFlow",
+    "truncate",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.normal import is_standard_normal
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.core.signatures import takes
@@ -59,7 +59,7 @@ class ComposedFlow(Flow):
             shape = transforms[-1].latent_shape
         if base is not None:
             bases.append(base(shape))
-        dropped = [each for each in bases[:-1] if each is not None and not _is_standard(each)]
+        dropped = [each for each in bases[:-1] if each is not None and not is_standard_normal(each)]
         if dropped:
             raise ConfigError(
                 f"A layer brings the base {type(dropped[0]).__name__}, which would be dropped; "
@@ -78,9 +78,3 @@ def _made(make: Layer, shape: Shape, context_shape: Sequence[int] | int | None) 
             "of one."
         )
     return part
-
-
-def _is_standard(base: Density) -> bool:
-    """Whether it is the normal density that every flow has unless it is given another."""
-    fixed = isinstance(base, Normal) and not [*base.parameters()]
-    return fixed and not any(bool(buffer.any()) for buffer in base.buffers())

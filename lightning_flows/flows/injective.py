@@ -22,7 +22,7 @@ from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.log_volume import log_diagonal, log_volume, triangle
-from lightning_flows.jacobians.products import cotangents
+from lightning_flows.jacobians.products import Map, cotangents
 from lightning_flows.nets.network import Network
 from lightning_flows.transforms import Multiscale, Transform
 
@@ -52,6 +52,9 @@ class InjectiveFlow(Density):
 
     left_inverse = False
     """Whether `project` undoes `embed` by construction, whatever the weights are."""
+
+    moves_with_context = False
+    """Whether the manifold depends on context, so that `project` and `embed` take it."""
 
     def __init__(
         self,
@@ -109,17 +112,22 @@ class InjectiveFlow(Density):
         """Points of the manifold: (batch, d) -> (batch, *event_shape)."""
         raise NotImplementedError
 
+    def chart(self, context: Tensor | None = None) -> tuple[Map, Map]:
+        """`project` and `embed` under a batch of contexts, which only some manifolds depend on."""
+        return self.project, self.embed
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of the projections of data: (batch, *event_shape) -> (batch, *latent_shape)."""
         self.check(x, context)
-        u = self.project(x)
-        return self.prior.encode(u, context)
+        project, _ = self.chart(context)
+        return self.prior.encode(project(x), context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Points of the manifold: (batch, *latent_shape) -> (batch, *event_shape)."""
         check_batch(z, self.latent_shape, "z")
         check_context(self.context_shape, context, rows=len(z))
-        return self.embed(self.prior.decode(z, context))
+        _, embed = self.chart(context)
+        return embed(self.prior.decode(z, context))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density at the projection of x with respect to d-dimensional volume.
@@ -131,10 +139,11 @@ class InjectiveFlow(Density):
             (batch,), nats. It says nothing about how far x lies from the manifold.
         """
         self.check(x, context)
+        project, embed = self.chart(context)
 
         def inside(x: Tensor) -> Tensor:
-            u = self.project(x)
-            return self.prior.log_prob(u, context) - log_volume(self.embed, u)
+            u = project(x)
+            return self.prior.log_prob(u, context) - log_volume(embed, u)
 
         return log_prob_inside(self.support, x, inside)
 
@@ -158,12 +167,13 @@ class InjectiveFlow(Density):
         """
         self.check(x, context)
         d, n = self.manifold_shape[0], size(self.event_shape)
+        project, embed = self.chart(context)
 
         def inside(x: Tensor) -> Tensor:
             basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-            u, rows = cotangents(self.project, x, basis)
+            u, rows = cotangents(project, x, basis)
             volume = log_diagonal(triangle(rows.flatten(2).permute(1, 2, 0)), n)
-            residual = sum_event((x - self.embed(u)).square())
+            residual = sum_event((x - embed(u)).square())
             scale = 0.5 * (n - d) * math.log(beta / math.pi)
             return self.prior.log_prob(u, context) + volume + scale - beta * residual
 
@@ -181,15 +191,17 @@ class InjectiveFlow(Density):
                 part.compile(*args, **options)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return self.embed(self.prior.draw(n, context, temperature))
+        _, embed = self.chart(context)
+        return embed(self.prior.draw(n, context, temperature))
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         self.check(x, context)
+        project, embed = self.chart(context)
         with Starting():  # not by log_prob: the volume calls the decoder under torch.func
-            u = self.project(x)
+            u = project(x)
             self.prior.log_prob(u, context)
-            self.embed(u)
+            embed(u)
 
 
 class PaddedFlow(InjectiveFlow):

@@ -29,12 +29,19 @@ from lightning_flows.metrics.spectrum import (
     participation_ratio,
 )
 from lightning_flows.metrics.stump import Stump, StumpAccuracy, fit_stump, stump_accuracy
+from lightning_flows.metrics.truncation import (
+    LatentOrder,
+    TruncationCurve,
+    latent_order,
+    truncation_curve,
+)
 
 __all__ = [
     "ConditionNumber",
     "EncoderDecoderGap",
     "FrechetDistance",
     "IntrinsicDimension",
+    "LatentOrder",
     "ManifoldEntropy",
     "Mass",
     "MaximumMeanDiscrepancy",
@@ -45,6 +52,7 @@ __all__ = [
     "Stump",
     "StumpAccuracy",
     "TotalCorrelation",
+    "TruncationCurve",
     "auroc",
     "condition_number",
     "encoder_decoder_gap",
@@ -52,6 +60,7 @@ __all__ = [
     "frechet_distance",
     "gaussian_frechet_distance",
     "intrinsic_dimension",
+    "latent_order",
     "log_mass",
     "manifold_entropy",
     "mmd",
@@ -61,4 +70,5 @@ __all__ = [
     "spanned_variances",
     "stump_accuracy",
     "total_correlation",
+    "truncation_curve",
 ]

@@ -178,6 +178,12 @@ def require_manifold(family: object, flow: Density) -> None:
             f"FreeFormFlow, and {type(flow).__name__} is one on all of data space: use "
             "DensityModule or SurjectiveModule."
         )
+    if flow.moves_with_context:
+        raise ConfigError(
+            f"{type(family).__name__} trains manifolds that are the same for every context, and "
+            f"that of {type(flow).__name__} moves with it: train the whole flow, and truncate it "
+            "afterwards."
+        )
 
 
 def require_left_inverse(family: object, flow: Density) -> None:

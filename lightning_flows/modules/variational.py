@@ -1,10 +1,12 @@
 """Free-form injective flows trained by a bound on a density that is normalized in data space."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from lightning_flows.core.shapes import Shape, size, sum_event
 from lightning_flows.core.signatures import Options
@@ -14,6 +16,7 @@ from lightning_flows.modules.bounded import BoundedModule, BoundedOptions
 from lightning_flows.objectives import (
     ImpliedPosterior,
     NoVolume,
+    Posterior,
     volume_and_penalties,
 )
 from lightning_flows.objectives.posterior import Drawn
@@ -24,16 +27,18 @@ __all__ = ["VariationalModule"]
 class VariationalModule(BoundedModule):
     """Trains any encoder f and decoder g by an evidence lower bound.
 
-    The model is z ~ p_prior, y | z ~ N(g(z), σ²I); the posterior is the one that the encoder
-    implies, q(z | y) = N(f(y), σ² f'f'ᵀ) (`ImpliedPosterior`). The loss is
+    The model is z ~ p_prior, y | z ~ N(g(z), σ²I); the posterior q(z | y) is normal with mean
+    f(y) and the covariance that the encoder implies, σ² f'f'ᵀ (`ImpliedPosterior`), or a diagonal
+    one (`DiagonalPosterior`). With H its entropy, ½ log det(2πe σ² f'f'ᵀ) for the former, the
+    loss is
 
-        E‖y - g(z)‖²/(2σ²) + (D/2) log 2πσ² - E log p_prior(z) - ½ log det(2πe σ² f'f'ᵀ),
+        E‖y - g(z)‖²/(2σ²) + (D/2) log 2πσ² - E log p_prior(z) - H,
 
     with one draw z for each sample. It is at least -log p(y) ≥ (D/2) log 2πσ² at every point and
-    for all parameters, so nothing diverges while σ has a floor. With a standard normal prior its
-    third term contains ½σ²‖f'‖²_F, the Tikhonov term of Feinman and Parthasarathy (2019) with
-    α = σ²/2. The equivalence of free-form injective flows and such autoencoders is stated in
-    arXiv 2506.01522.
+    for all parameters, so nothing diverges while σ has a floor. With a standard normal prior and
+    the implied covariance its third term contains ½σ²‖f'‖²_F, the Tikhonov term of Feinman and
+    Parthasarathy (2019) with α = σ²/2. The equivalence of free-form injective flows and such
+    autoencoders is stated in arXiv 2506.01522.
 
     Logs what `ManifoldModule` does, with `ambient_elbo` (nats in data space, one draw) in place of
     `ambient_nll`; in training also `scale` (σ), `reconstruction` (squared error of draws) and
@@ -44,7 +49,7 @@ class VariationalModule(BoundedModule):
         flow: makes the injective flow from the event shape.
         event_shape: shape of one data point.
         context_shape: shape of what the density on the manifold is conditioned on.
-        posterior: how the gradient of the posterior's entropy is computed; exact by default.
+        posterior: the implied one with the exact gradient of its entropy by default.
         options: those of `BoundedModule`: `scale` is σ, one number.
 
     Raises:
@@ -57,16 +62,21 @@ class VariationalModule(BoundedModule):
         event_shape: Sequence[int] | int,
         context_shape: Sequence[int] | int | None = None,
         *,
-        posterior: ImpliedPosterior | None = None,
+        posterior: Posterior | None = None,
         **options: Options[BoundedOptions],
     ) -> None:
         super().__init__(flow, event_shape, context_shape, **options)
         posterior = ImpliedPosterior() if posterior is None else posterior
-        self.posterior = part_of(posterior, ImpliedPosterior, "posterior", "ImpliedPosterior()")
+        example = "ImpliedPosterior()"
+        self.posterior = copy.deepcopy(part_of(posterior, Posterior, "posterior", example))
+        self.posterior.build(size(self.event_shape), size(self.flow.manifold_shape))
 
     @property
     def scores_draw(self) -> bool:
         return True
+
+    def trained_parameters(self) -> list[Parameter]:
+        return [*super().trained_parameters(), *self.posterior.parameters()]
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y = self.noisy(self.to_model_space(x)[0])

@@ -11,7 +11,7 @@ from lightning_flows.objectives.penalties import (
     squared_norm,
     volume_and_penalties,
 )
-from lightning_flows.objectives.posterior import ImpliedPosterior
+from lightning_flows.objectives.posterior import DiagonalPosterior, ImpliedPosterior, Posterior
 from lightning_flows.objectives.reconstruction import NoiseLevel, Reconstruction, TargetError
 from lightning_flows.objectives.scales import AnnealedScale, LearnedScale, Scale
 from lightning_flows.objectives.stochastic import StochasticVolume
@@ -20,6 +20,7 @@ from lightning_flows.objectives.volume import ExactVolume, NoVolume, PrincipalVo
 __all__ = [
     "AnnealedScale",
     "ContourInformation",
+    "DiagonalPosterior",
     "Embedded",
     "ExactVolume",
     "FreeFormVolume",
@@ -30,6 +31,7 @@ __all__ = [
     "NoiseLevel",
     "OffDiagonal",
     "Penalty",
+    "Posterior",
     "PrincipalVolume",
     "Reconstruction",
     "Scale",

@@ -91,6 +91,9 @@ class Tikhonov(Penalty):
 class OffDiagonal(Penalty):
     """Σ_{i≠j} |G_ij| with G = JᵀJ (canonical manifold flows, Flouris and Konukoglu 2023).
 
+    What orthogonal columns say about the factors behind data, and what they do not, stands in
+    docs/components.md.
+
     Args:
         weight: γ.
     """

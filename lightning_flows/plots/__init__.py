@@ -12,6 +12,7 @@ from lightning_flows.plots.paths import component_curves, component_strips
 from lightning_flows.plots.points import component_arrows, density, error_lines, scatter
 from lightning_flows.plots.scores import score_histograms
 from lightning_flows.plots.summaries import dimension_histogram, spectrum
+from lightning_flows.plots.truncation import truncation
 
 __all__ = [
     "component_arrows",
@@ -29,4 +30,5 @@ __all__ = [
     "scatter",
     "score_histograms",
     "spectrum",
+    "truncation",
 ]

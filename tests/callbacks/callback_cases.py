@@ -18,6 +18,7 @@ from lightning_flows.callbacks import (
     PredictionWriter,
     ReconstructionGrid,
     SampleGrid,
+    TruncationPlot,
 )
 from proofs.callback import CallbackCase
 
@@ -44,6 +45,9 @@ CASES: dict[str, CallbackCase] = {
         lambda _: DensityPlot(resolution=70, points=40), "images/density/0001.png", images=False
     ),
     "ood": CallbackCase(_elsewhere, "images/ood/0001.npz"),
+    "truncation": CallbackCase(
+        lambda _: TruncationPlot(40, every_n_epochs=1), "images/truncation/0001.npz"
+    ),
     "mass": CallbackCase(
         lambda _: MassCertificate(600, points=40, every_n_epochs=1), "images/mass/0001.npz"
     ),

@@ -18,6 +18,7 @@ from lightning_flows.flows import (
     RankedFlow,
     RealNVP,
     SurjectiveSplineFlow,
+    TruncatedFlow,
 )
 from lightning_flows.nets import (
     ConvDecoder,
@@ -48,6 +49,7 @@ VARIANTS = {
 
 glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
+padded = partial(PaddedFlow, ambient=small, prior=small)
 
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, shape, **options)
@@ -110,6 +112,11 @@ INJECTIVE_CASES: dict[str, Build] = {
     ),
     "PaddedFlow (multi-scale)": partial(
         PaddedFlow, (1, 4, 4), latent_features=3, ambient=glow, prior=small
+    ),
+    "TruncatedFlow (curve)": partial(TruncatedFlow, 3, flow=padded, latent_features=1),
+    "TruncatedFlow (image)": partial(TruncatedFlow, (1, 2, 3), flow=padded, latent_features=2),
+    "TruncatedFlow (conditional)": partial(
+        TruncatedFlow, 4, flow=padded, latent_features=1, context_shape=3
     ),
 }
 

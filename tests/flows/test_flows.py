@@ -100,5 +100,5 @@ def test_the_manifold_takes_what_passes_through_all_levels(d):
 
 
 def test_all_flows_are_here():
-    made = {getattr(flows, name) for name in flows.__all__}
+    made = {part for name in flows.__all__ if isinstance(part := getattr(flows, name), type)}
     assert made - {*FIRST} == {flows.Flow, flows.InjectiveFlow}

@@ -28,6 +28,7 @@ from lightning_flows.flows import (
     RankedFlow,
     RealNVP,
     SurjectiveSplineFlow,
+    TruncatedFlow,
 )
 from lightning_flows.transforms import (
     ActNorm,
@@ -119,6 +120,7 @@ PARTS = {
     LatentPriorFlow: dict.fromkeys(("ambient", "encoder", "decoder", "prior"), norm),
     MixedFlow: {"flow": norm, "density": norm},
     PaddedFlow: {"ambient": norm, "prior": norm},
+    TruncatedFlow: {"flow": partial(PaddedFlow, ambient=norm, prior=norm)},
     FreeFormFlow: {"encoder": Coder, "decoder": partial(Coder, back=True), "prior": norm},
 }
 COMPOSITES |= {kind.__name__: partial(build, **PARTS[kind]) for kind, build in FIRST.items()}

@@ -11,6 +11,7 @@ from lightning_flows import (
     AnnealedScale,
     ComposedFlow,
     DensityModule,
+    DiagonalPosterior,
     ExactVolume,
     FreeFormFlow,
     FreeFormModule,
@@ -117,6 +118,9 @@ CASES: dict[str, ModuleCase] = {
     "variational (surrogate)": ModuleCase(
         partial(VariationalModule, FREE, scale=0.5, posterior=ImpliedPosterior("surrogate")),
         objective=False,
+    ),
+    "variational (diagonal)": ModuleCase(
+        partial(VariationalModule, FREE, posterior=DiagonalPosterior()), objective=False
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }

@@ -11,6 +11,7 @@ from torch import nn
 from lightning_flows import (
     AnnealedScale,
     ComposedFlow,
+    DiagonalPosterior,
     FreeFormFlow,
     FreeFormModule,
     ImpliedPosterior,
@@ -302,6 +303,15 @@ class Linear(nn.Module):
         return self.map(x)
 
 
+class Constant(nn.Module):
+    def __init__(self, features, latents):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(latents))
+
+    def forward(self, x):
+        return self.value.expand(len(x), -1)
+
+
 def linear_loss(a, w, variance, covariance):
     """Expected loss of encoder A and decoder W over normal data, in closed form."""
     n, d = w.shape
@@ -342,6 +352,50 @@ def test_the_linear_bound_has_its_closed_form_and_is_near_probabilistic_pca():
     fitted = torch.cat([SPECTRUM[:2], SPECTRUM[2:].mean().expand(3)])
     best = 0.5 * (fitted.log().sum() + 5 * math.log(2 * math.pi) + 5).item()
     assert 0.004 < loss().item() - best < 0.008
+
+
+def test_the_linear_bound_with_a_diagonal_posterior_is_tight():
+    """Its minimum is the likelihood of probabilistic PCA: Lucas et al. 2019."""
+    torch.manual_seed(2)
+    flow = partial(
+        FreeFormFlow,
+        latent_features=2,
+        encoder=partial(Linear, decode=False),
+        decoder=partial(Linear, decode=True),
+        prior=Normal,
+    )
+    module = VariationalModule(
+        flow, 5, scale=LearnedScale(0.8, floor=0.0), posterior=DiagonalPosterior(Constant)
+    ).double()
+    a, w = module.flow.encoder.map.weight, module.flow.decoder.map.weight
+    h = module.posterior.net.value
+    covariance = torch.diag(SPECTRUM)
+
+    def loss():
+        sigma = module.scale().squeeze()
+        posterior = torch.diag((sigma * h.exp()).square())
+        rest = torch.eye(5, dtype=torch.float64) - w @ a
+        error = (rest @ covariance @ rest.T).trace() + (w @ posterior @ w.T).trace()
+        prior = (a @ covariance @ a.T + posterior).trace() / 2 + math.log(2 * math.pi)
+        entropy = torch.logdet(2 * math.pi * math.e * posterior) / 2
+        normal = 2.5 * (2 * math.pi * sigma**2).log()
+        return error / (2 * sigma**2) + normal + prior - entropy
+
+    x = torch.randn(200_000, 5, dtype=torch.float64) * SPECTRUM.sqrt()
+    found = module.training_loss(x, None)[0]
+    error = (found.std() / len(x) ** 0.5).item()
+    assert found.mean().item() == pytest.approx(loss().item(), abs=4 * error)
+    for _ in range(3):
+        minimize(module, loss)
+    assert degrees(w.detach(), torch.eye(5, dtype=torch.float64)[:, :2]) < 1
+    assert module.scale().item() ** 2 == pytest.approx(SPECTRUM[2:].mean().item(), rel=1e-3)
+    fitted = torch.cat([SPECTRUM[:2], SPECTRUM[2:].mean().expand(3)])
+    best = 0.5 * (fitted.log().sum() + 5 * math.log(2 * math.pi) + 5).item()
+    assert loss().item() == pytest.approx(best, abs=1e-5)
+    inner = w.T @ w + module.scale() ** 2 * torch.eye(2, dtype=torch.float64)
+    covered = (module.scale() * h.exp()).square()  # σ²(WᵀW + σ²I)⁻¹, the exact posterior
+    expected = module.scale() ** 2 * torch.linalg.inv(inner)
+    torch.testing.assert_close(torch.diag(covered), expected, rtol=0.01, atol=1e-3)
 
 
 @pytest.mark.parametrize("gradient", ["exact", "surrogate"])

@@ -61,6 +61,10 @@ def figures() -> dict[str, Figure]:
         "no scores": plots.score_histograms(
             {"a": torch.tensor([torch.nan])}, {"a": torch.tensor([torch.inf])}
         ),
+        "truncation": plots.truncation(SCALES[0], -SCALES[0], dimension=1),
+        "no truncation": plots.truncation(
+            torch.tensor([torch.nan, 0.0]), torch.full((2,), -torch.inf)
+        ),
         "dimension": plots.dimension_histogram(torch.tensor([1.0, 2.0, torch.nan])),
     }
 
@@ -81,6 +85,14 @@ def test_a_spectrum_names_the_space_of_its_scales() -> None:
     ):
         figure = plots.spectrum(SCALES, tikhonov=0.1, preprocessed=preprocessed)
         assert figure.axes[0].get_ylabel() == label
+
+
+def test_a_truncation_begins_with_no_latents_and_marks_the_dimension() -> None:
+    left, right = plots.truncation(SCALES[0], -SCALES[0], dimension=2).axes
+    for axes, values in ((left, SCALES[0]), (right, -SCALES[0])):
+        curve, mark = axes.lines
+        np.testing.assert_allclose(curve.get_xydata().T, [[0, 1, 2], values])
+        assert mark.get_xdata()[0] == 2
 
 
 def test_a_grid_shows_every_pixel_of_every_image_in_order() -> None:

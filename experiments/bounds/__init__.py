@@ -1,0 +1,1 @@
+"""Whether the loss falls below the entropy of the data while it trains."""

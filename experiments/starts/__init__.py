@@ -1,0 +1,1 @@
+"""Whether bounded objectives recover from starts that are chosen against them."""
