@@ -13,11 +13,14 @@ QUESTIONS = {
     "Manifolds and densities learned together": (
         "circle",
         "tables",
+        "bounded_tables",
         "stability",
+        "bounds",
+        "starts",
         "foreign_images",
     ),
     "Volumes": ("gradients", "growth"),
-    "Components": ("surfaces", "floor", "twist", "ranks", "digits"),
+    "Components": ("surfaces", "floor", "twist", "ranks", "truncation", "digits"),
     "Surjections": ("symmetry", "augmentation", "reduction", "few_latents"),
 }
 """Experiments by the heading that they stand under in the index."""

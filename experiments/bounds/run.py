@@ -153,7 +153,7 @@ def picture(runs: Sequence[Record], path: Path) -> None:
             if row + 1 == len(FACTORS):
                 axes.set_xlabel("step", fontsize=8)
     drawing.legend(loc="upper center", ncol=4, fontsize=8, frameon=False)
-    drawing.tight_layout(rect=(0, 0, 1, 0.93))
+    drawing.tight_layout(rect=(0, 0, 1, 0.97))
     save_png(drawing, path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,8 @@ def _plain(value: Any) -> Any:
 
 
 def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    values = value if isinstance(value, list | tuple) else [value]
+    return shlex.join(map(str, values))
 
 
 def _versions() -> dict[str, str]:

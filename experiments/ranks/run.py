@@ -27,7 +27,20 @@ from lightning_flows.metrics import spanned_variances
 from lightning_flows.modules import DensityModule
 from lightning_flows.transforms import LULinear
 
-__all__ = ["FLOWS", "Outcome", "choose_noise", "main", "run"]
+__all__ = [
+    "BATCH",
+    "FLOWS",
+    "POINTS",
+    "RANKS",
+    "RATE",
+    "THRESHOLD",
+    "Outcome",
+    "choose_noise",
+    "main",
+    "principal_axes",
+    "run",
+    "train",
+]
 
 RANKS = {"naval": 15, "energy": 8}
 
@@ -79,23 +92,35 @@ def choose_noise(x: Tensor) -> float:
     return present[0].item() / 10
 
 
-def run(
-    make: Callable[[Shape], Flow], train: Tensor, test: Tensor, *, seed: int, steps: int
-) -> Outcome:
-    """Train a flow on rows (n, D) with noise, and count dimensions at others.
-
-    Rows are turned to their principal axes first. That changes neither rank nor spectrum, but
-    in the axes of the columns Adam does not get to scales that are thousands of times apart.
-    """
-    turn = torch.linalg.eigh(torch.cov(train.double().T)).eigenvectors.to(train)
-    x, points = train @ turn, (test @ turn)[:POINTS]
-    variance = choose_noise(train)
-    data = in_memory({"train": x}, BATCH, seed)
+def train(
+    make: Callable[[Shape], Flow], rows: Tensor, *, variance: float, seed: int, steps: int
+) -> DensityModule:
+    """A flow of rows (n, D) and noise of this variance."""
+    data = in_memory({"train": rows}, BATCH, seed)
     budget = Budget.of(data, steps)
     torch.manual_seed(seed)
-    module = DensityModule(make, x.shape[1], noise=variance**0.5, **budget.recipe(RATE))
+    module = DensityModule(make, rows.shape[1], noise=variance**0.5, **budget.recipe(RATE))
     if not fit(module, data, budget):
         raise ArithmeticError("a parameter is not finite.")
+    return module
+
+
+def principal_axes(rows: Tensor) -> Tensor:
+    """The orthogonal map that turns rows (n, D) to their principal axes, (D, D).
+
+    It changes neither rank nor spectrum, but in the axes of the columns Adam does not get to scales
+    that are thousands of times apart.
+    """
+    return torch.linalg.eigh(torch.cov(rows.double().T)).eigenvectors.to(rows)
+
+
+def run(
+    make: Callable[[Shape], Flow], rows: Tensor, test: Tensor, *, seed: int, steps: int
+) -> Outcome:
+    """Train a flow on rows (n, D) with noise, and count dimensions at others."""
+    turn, variance = principal_axes(rows), choose_noise(rows)
+    points = (test @ turn)[:POINTS]
+    module = train(make, rows @ turn, variance=variance, seed=seed, steps=steps)
     found = components(
         module.encode, module.decode, points, noise=variance**0.5, threshold=THRESHOLD
     )

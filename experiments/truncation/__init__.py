@@ -1,0 +1,1 @@
+"""How many latents does the truncation curve of a flow pick?"""
