@@ -43,12 +43,13 @@ def page(results: Results) -> Page:
             f"Sphere and torus: in R^{facts['space']} by a random orthogonal map, noise of "
             f"standard deviation {facts['noise']:g}, `VariationalModule` with 6 latents. No "
             "continuous map from the sphere or the torus to the plane has an inverse, so that a "
-            "linear subspace of the latents of a continuous encoder needs three for either: the curve "
-            "counts the latents that a flow needs, and no manifold's own dimension. Tables: the "
-            "flows and noise of the experiment on ranks, as many latents as columns. "
+            "linear subspace of the latents of a continuous encoder needs three for either: the "
+            "curve counts the latents that a flow needs, and no manifold's own dimension. Tables: "
+            "the flows and noise of the experiment on ranks, as many latents as columns. "
             f"{options['steps']} steps of {facts['batch']} rows; each seed has another split.",
-            "A pilot with two seeds had the same counts; the rule is that of "
-            "`metrics.SpannedDimension`, and was not changed.",
+            "The first two seeds were run before the ten, and before those, on single seeds, other "
+            "trainings on the surfaces; the rule and its constants are those of "
+            "`metrics.SpannedDimension`, and were not changed.",
         ],
     )
 
