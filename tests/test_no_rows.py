@@ -100,6 +100,10 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "sliced_wasserstein": (lambda x: metrics.sliced_wasserstein(POINTS, x), "0 points of data"),
     "mmd": (lambda x: metrics.mmd(x, POINTS), "Came 0 samples"),
     "log_mass": (lambda x: metrics.log_mass(lambda y: y.sum(1), x), "data have 0 points"),
+    "latent_order": (lambda x: metrics.latent_order(decoder, x), "none of 0 latents"),
+    "truncation_curve": (
+        lambda x: metrics.truncation_curve(*MAPS, x), "x has no rows; a truncation curve"
+    ),
     "image_grid": (lambda x: plots.image_grid(images(x)), "no images to draw"),
     "image_pairs": (lambda x: plots.image_pairs(images(x), images(x)), "no images to draw"),
     "component_images": (
@@ -128,6 +132,7 @@ FIGURES: dict[str, Callable[[Tensor], Figure]] = {
     "density": lambda x: plots.density(x, (0, 1, 0, 1)),
     "dimension_histogram": lambda x: plots.dimension_histogram(x[:, 0].round()),
     "spectrum": lambda x: plots.spectrum(x, tikhonov=0.1),
+    "truncation": lambda x: plots.truncation(x[:, 0], x[:, 1]),
     "score_histograms": lambda x: plots.score_histograms({"score": x[:, 0]}, {"score": x[:, 1]}),
     "score_histograms (of data alone)": lambda x: plots.score_histograms(
         SCORES, {"score": x[:, 0]}, logarithmic=["score"]
