@@ -143,7 +143,7 @@ def test_single_precision_gives_no_loss_below_what_double_precision_gives(family
     below = (exact - found) / exact.abs().clamp(min=1)
     # a decoder at scale 5 magnifies the rounding of its latents, in one row of some hundred
     assert below.max() <= 0.05
-    assert below.quantile(0.99) <= 1e-3
+    assert (below > 1e-3).double().mean() <= 0.01
     if by == 1:
         torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-3)
 
