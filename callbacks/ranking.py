@@ -60,8 +60,15 @@ class ContributionRanking(Callback):
                 f"{type(pl_module).__name__} has a {type(flow).__name__}."
             )
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See which split is due at the end of the epoch."""
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """In front of the first batch, see which split is due at the end of the epoch.
+
+        Lightning leaves out the hook at the start of an epoch after some resumes.
+        """
+        if batch_idx:
+            return
         ranked: list[bool] = pl_module.flow.ranked  # type: ignore[union-attr, assignment]
         done = sum(ranked)
         due = done < len(ranked) and trainer.current_epoch + 1 >= (done + 1) * self.epochs

@@ -158,6 +158,7 @@ class FlowModule(Recorded, L.LightningModule):
         self._compile = compile
         self.data_key = data_key
         self.context_key = context_key
+        self._first_epoch = 0  # of this run or of what was resumed
         self._run_seed = 0  # that of a checkpoint, where a run is resumed
         self._uninitialized = False
         self._evaluation = Evaluation()
@@ -388,12 +389,23 @@ class FlowModule(Recorded, L.LightningModule):
         check_optimizers(self.trainer.optimizers)
         if self.trainer.ckpt_path is None:
             self._run_seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        self._first_epoch = self.current_epoch
+        self._seed_order()  # the hook below is left out after some resumes between two epochs
         flags = [flag for name, flag in self.flow.named_buffers() if name.endswith("initialized")]
         self._uninitialized = not all(flags)
 
     def on_train_epoch_start(self) -> None:
-        # a shuffling loader of one's own draws its order now
+        self._seed_order()
+
+    def _seed_order(self) -> None:
+        """Seed what a shuffling loader of one's own draws its order from.
+
+        An iterator draws a seed for its workers before. In the first epoch of a run that is
+        resumed, Lightning has made it already, with other random numbers.
+        """
         seed_step(self._run_seed, self.global_rank, self.current_epoch)
+        if 0 < self.current_epoch == self._first_epoch:
+            torch.empty((), dtype=torch.int64).random_()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         place = (self._run_seed, self.global_rank, self.current_epoch, batch_idx)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -109,6 +110,7 @@ class BoundedModule(ManifoldModule):
     def trained_parameters(self) -> list[Parameter]:
         return [*super().trained_parameters(), *self.scale.parameters()]
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.scale.start_epoch(self.current_epoch)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        # not at the start of an epoch: that hook is left out in the first one after some resumes
+        self.scale.follow(self.current_epoch)

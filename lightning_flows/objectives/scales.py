@@ -36,8 +36,8 @@ class Scale(Recorded, nn.Module):
         """That of validation, test and densities, of the same shape; no schedule moves it."""
         return self.forward()
 
-    def start_epoch(self, epoch: int) -> None:
-        """Take note that an epoch of training starts."""
+    def follow(self, epoch: int) -> None:
+        """Take the value of an epoch of training."""
 
 
 class LearnedScale(Scale):
@@ -93,6 +93,6 @@ class AnnealedScale(Scale):
     def scoring(self) -> Tensor:
         return torch.full_like(self.now, self.end)
 
-    def start_epoch(self, epoch: int) -> None:
+    def follow(self, epoch: int) -> None:
         share = min(epoch / self.epochs, 1.0)
         self.now.fill_(self.start ** (1 - share) * self.end**share)

@@ -25,6 +25,9 @@ from lightning_flows.transforms import (
 )
 from lightning_flows.transforms.bijections.ranking import entry_contributions
 from proofs.common import make, near
+from proofs.module_training import (
+    a_checkpoint_of_the_last_batch_of_an_epoch_goes_on_as_the_run,
+)
 from resumed import check_resumed, resume
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*val(_dataloader|idation_step)")
@@ -189,3 +192,8 @@ def test_images_are_ranked_by_values_of_evaluation_mode(tmp_path):
 def test_a_run_that_is_resumed_ranks_as_the_run(tmp_path):
     resume(tmp_path, CASES["density (ranked)"], 1)
     check_resumed(tmp_path, 1)
+
+
+def test_a_split_that_is_due_after_a_resume_between_epochs_is_ranked_then():
+    later = CASES["density (ranked)"]._replace(callbacks=lambda: [ContributionRanking(epochs=2)])
+    a_checkpoint_of_the_last_batch_of_an_epoch_goes_on_as_the_run(later)

@@ -260,7 +260,7 @@ def test_scales_start_where_they_are_told_and_stay_above_their_floor():
     annealed = AnnealedScale(1.0, 0.01, epochs=4)
     found = []
     for epoch in range(6):
-        annealed.start_epoch(epoch)
+        annealed.follow(epoch)
         found.append(annealed().item())
     assert found == pytest.approx([1.0, 10**-0.5, 0.1, 10**-1.5, 0.01, 0.01])
     assert annealed.scoring().item() == pytest.approx(0.01)

@@ -5,6 +5,7 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -23,6 +24,7 @@ from lightning_flows.core.errors import DataError, ShapeError
 from lightning_flows.core.noise import Placed
 from lightning_flows.datamodules import Arrays, Digits, InMemoryLoader, Toy
 from lightning_flows.transforms import Abs, Augment, InverseOf, Slice, Softplus
+from proofs.common import same
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*val(_dataloader|idation_step)", "ignore:Total len"
@@ -326,3 +328,23 @@ def test_a_bad_batch_is_skipped_by_the_guard(family, make_trainer):
         trainer.fit(model, DataLoader(TensorDataset(x), batch_size=32))
     assert guard.skipped == 1
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_loader_of_ones_own_is_shuffled_as_in_the_run_after_any_resume(make_trainer, tmp_path):
+    def run(path, epochs):
+        torch.manual_seed(3)
+        model = DensityModule(SMALL, 2)
+        saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+        data = DataLoader(TensorDataset(points()), 16, shuffle=True)
+        options = {"enable_checkpointing": True, "callbacks": [saves]}
+        trainer = make_trainer(max_epochs=epochs, **options)
+        trainer.fit(model, data, ckpt_path=path)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return model.flow.state_dict()
+
+    whole = run(None, epochs=3)
+    torch.rand(5)  # nor does it matter what was drawn before
+    run(None, epochs=2)
+    for name in ("step=4", "step=8", "2"):  # the last batches of two epochs, and the end of one
+        same(run(tmp_path / f"{name}.ckpt", epochs=3), whole)

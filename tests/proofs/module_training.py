@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
@@ -153,6 +155,26 @@ def a_resumed_run_is_the_run(case: ModuleCase) -> None:
     with folder() as root:
         resume(root, case, 1)
         check_resumed(root, 1)
+
+
+@PROOFS.add(slow=True)
+def a_checkpoint_of_the_last_batch_of_an_epoch_goes_on_as_the_run(case: ModuleCase) -> None:
+    """From there Lightning calls no hook at the start of the next epoch."""
+    with folder() as root:
+
+        def run(path: Path | None) -> dict[str, Any]:
+            model, data = made(case)
+            pl.seed_everything(3, verbose=False)
+            saves = ModelCheckpoint(root, filename="{step}", every_n_train_steps=2, save_top_k=-1)
+            callbacks = [*case.callbacks(), saves]
+            options = {"max_epochs": 3, "limit_train_batches": 2, "enable_checkpointing": True}
+            trainer(callbacks=callbacks, **options).fit(model, data, ckpt_path=path)
+            return dict(model.state_dict())
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Checkpoint directory")
+            whole = run(None)
+            same(run(root / "step=2.ckpt"), whole)
 
 
 # -- the command line ------------------------------------------------------------------------------
