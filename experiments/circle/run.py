@@ -123,15 +123,25 @@ def run(seed: int, steps: int) -> dict[str, Outcome]:
     return {name: outcomes[name] for name in METHODS}
 
 
-def fit_spline(u: Tensor, steps: int, seed: int) -> Density:
-    """The second step with a flexible prior: a spline of 16 bins over latents (n, 1)."""
-    latents = Arrays(data=u, validation=0, test=0, seed=seed)
+def fit_spline(
+    u: Tensor, steps: int, seed: int, *, validation: Tensor | None = None
+) -> DensityModule:
+    """The second step with a flexible prior: a spline of 16 bins over latents (n, 1).
+
+    Args:
+        u: latents to train on.
+        steps: of training.
+        seed: of weights and batches.
+        validation: latents by which the best epoch is taken; the last one is where None.
+    """
+    rows = {"train": u} if validation is None else {"train": u, "val": validation}
+    latents = Arrays(data=rows, validation=0, test=0, seed=seed)
     budget = Budget.of(latents, steps)
     torch.manual_seed(seed)
     bound = 1.2 * float(((u - u.mean()) / u.std()).abs().max())  # the bins lie where latents do
     spline = partial(AutoregressiveSplineFlow, layers=1, bins=16, bound=bound, hidden=(8,))
     module = DensityModule(spline, latents.event_shape, **budget.recipe(RATE))
-    fit(module, latents, budget)
+    fit(module, latents, budget, best=validation is not None)
     return module
 
 

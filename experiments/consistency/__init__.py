@@ -1,0 +1,1 @@
+"""Does the density on a manifold come closer with more data?"""
