@@ -130,9 +130,7 @@ class Density(Recorded, nn.Module):
         draws: Tensor = self.draw(len(rows), rows, temperature).unflatten(0, (len(context), n))
         return draws
 
-    def sample_and_log_prob(
-        self, n: int, context: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def sample_and_log_prob(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw points together with their log-densities, in one pass of a flow.
 
         The contribution that `decode` returns is the one that `encode` would. Both results are

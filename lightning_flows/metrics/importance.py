@@ -63,9 +63,7 @@ def log_evidence(log_weights: Tensor) -> Evidence:
         The value and its standard error, each (...), nats; NaN where there are no draws.
     """
     sums = _sums(log_weights)
-    return Evidence(
-        _mean(sums).to(log_weights.dtype), _standard_error(sums).to(log_weights.dtype)
-    )
+    return Evidence(_mean(sums).to(log_weights.dtype), _standard_error(sums).to(log_weights.dtype))
 
 
 class _Weighted(Metric):
