@@ -1,6 +1,6 @@
 """Distributions of torch as targets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,9 +31,10 @@ class TorchDistribution(Target):
     """
 
     def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
-        kind = getattr(distributions, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, Distribution)):
+        found = getattr(distributions, name, None)
+        if not (isinstance(found, type) and issubclass(found, Distribution)):
             raise ConfigError(f"name is {name!r}; accepted are classes of torch.distributions.")
+        kind: Callable[..., Distribution] = found
         try:
             made = kind(**{key: torch.as_tensor(value) for key, value in parameters.items()})
         except (TypeError, ValueError, RuntimeError) as error:
@@ -53,8 +54,7 @@ class TorchDistribution(Target):
     def distribution_of_torch(self) -> Distribution:
         """The distribution, with parameters on the device of the module."""
         parameters = {key: getattr(self, f"parameter_{key}") for key in self.names}
-        made: Distribution = self.kind_of_distribution(**parameters, validate_args=False)
-        return made
+        return self.kind_of_distribution(**parameters, validate_args=False)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         made = self.distribution_of_torch()
