@@ -145,8 +145,11 @@ class EnergyModule(DensityModule):
         name = type(flow).__name__
         needs = "EnergyModule follows gradients through draws of the flow and their log-densities"
         if not flow.exact or flow.kind != "bijection":
-            what = f"is a {flow.kind}" + ("" if flow.exact else ", with a lower bound")
-            raise ConfigError(f"{needs}; {name} {what}: use a bijection, such as RealNVP.")
+            what = "exact" if flow.exact else "known up to a lower bound"
+            raise ConfigError(
+                f"{needs}; {name} is {what} and its kind is {flow.kind}: use a bijection, such as "
+                "RealNVP."
+            )
         if not flow.reparametrized:
             raise ConfigError(
                 f"{needs}; {name} has a base whose draws choose between categories: use one such "
@@ -158,8 +161,8 @@ class EnergyModule(DensityModule):
         part = self.preprocess
         if part is not None and not (part.exact and part.kind == "bijection"):
             raise ConfigError(
-                f"EnergyModule scores draws in the units of the data, which takes a bijection; the "
-                f"preprocessing {type(part).__name__} that the data brings is a {part.kind}."
+                "EnergyModule scores draws in the units of the data, which takes a bijection; the "
+                f"preprocessing of the data, {type(part).__name__}, is of the kind {part.kind}."
             )
 
     @property
