@@ -1,13 +1,12 @@
 """Training on an unnormalized log-density instead of data, by the reverse KL divergence."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_flows.bases.base import Density, check_context
 from lightning_flows.core.errors import (
@@ -18,7 +17,6 @@ from lightning_flows.core.errors import (
     check_positive,
 )
 from lightning_flows.core.noise import Divided, Reproducible
-from lightning_flows.core.recipe import build_factory, build_part, is_recipe
 from lightning_flows.core.signatures import Options
 from lightning_flows.metrics import (
     EffectiveSampleSize,
@@ -27,6 +25,7 @@ from lightning_flows.metrics import (
     log_evidence,
 )
 from lightning_flows.metrics.importance import LogEvidenceError
+from lightning_flows.modules.arguments import target_of
 from lightning_flows.modules.base import FlowFactory, ModuleOptions
 from lightning_flows.modules.batches import context_alone
 from lightning_flows.modules.density import DensityModule
@@ -95,10 +94,10 @@ class EnergyModule(DensityModule):
         flow: makes the flow from the event shape.
         event_shape: shape of one point.
         context_shape: shape of what flow and target are conditioned on.
-        target: has `log_prob(x)`, or `log_prob(x, context)`, up to a constant in nats: a part of
-            `lightning_flows.targets`, any `Density`, or the class of one's own, or a
-            `functools.partial` of it, which is called without arguments. Its parameters are not
-            trained.
+        target: has `log_prob(x)`, or with context `log_prob(x, context)`, up to a constant in nats:
+            one of `lightning_flows.targets`, a subclass of `Target` or another `Density`; in Python
+            also any class with that method, or a `functools.partial` of it, which is called
+            without arguments. Its parameters are not trained.
         samples: draws for each row of a batch in training.
         eval_samples: the same in validation and test.
         temperature: T, or (start, end, steps): from start to end in so many optimizer steps, by
@@ -123,6 +122,7 @@ class EnergyModule(DensityModule):
         temperature: float | tuple[float, float, int] = 1.0,
         **options: Options[ModuleOptions],
     ) -> None:
+        made = target_of(target)
         super().__init__(flow, event_shape, context_shape, **options)
         if self.noise:
             raise ConfigError(
@@ -133,7 +133,7 @@ class EnergyModule(DensityModule):
         self.samples = samples
         self.eval_samples = eval_samples
         self.temperature = _schedule(temperature)
-        self.target: Any = _target_of(target)
+        self.target = made
         if isinstance(target, type | partial):  # else a recipe names a part
             self.hparams["target"] = {**self.hparams["target"], "factory": True}
         if isinstance(self.target, Density):
@@ -311,25 +311,3 @@ def _schedule(temperature: Any) -> tuple[float, float, int]:
     check_positive(temperature=end)
     check_least(1, **{"steps of temperature": steps})
     return float(start), float(end), int(steps)
-
-
-def _target_of(value: Any) -> Any:
-    """The target, made where its class or a partial of one is given; its parameters are fixed.
-
-    Raises:
-        ConfigError: it has no log_prob.
-    """
-    if is_recipe(value):
-        value = build_factory(value) if value.get("factory", False) else build_part(value)
-    if isinstance(value, type | partial):
-        try:
-            value = value()
-        except TypeError as error:
-            raise ConfigError(f"target cannot be made without arguments: {error}.") from error
-    if not callable(getattr(value, "log_prob", None)):
-        raise ConfigError(
-            f"target is {value!r}, which has no log_prob; give what has log_prob(x), such as "
-            "targets.Ring(), or a class of it."
-        )
-    target = copy.deepcopy(value)
-    return target.requires_grad_(False) if isinstance(target, nn.Module) else target
