@@ -32,7 +32,6 @@ from lightning_flows.modules.density import DensityModule
 
 __all__ = ["EnergyModule", "LogDensity"]
 
-
 POOLED = {
     "ess": EffectiveSampleSize,
     "log_evidence": LogEvidence,
@@ -69,7 +68,7 @@ class EnergyModule(DensityModule):
     The loss is the reverse Kullback-Leibler divergence up to log Z (Rezende and Mohamed 2015;
     Noé et al. 2019),
 
-        E_q[log q(x) - log p̃(x) / T] = KL(q ‖ p^(1/T) / Z_T) - log Z_T,
+        E_q[log q(x) - log p̃(x) / T] = KL(q ‖ p̃^(1/T) / Z_T) - log Z_T,
 
     with `samples` draws for each row of a batch. Gradients go through the draws, so the flow must
     be a bijection of an exact density whose base is reparametrized. Data is asked for three things
