@@ -6,8 +6,6 @@ parentheses after it are tried by the slow ones where `make test-slow` is run.
 
 from functools import partial
 
-import torch
-
 from lightning_flows import (
     MAF,
     AnnealedScale,
@@ -31,9 +29,8 @@ from lightning_flows import (
     TwoStepModule,
     VariationalModule,
 )
-from lightning_flows.bases import Uniform
 from lightning_flows.callbacks import ContributionRanking
-from lightning_flows.datamodules import Digits, Draws
+from lightning_flows.datamodules import Digits
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 from lightning_flows.objectives import (
     ContourInformation,
@@ -45,9 +42,8 @@ from lightning_flows.objectives import (
     TargetError,
     Tikhonov,
 )
-from lightning_flows.targets import CorrelatedNormal, NormalPosterior
 from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus
-from proofs.module_case import ModuleCase, Table
+from proofs.module_case import Bowl, ModuleCase, Table
 
 TINY = {"layers": 2, "hidden": (8,)}
 SMALL = partial(RealNVP, activation="tanh", **TINY)
@@ -73,7 +69,6 @@ FREE_FORM = partial(FreeFormModule, FREE, reconstruction=3.0)
 EXACT = partial(FREE_FORM, volume=ExactVolume(chunk_size=1))
 DIGITS = partial(Digits, validation=31, test=31)
 LEARNED = {"volume": StochasticVolume(2), "reconstruction": TargetError(1.0), "warmup": (0, 2)}
-WIDE = CorrelatedNormal(torch.diag(torch.tensor([1.0, 25.0, 900.0, 0.04])).tolist())
 JOINT = {"reconstruction": TargetError(1.0), "warmup": (0, 2)}
 ON_JACOBIANS = (OffDiagonal(0.1), ContourInformation(0.1), Tikhonov(0.1, probes=None))
 
@@ -129,20 +124,19 @@ CASES: dict[str, ModuleCase] = {
         partial(VariationalModule, FREE, posterior=DiagonalPosterior()), objective=False
     ),
     "energy": ModuleCase(
-        partial(EnergyModule, ACTNORM, target=WIDE, samples=2, eval_samples=3),
+        partial(EnergyModule, ACTNORM, target=Bowl(), samples=2, eval_samples=3),
         objective=False,
-        context=False,
     ),
-    "energy (conditional)": ModuleCase(
-        partial(EnergyModule, SMALL, target=NormalPosterior(), temperature=(3.0, 1.0, 10)),
-        partial(Draws, NormalPosterior(), contexts=Uniform(1), n_train=155, n_val=31, n_test=31),
+    "energy (annealed, penalized)": ModuleCase(
+        partial(
+            EnergyModule,
+            SMALL,
+            target=Bowl(),
+            eval_samples=2,
+            temperature=(3.0, 1.0, 10),
+            penalties=[Tikhonov(0.1)],
+        ),
         objective=False,
-        context=False,
-    ),
-    "energy (penalized)": ModuleCase(
-        partial(EnergyModule, SMALL, target=WIDE, eval_samples=2, penalties=[Tikhonov(0.1)]),
-        objective=False,
-        context=False,
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }
