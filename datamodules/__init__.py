@@ -3,6 +3,7 @@
 from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
 from .classes import one_hot
+from .draws import Draws
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
 from .loader import InMemoryLoader
 from .not_mnist import NotMNIST
@@ -18,6 +19,7 @@ __all__ = [
     "POWER",
     "Arrays",
     "Digits",
+    "Draws",
     "FashionMNIST",
     "FlowDataModule",
     "ImageDataModule",

@@ -13,6 +13,7 @@ from . import modules as modules
 from . import nets as nets
 from . import objectives as objectives
 from . import plots as plots
+from . import targets as targets
 from . import transforms as transforms
 from .bases import Bernoulli as Bernoulli
 from .bases import Categorical as Categorical
@@ -43,6 +44,7 @@ from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
 from .flows import TruncatedFlow as TruncatedFlow
 from .modules import DensityModule as DensityModule
+from .modules import EnergyModule as EnergyModule
 from .modules import FlowModule as FlowModule
 from .modules import FreeFormModule as FreeFormModule
 from .modules import InjectiveModule as InjectiveModule

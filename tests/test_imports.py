@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "bases": {"nets", "core"},
     "transforms": {"bases", "nets", "core"},
     "jacobians": {"core"},
+    "targets": {"bases", "nets", "core"},
     "objectives": {"jacobians", "nets", "core"},
     "components": {"jacobians", "core"},
     "flows": {"transforms", "objectives", "jacobians", "bases", "nets", "core"},
@@ -27,14 +28,14 @@ MAY_IMPORT = {
         "core",
     },
     "callbacks": {"components", "jacobians", "metrics", "plots", "core"},
-    "datamodules": {"transforms", "core"},
+    "datamodules": {"transforms", "bases", "core"},
     "configs": set(),
 }  # fmt: skip
 MAY_IMPORT["cli"] = {*MAY_IMPORT}
 MAY_IMPORT["__main__"] = {"cli"}
 NEVER_LIGHTNING = {
     "core", "nets", "bases", "transforms", "jacobians", "objectives", "components", "flows",
-    "metrics", "plots",
+    "metrics", "plots", "targets",
 }  # fmt: skip
 LATE = {
     "torchvision",

@@ -86,6 +86,8 @@ ROWS: dict[str, Callable[[Tensor], Any]] = {
     ),
 }  # fmt: skip
 NOT_A_NUMBER: dict[str, Callable[[Tensor], Tensor]] = {
+    "effective_sample_size": lambda x: metrics.effective_sample_size(x.mT),
+    "log_evidence": lambda x: torch.stack(metrics.log_evidence(x.mT)),
     "spanned_dimension": lambda x: metrics.spanned_dimension(axes(x), x[:, :1]),
     "spanned_variances": lambda x: metrics.spanned_variances(axes(x), x[:, :1]),
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.kinds import Kind
 from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.shapes import Shape, as_shape, check_batch
@@ -68,6 +68,14 @@ class Density(Recorded, nn.Module):
         return "bijection"
 
     @property
+    def reparametrized(self) -> bool:
+        """Whether draws carry the gradient of expectations to all parameters.
+
+        They do not where a draw chooses between categories.
+        """
+        return True
+
+    @property
     def measure(self) -> Measure:
         """What `log_prob` is a density with respect to."""
         return self.support.measure
@@ -121,6 +129,37 @@ class Density(Recorded, nn.Module):
         rows = context.repeat_interleave(n, 0)
         draws: Tensor = self.draw(len(rows), rows, temperature).unflatten(0, (len(context), n))
         return draws
+
+    def sample_and_log_prob(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw points together with their log-densities, in one pass of a flow.
+
+        The contribution that `decode` returns is the one that `encode` would. Both results are
+        reparametrized where the density is (`reparametrized`).
+
+        Args:
+            n: number of points, for each row of context where there is context.
+            context: (batch, *context_shape), or None for an unconditional density.
+
+        Returns:
+            Points (n, *event_shape) and log-densities (n,) in nats, or with context
+            (batch, n, *event_shape) and (batch, n).
+
+        Raises:
+            ConfigError: the density is known up to a bound only.
+            ShapeError: context is missing, superfluous or of the wrong shape.
+        """
+        check_context(self.context_shape, context)
+        if not self.exact:
+            raise ConfigError(
+                f"{type(self).__name__} gives a lower bound of its density; sample_and_log_prob "
+                "takes exact ones, whose `exact` is true."
+            )
+        if context is None:
+            return self.draw_and_score(n)
+        rows = context.repeat_interleave(n, 0)
+        x, log_prob = self.draw_and_score(len(rows), rows)
+        shape = (len(context), n)
+        return x.unflatten(0, shape), log_prob.unflatten(0, shape)
 
     def distribution(self, context: Tensor | None = None) -> DensityDistribution:
         """The density as a `torch.distributions.Distribution`, for one batch of contexts."""
@@ -188,12 +227,12 @@ class DensityDistribution(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    has_rsample = True
 
     def __init__(self, density: Density, context: Tensor | None = None) -> None:
         check_context(density.context_shape, context)
         self.density = density
         self.context = context
+        self.has_rsample = density.reparametrized
         batch = torch.Size() if context is None else context.shape[:1]
         super().__init__(batch, torch.Size(density.event_shape), validate_args=False)
 

@@ -41,6 +41,10 @@ class Categorical(Parametrized):
         self.support = Levels(0, classes)
         super().__init__(event_shape, context_shape, hidden=hidden, activation=activation)
 
+    @property
+    def reparametrized(self) -> bool:
+        return False
+
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         log_p = torch.stack(self.parameters_at(len(x), context), -1).log_softmax(-1)
         return log_p.gather(-1, x.detach().long()[..., None])[..., 0]

@@ -46,6 +46,10 @@ class NormalMixture(Density):
         self.log_scale = nn.Parameter(torch.zeros(components, *self.event_shape))
         self.logits = nn.Parameter(torch.zeros(components))
 
+    @property
+    def reparametrized(self) -> bool:
+        return False
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         components = len(self.logits)
         points = x[:, None].expand(-1, components, *self.event_shape).flatten(0, 1)

@@ -43,6 +43,10 @@ class ZeroInflated(Scaled):
     parameters_each = 2
     support = RECTIFIED
 
+    @property
+    def reparametrized(self) -> bool:
+        return False
+
     def log_prob_each(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         logit, log_scale = self.parameters_at(len(x), context)
         positive = F.logsigmoid(-logit) + _half_normal(x, log_scale)

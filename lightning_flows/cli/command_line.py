@@ -20,7 +20,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from yaml import YAMLError
 
 import lightning_flows
-from lightning_flows import bases, callbacks, datamodules, flows, modules, objectives
+from lightning_flows import bases, callbacks, datamodules, flows, modules, objectives, targets
 from lightning_flows.callbacks import LastCheckpoint, PredictionWriter
 from lightning_flows.cli.beside import config_of_run, guarded
 from lightning_flows.cli.commands import COMMANDS, TRUST, parser_of
@@ -44,7 +44,7 @@ from lightning_flows.modules.checkpoint_io import AtomicCheckpointIO
 __all__ = ["FlowCLI", "main", "run"]
 
 # imported so that their classes can be named shortly and show in the help
-PARTS = (bases, callbacks, datamodules, flows, modules, objectives)
+PARTS = (bases, callbacks, datamodules, flows, modules, objectives, targets)
 
 # deprecations inside torch 2.15 and Lightning 2.6 that no user can act on
 UPSTREAM = (".*torch.jit.script.* is deprecated", ".*LeafSpec.* is deprecated")

@@ -71,6 +71,11 @@ class Flow(Density):
     def kind(self) -> Kind:
         return self.transform.kind
 
+    @property
+    def reparametrized(self) -> bool:
+        """Whether draws carry gradients: of bijections, where the base does; others may choose."""
+        return self.kind == "bijection" and self.base.reparametrized
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape).
 

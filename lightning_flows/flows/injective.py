@@ -100,6 +100,10 @@ class InjectiveFlow(Density):
         return self.prior.kind
 
     @property
+    def reparametrized(self) -> bool:
+        return self.prior.reparametrized
+
+    @property
     def measure(self) -> Measure:
         """Volume of the manifold, at the projection of the data."""
         return "Riemannian volume"

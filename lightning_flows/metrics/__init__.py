@@ -1,4 +1,4 @@
-"""Metrics: distances between samples and data, health of maps, meaning of latents.
+"""Metrics: distances between samples and data, health of maps, meaning of latents, evidence.
 
 Each is a function of tensors and a `torchmetrics.Metric` that gathers batches for it, under any
 number of processes.
@@ -18,6 +18,13 @@ from lightning_flows.metrics.frechet import (
     gaussian_frechet_distance,
 )
 from lightning_flows.metrics.gap import EncoderDecoderGap, encoder_decoder_gap
+from lightning_flows.metrics.importance import (
+    EffectiveSampleSize,
+    Evidence,
+    LogEvidence,
+    effective_sample_size,
+    log_evidence,
+)
 from lightning_flows.metrics.mass import Mass, log_mass
 from lightning_flows.metrics.mmd import MaximumMeanDiscrepancy, mmd
 from lightning_flows.metrics.sliced import SlicedWasserstein, sliced_wasserstein
@@ -38,10 +45,13 @@ from lightning_flows.metrics.truncation import (
 
 __all__ = [
     "ConditionNumber",
+    "EffectiveSampleSize",
     "EncoderDecoderGap",
+    "Evidence",
     "FrechetDistance",
     "IntrinsicDimension",
     "LatentOrder",
+    "LogEvidence",
     "ManifoldEntropy",
     "Mass",
     "MaximumMeanDiscrepancy",
@@ -55,12 +65,14 @@ __all__ = [
     "TruncationCurve",
     "auroc",
     "condition_number",
+    "effective_sample_size",
     "encoder_decoder_gap",
     "fit_stump",
     "frechet_distance",
     "gaussian_frechet_distance",
     "intrinsic_dimension",
     "latent_order",
+    "log_evidence",
     "log_mass",
     "manifold_entropy",
     "mmd",

@@ -4,6 +4,7 @@ from lightning_flows.core.signatures import Options
 from lightning_flows.modules.base import FlowFactory, FlowModule, ModuleOptions
 from lightning_flows.modules.checkpoints import load
 from lightning_flows.modules.density import DensityModule
+from lightning_flows.modules.energy import EnergyModule, LogDensity
 from lightning_flows.modules.free_form import FreeFormModule
 from lightning_flows.modules.injective import InjectiveModule
 from lightning_flows.modules.off_manifold import OffManifoldModule
@@ -14,10 +15,12 @@ from lightning_flows.modules.variational import VariationalModule
 
 __all__ = [
     "DensityModule",
+    "EnergyModule",
     "FlowFactory",
     "FlowModule",
     "FreeFormModule",
     "InjectiveModule",
+    "LogDensity",
     "ModuleOptions",
     "OffManifoldModule",
     "Options",

@@ -1,7 +1,9 @@
 """What the families are given, checked where it is given."""
 
+import copy
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +29,7 @@ __all__ = [
     "require_manifold",
     "require_padded",
     "stored_arguments",
+    "target_of",
 ]
 
 T = TypeVar("T")
@@ -241,3 +244,31 @@ def part_of(value: Any, kind: type[T], name: str, example: str) -> T:
     if not isinstance(value, kind):
         raise ConfigError(f"{name} is {value!r}; give an object such as {example}.")
     return value
+
+
+def target_of(value: Any) -> Any:
+    """The target, made where its class or a partial of one is given; its parameters are fixed.
+
+    Raises:
+        ConfigError: it has no log_prob, or does not remember how it was made.
+    """
+    if is_recipe(value):
+        value = build_factory(value) if value.get("factory", False) else build_part(value)
+    named = isinstance(value, type | partial)
+    if named:
+        try:
+            value = value()
+        except TypeError as error:
+            raise ConfigError(f"target cannot be made without arguments: {error}.") from error
+    if not callable(getattr(value, "log_prob", None)):
+        raise ConfigError(
+            f"target is {value!r}, which has no log_prob; give what has log_prob(x), such as "
+            "targets.Ring(), or a class of it."
+        )
+    if not isinstance(value, Recorded) and not named:
+        raise ConfigError(
+            f"target is a {type(value).__name__} that no checkpoint could make again; give its "
+            "class or a functools.partial of that, or let it be a subclass of targets.Target."
+        )
+    target = copy.deepcopy(value)
+    return target.requires_grad_(False) if isinstance(target, nn.Module) else target

@@ -9,7 +9,7 @@ from lightning_flows.bases.base import check_context
 from lightning_flows.core.errors import ShapeError
 from lightning_flows.core.shapes import Shape, check_batch
 
-__all__ = ["unpacked"]
+__all__ = ["context_alone", "unpacked"]
 
 
 def unpacked(
@@ -52,3 +52,33 @@ def unpacked(
         )
     check_context(context_shape, context, rows=len(x))
     return x, context
+
+
+def context_alone(
+    batch: Any, context_shape: Shape | None, *, data_key: str, context_key: str
+) -> Tensor | None:
+    """Context of a batch that holds no data: a mapping without it, or a single tensor.
+
+    Args:
+        batch: what a loader gave.
+        context_shape: shape of the context of one data point; None where there is none.
+        data_key: name of the data in a mapping.
+        context_key: name of the context in a mapping.
+
+    Returns:
+        (batch, *context_shape), or None where there is data, or no context.
+
+    Raises:
+        ShapeError: the context has another shape.
+    """
+    if context_shape is None:
+        return None
+    if isinstance(batch, Mapping):
+        context = None if data_key in batch else batch.get(context_key)
+    elif isinstance(batch, Tensor):
+        context = batch
+    else:
+        context = batch[0] if len(batch) == 1 else None
+    if context is not None:
+        check_context(context_shape, context)
+    return context

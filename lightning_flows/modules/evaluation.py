@@ -6,12 +6,14 @@ samplers and ours do.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_flows.bases.base import Density
 from lightning_flows.core.noise import Placed
@@ -41,11 +43,11 @@ def bits_per_dim(values: dict[str, Tensor], entries: int) -> dict[str, Tensor]:
 
 
 class Evaluation:
-    """What one rank has seen of the split that it evaluates: rows, and spreads of their figures."""
+    """What one rank has seen of the split that it evaluates: rows, and figures that gather them."""
 
     def __init__(self) -> None:
         self._rows = 0
-        self._errors: dict[str, StandardError] = {}
+        self._metrics: dict[str, Metric] = {}
 
     def placed(self, rows: int, batch_idx: int, device: torch.device) -> Placed:
         """Where the rows of a batch stand in the split, of which every rank has its share.
@@ -94,18 +96,40 @@ class Evaluation:
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)
             _log_of_epoch(module, f"{stage}/{name}{suffix}", mean, batch_size=rows)
             if noisy and name != "loss":
-                key = f"{stage}/{name}_se{suffix}"
-                if batch_idx == 0:
-                    self._errors[key] = StandardError().to(module.device)
-                self._errors[key].update(value[kept])
-                _log_of_epoch(module, key, self._errors[key], metric_attribute=key)
+                place = batch_idx, dataloader_idx
+                self.gather(module, f"{stage}/{name}_se", StandardError, value[kept], *place)
         if failed is not None:
             count = failed.to(torch.float32).sum()
             _log_of_epoch(module, f"{stage}/volume/failed{suffix}", count, reduce_fx="sum")
 
+    def gather(
+        self,
+        module: L.LightningModule,
+        name: str,
+        make: Callable[[], Metric],
+        values: Tensor,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Log a figure of all batches and ranks together, which is no mean over rows.
+
+        Args:
+            module: what is evaluated, which logs.
+            name: under which it is logged.
+            make: the metric of the figure.
+            values: what the metric takes of this batch.
+            batch_idx: number of the batch; 0 begins a split.
+            dataloader_idx: number of the loader.
+        """
+        key = f"{name}/dataloader_idx_{dataloader_idx}" if dataloader_idx else name
+        if batch_idx == 0:
+            self._metrics[key] = make().to(module.device)
+        self._metrics[key].update(values)
+        _log_of_epoch(module, key, self._metrics[key], metric_attribute=key)
+
 
 def _log_of_epoch(
-    module: L.LightningModule, name: str, value: Tensor | StandardError, **options: Any
+    module: L.LightningModule, name: str, value: Tensor | Metric, **options: Any
 ) -> None:
     options |= {"on_step": False, "on_epoch": True, "sync_dist": True}
     module.log(name, value, add_dataloader_idx=False, **options)

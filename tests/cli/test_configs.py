@@ -66,14 +66,16 @@ def test_every_config_fits_tests_and_predicts(config, here, few_data):
     assert tested.trainer.callback_metrics[f"test/{figure}"].isfinite()
     predicted = cli.main(["predict", *common])
     model = type(fitted.model).load_from_checkpoint(last).eval()
-    x = predicted.datamodule.test_dataloader().tensors["x"]
+    tensors = predicted.datamodule.test_dataloader().tensors
     name = "log_prob" if model.exact else "elbo"
     with np.load(folder / "predictions.npz") as file:
         arrays = dict(file)
-    x = x[: len(arrays[name])]
+    rows = slice(len(arrays[name]))
+    x = tensors["x"][rows]
+    context = tensors["context"][rows] if "context" in tensors else None
     with torch.no_grad(), Placed(torch.arange(len(x))):
-        np.testing.assert_array_equal(arrays[name], model.log_prob(x))
-        np.testing.assert_array_equal(arrays["latent"], model.encode(x))
+        np.testing.assert_array_equal(arrays[name], model.log_prob(x, context))
+        np.testing.assert_array_equal(arrays["latent"], model.encode(x, context))
 
 
 def test_the_overlay_of_a_table_replaces_the_data_of_a_config(here, few_data):

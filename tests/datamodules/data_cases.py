@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_flows.datamodules import MINIBOONE, POWER, Arrays, Digits, FlowDataModule, Toy
+from lightning_flows.bases import Uniform
+from lightning_flows.datamodules import (
+    MINIBOONE,
+    POWER,
+    Arrays,
+    Digits,
+    Draws,
+    FlowDataModule,
+    Toy,
+)
+from lightning_flows.targets import NormalPosterior, Ring
 from proofs.datamodule import DataCase
 
 X = np.random.default_rng(0).normal(size=(101, 3))
@@ -28,6 +38,13 @@ def table(kind: type[FlowDataModule], columns: int, folder: Path) -> FlowDataMod
 CASES: dict[str, DataCase] = {
     "Toy": DataCase(lambda _: Toy("moons", **SIZES), (45, 31, 27), (2,)),
     "Toy (3D)": DataCase(lambda _: Toy("torus", standardize=True, **SIZES), (45, 31, 27), (3,)),
+    "Draws": DataCase(lambda _: Draws(Ring(), **SIZES), (45, 31, 27), (2,)),
+    "Draws (conditional)": DataCase(
+        lambda _: Draws(NormalPosterior(), contexts=Uniform(1, low=-2.0), **SIZES),
+        (45, 31, 27),
+        (2,),
+        (1,),
+    ),
     "Arrays (file)": DataCase(from_a_file, (51, 20, 30), (3,)),
     "Arrays": DataCase(lambda _: Arrays(data=X, batch_size=8), (81, 10, 10), (3,), data=X),
     "Arrays (splits)": DataCase(

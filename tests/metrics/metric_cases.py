@@ -67,6 +67,15 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (j.norm(dim=1).log().sum(1) - 0.5 * torch.logdet(j.mT @ j)).mean()
 
 
+def effective(x: Tensor, y: Tensor) -> Tensor:
+    weights = x[:, 0].double().exp()
+    return weights.mean().square() / weights.square().mean()
+
+
+def evidence(x: Tensor, y: Tensor) -> Tensor:
+    return x[:, 0].double().exp().mean().log()
+
+
 def participation(x: Tensor, y: Tensor) -> Tensor:
     variances = x.square()
     return (variances.sum(1).square() / variances.square().sum(1)).mean()
@@ -131,6 +140,24 @@ CASES: dict[str, MetricCase] = {
         lambda metric, x, y: metric.update(x.abs()),
         lambda x, y: metrics.intrinsic_dimension(x.abs(), noise=0.5).double().mean(),
         error={},
+    ),
+    "effective samples": MetricCase(
+        metrics.EffectiveSampleSize,
+        lambda metric, x, y: metric.update(x[:, 0]),
+        lambda x, y: metrics.effective_sample_size(x[:, 0], fraction=True),
+        effective,
+    ),
+    "effective samples (number)": MetricCase(
+        lambda: metrics.EffectiveSampleSize(fraction=False),
+        lambda metric, x, y: metric.update(x[:, 0]),
+        lambda x, y: metrics.effective_sample_size(x[:, 0]),
+    ),
+    "evidence": MetricCase(
+        metrics.LogEvidence,
+        lambda metric, x, y: metric.update(x[:, 0]),
+        lambda x, y: metrics.log_evidence(x[:, 0]).value,
+        evidence,
+        {},
     ),
     "spanned dimension": MetricCase(
         lambda: metrics.SpannedDimension(3, noise=0.5),

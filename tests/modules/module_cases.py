@@ -12,6 +12,7 @@ from lightning_flows import (
     ComposedFlow,
     DensityModule,
     DiagonalPosterior,
+    EnergyModule,
     ExactVolume,
     FreeFormFlow,
     FreeFormModule,
@@ -42,7 +43,7 @@ from lightning_flows.objectives import (
     Tikhonov,
 )
 from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus
-from proofs.module_case import ModuleCase, Table
+from proofs.module_case import Bowl, ModuleCase, Table
 
 TINY = {"layers": 2, "hidden": (8,)}
 SMALL = partial(RealNVP, activation="tanh", **TINY)
@@ -121,6 +122,21 @@ CASES: dict[str, ModuleCase] = {
     ),
     "variational (diagonal)": ModuleCase(
         partial(VariationalModule, FREE, posterior=DiagonalPosterior()), objective=False
+    ),
+    "energy": ModuleCase(
+        partial(EnergyModule, ACTNORM, target=Bowl(), samples=2, eval_samples=3),
+        objective=False,
+    ),
+    "energy (annealed, penalized)": ModuleCase(
+        partial(
+            EnergyModule,
+            SMALL,
+            target=Bowl(),
+            eval_samples=2,
+            temperature=(3.0, 1.0, 10),
+            penalties=[Tikhonov(0.1)],
+        ),
+        objective=False,
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
-from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.shapes import size
 from lightning_flows.core.support import REAL, Interval, Levels
 from lightning_flows.flows.injective import InjectiveFlow
@@ -198,6 +198,42 @@ def gradients_reach_every_parameter(build: Build) -> None:
     def loss() -> Tensor:
         torch.manual_seed(3)
         return p.log_prob(x, context).sum()
+
+    check_gradients(p, loss)
+
+
+@PROOFS.add(when=exact)
+def draws_come_with_their_scores(build: Build) -> None:
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
+        p = make(build, dtype).eval()
+        context = draw_context(p, 3, dtype)
+        torch.manual_seed(3)
+        x, log_q = p.sample_and_log_prob(5, context)
+        torch.manual_seed(3)
+        same(x, p.sample(5, context))
+        outer = (5,) if context is None else (3, 5)
+        assert (x.shape, log_q.shape) == ((*outer, *p.event_shape), outer)
+        rows = None if context is None else context.repeat_interleave(5, 0)
+        near(log_q.flatten(), p.log_prob(x.reshape(-1, *p.event_shape), rows), tolerance)
+
+
+@PROOFS.add(when=lambda p: not exact(p))
+def bounds_do_not_score_draws(build: Build) -> None:
+    p = make(build)
+    with pytest.raises(ConfigError, match="a lower bound of its density; sample_and_log_prob"):
+        p.sample_and_log_prob(2, draw_context(p, 2))
+
+
+@PROOFS.add(when=lambda p: exact(p) and p.reparametrized)
+def draws_carry_gradients(build: Build) -> None:
+    """Slopes of draws and of their scores, by differences at the same noise."""
+    p = make(build)
+    context = draw_context(p, 4)
+
+    def loss() -> Tensor:
+        torch.manual_seed(3)
+        x, log_q = p.sample_and_log_prob(4, context)
+        return log_q.sum() + x.sin().sum() + x.square().sum()
 
     check_gradients(p, loss)
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_flows.core.recipe import Recorded
 from lightning_flows.datamodules import FlowDataModule, Splits
 from lightning_flows.modules import FlowModule
 from lightning_flows.transforms import Standardize
@@ -30,6 +31,13 @@ class Table(FlowDataModule):
         scales = torch.tensor([1.0, 5.0, 30.0, 0.2]).repeat(columns)[:columns]
         pieces = (x * scales + 3).split([155, 31, 31])
         return {name: {"x": x} for name, x in zip(("train", "val", "test"), pieces, strict=True)}
+
+
+class Bowl(Recorded, nn.Module):
+    """A target on events of any shape, the same for every context: normals of scale 5."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return -0.02 * x.flatten(1).square().sum(1)
 
 
 class ModuleCase(NamedTuple):
