@@ -149,6 +149,7 @@ def test_files_hold_the_rows(tmp_path: Path) -> None:
     assert stored["rows"][0]["numbers"] == {"ratio": 0.5}
 
 
+@pytest.mark.slow
 def test_quick_run_covers_every_goal_and_judges_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_quick_run_covers_every_goal_and_judges_none(
     assert "Quality" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="the system does not say how much is resident")
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     (row,) = memory_rows(quick=True)

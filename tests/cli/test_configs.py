@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.cli import LightningCLI
 
 from command_lines import CONFIGS, DEBUG, run_folder, write_few_data
 from lightning_flows import cli
@@ -22,7 +23,14 @@ def few_data(tmp_path_factory):
 
 OVERLAYS = ("tables", "trainer")  # they say how, or on what; another config says the rest
 SETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in OVERLAYS)
-FIRST = {path.stem: path for path in reversed(SETS)}  # of each kind of flow, among the quick tests
+
+
+def module_of(path):
+    return yaml.safe_load(path.read_text())["model"]["class_path"]
+
+
+FIRST = {module_of(path): path for path in reversed(SETS)}  # of each module, among the quick tests
+KINDS = {path.stem: path for path in reversed(SETS)}  # configs of a name differ in their data
 
 
 def test_every_config_is_short_and_says_what_comes_out():
@@ -34,16 +42,28 @@ def test_every_config_is_short_and_says_what_comes_out():
         assert ("Expected: " in head) == (path in SETS), path
 
 
-def described(path):
-    marks = [] if path in FIRST.values() else [pytest.mark.slow]
+def described(path, quick):
+    marks = [] if path in quick.values() else [pytest.mark.slow]
     return pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=marks)
 
 
-@pytest.mark.parametrize("config", [described(path) for path in SETS])
+def options_of(config):
+    data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
+    return ["--config", str(config), *DEBUG, *data]
+
+
+@pytest.mark.parametrize("config", [described(path, KINDS) for path in SETS])
+def test_every_config_makes_what_it_names(config, here, few_data, monkeypatch):
+    (here / "data").symlink_to(few_data)
+    monkeypatch.setattr(LightningCLI, "_run_subcommand", lambda *args: None)
+    made = cli.main(["fit", *options_of(config)])
+    assert made.model.event_shape == made.datamodule.event_shape
+
+
+@pytest.mark.parametrize("config", [described(path, FIRST) for path in SETS])
 def test_every_config_fits_tests_and_predicts(config, here, few_data):
     (here / "data").symlink_to(few_data)
-    data = ["--data.validation=64", "--data.batch_size=16"] * ("mnist" in config.parent.name)
-    common = ["--config", str(config), *DEBUG, *data]
+    common = options_of(config)
     fitted = cli.main(["fit", *common])
     folder = run_folder(here)
     figure = "nll" if fitted.model.exact else "elbo"
