@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.shapes import Shape
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Torus",
     "by_columns",
     "remedy",
+    "set_of_each",
 ]
 
 Measure = Literal["Lebesgue", "Riemannian volume", "counting", "mixed"]
@@ -44,7 +46,7 @@ atoms besides.
 ROUNDING = 64  # times eps: how far rounding takes a point off a manifold
 
 
-class Support:
+class Support(Recorded):
     """A set that events lie in. Sets with the same options are equal."""
 
     measure: ClassVar[Measure] = "Lebesgue"
@@ -201,6 +203,8 @@ class Torus(Support):
 
     n: int
 
+    entrywise = True
+
     def contains(self, x: Tensor) -> Tensor:
         x = _wide(x)
         return (x.abs() <= math.pi * (1 + _rounding(x))).all(1)
@@ -219,7 +223,10 @@ class Torus(Support):
 class Columns(Support):
     """A set for each entry of the first dimension: columns of a table, or channels."""
 
-    sets: tuple[Support, ...]
+    sets: Sequence[Support]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sets", tuple(self.sets))  # equal to those from a recipe
 
     @property
     def measure(self) -> Measure:  # type: ignore[override] # the columns decide
@@ -254,8 +261,16 @@ SORTED = Sorted()
 
 def by_columns(columns: Sequence[Support]) -> Support:
     """The support of events whose entries lie in these sets; one for all where they are alike."""
-    alike = len({*columns}) == 1 and columns[0].entrywise
-    return columns[0] if alike else Columns(tuple(columns))
+    if len({*columns}) > 1 or not columns[0].entrywise:
+        return Columns(tuple(columns))
+    return Torus(len(columns)) if isinstance(columns[0], Torus) else columns[0]
+
+
+def set_of_each(support: Support, columns: int) -> tuple[Support, ...]:
+    """The set of each column of a vector, as `by_columns` takes them."""
+    if isinstance(support, Columns):
+        return tuple(support.sets)
+    return (Torus(1) if isinstance(support, Torus) else support,) * columns
 
 
 def remedy(have: Support, want: Support | None) -> str:

@@ -7,6 +7,7 @@ from lightning_flows.transforms.bijections.autoregressive import (
     Autoregressive,
     SplineAutoregressive,
 )
+from lightning_flows.transforms.bijections.circular import PeriodicShift
 from lightning_flows.transforms.bijections.coupling import (
     AdditiveCoupling,
     AffineCoupling,
@@ -78,6 +79,7 @@ __all__ = [
     "OnEntries",
     "Orthogonal",
     "PerPosition",
+    "PeriodicShift",
     "Permutation",
     "Ranking",
     "ReLU",

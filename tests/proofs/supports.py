@@ -5,7 +5,17 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_flows.bases import Categorical, Density, HalfNormal, Normal, Uniform, ZeroInflated
+from lightning_flows.bases import (
+    ByColumns,
+    Categorical,
+    Density,
+    HalfNormal,
+    Normal,
+    Uniform,
+    UniformTorus,
+    ZeroInflated,
+)
+from lightning_flows.core.angles import wrapped
 from lightning_flows.core.support import (
     REAL,
     Columns,
@@ -16,7 +26,7 @@ from lightning_flows.core.support import (
     Sphere,
     Support,
     Torus,
-    by_columns,
+    set_of_each,
 )
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.surjections.sorting import SortedToReal
@@ -58,31 +68,25 @@ class Around(Density):
         return x.reshape(n, *self.event_shape)
 
 
-class ByColumns(Density):
-    """Independent entries of the first dimension, each with a density of its own."""
-
-    def __init__(self, parts: list[Density]) -> None:
-        shape = (len(parts), *parts[0].event_shape[1:])
-        super().__init__(shape, support=by_columns([part.support for part in parts]))
-        self.parts = torch.nn.ModuleList(parts)
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        columns = zip(self.parts, x.split(1, 1), strict=True)
-        return torch.stack([part(column) for part, column in columns]).sum(0)
-
-    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return torch.cat([part.draw(n) for part in self.parts], 1)  # type: ignore[operator]
+def apart(support: Support | None, a: Tensor, b: Tensor) -> Tensor:
+    """Differences between points, (batch, *event); those of angles the short way round."""
+    if not isinstance(support, Torus | Columns):
+        return a - b
+    pairs = zip(a.split(1, 1), b.split(1, 1), set_of_each(support, a.shape[1]), strict=True)
+    return torch.cat([wrapped(a - b) if isinstance(s, Torus) else a - b for a, b, s in pairs], 1)
 
 
 def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density with this support."""
     support = support or REAL
     if isinstance(support, Columns):
-        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.sets])
+        return ByColumns(shape, [base_on(column, (1, *shape[1:])) for column in support.sets])
     if isinstance(support, Sorted):
         return Flow(SortedToReal(shape))
     if isinstance(support, Levels):
         return Categorical(shape, classes=int(support.high))
+    if isinstance(support, Torus):
+        return UniformTorus(shape)
     assert isinstance(support, Interval)
     if support.atom:
         return ZeroInflated(shape)
@@ -95,7 +99,7 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
     if isinstance(support, Columns):
-        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.sets])
+        return ByColumns(shape, [proposal_on(column, (1, *shape[1:])) for column in support.sets])
     if isinstance(support, Sorted):
         return SortedNormal(shape, scale=1.7)
     if support == REAL:
