@@ -275,6 +275,8 @@ def set_of_each(support: Support, columns: int) -> tuple[Support, ...]:
 
 def remedy(have: Support, want: Support | None) -> str:
     """What to put between a transform onto one set and a part defined on another."""
+    if isinstance(have, Torus) or (isinstance(have, Columns) and Torus(1) in have.sets):
+        return "put CircularSplineFlow after it, or score angles with UniformTorus or VonMises"
     if isinstance(have, Columns):
         return "put OnEntries with Argmax or Dequantize between them"
     if isinstance(have, Sorted):

@@ -7,6 +7,7 @@ from lightning_flows.flows import (
     MAF,
     NICE,
     AutoregressiveSplineFlow,
+    CircularSplineFlow,
     ComposedFlow,
     Flow,
     FreeFormFlow,
@@ -49,6 +50,7 @@ VARIANTS = {
 
 glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
+circular = partial(CircularSplineFlow, layers=2, bins=4, **H)
 padded = partial(PaddedFlow, ambient=small, prior=small)
 
 CASES: dict[str, Build] = {
@@ -90,6 +92,10 @@ CASES: dict[str, Build] = {
     "MixedFlow": partial(MixedFlow, 3, classes=[0, 3, 0], flow=small),
     "MixedFlow (binary, conditional)": partial(
         MixedFlow, 3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
+    ),
+    "CircularSplineFlow (2,)": partial(circular, 2),
+    "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
+        circular, 2, periodic=[1], kind="coupling", context_shape=2
     ),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),

@@ -11,7 +11,7 @@ from lightning_flows.core.signatures import Options
 from lightning_flows.core.support import REAL, Support, set_of_each
 from lightning_flows.nets.masked import MaskedMLP
 from lightning_flows.transforms.base import Transform
-from lightning_flows.transforms.bijections.columns import Shown, part_of, spline_on
+from lightning_flows.transforms.bijections.columns import Shown, mapped_by, part_of, spline_on
 from lightning_flows.transforms.bijections.univariate import Affine, Univariate
 
 __all__ = ["AffineAutoregressive", "Autoregressive", "SplineAutoregressive"]
@@ -34,13 +34,12 @@ class Autoregressive(Transform):
 
     Args:
         event_shape: shape of one data point: the number of dimensions D, or (D,).
-        univariate: the map u.
+        univariate: the map u. Where it maps angles, networks see their cosine and sine, so that
+            the whole map is continuous where -π and π meet.
         hidden: width of each hidden layer of the masked network.
         activation: relu, silu, tanh, gelu, elu or softplus.
         reverse: go through the dimensions from the last to the first.
         context_shape: shape of what the map is conditioned on.
-        support: set that u maps into itself. Networks see angles as cosine and sine, so that the
-            map is continuous where -π and π meet.
 
     Raises:
         ShapeError: events are no vectors.
@@ -55,8 +54,8 @@ class Autoregressive(Transform):
         activation: str = "relu",
         reverse: bool = False,
         context_shape: Sequence[int] | int | None = None,
-        support: Support = REAL,
     ) -> None:
+        support = mapped_by(univariate)
         features = as_features(event_shape, type(self).__name__)
         super().__init__(features, context_shape=context_shape, domain=support, codomain=support)
         order = slice(None, None, -1 if reverse else 1)
@@ -153,4 +152,4 @@ class SplineAutoregressive(Autoregressive):
     ) -> None:
         features = as_features(event_shape, type(self).__name__)
         spline = spline_on(support, (features,), bins, bound)
-        super().__init__(features, spline, support=support, **options)
+        super().__init__(features, spline, **options)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_flows.core.errors import ShapeError
 from lightning_flows.core.shapes import Shape
-from lightning_flows.core.support import REAL, Interval, Support, Torus, set_of_each
+from lightning_flows.core.support import REAL, Interval, Support, Torus, by_columns, set_of_each
 from lightning_flows.transforms.bijections.spline import (
     BoundedSpline,
     CircularSpline,
@@ -19,7 +19,7 @@ from lightning_flows.transforms.bijections.spline import (
 )
 from lightning_flows.transforms.bijections.univariate import Univariate
 
-__all__ = ["ByColumn", "Shown", "part_of", "spline_on"]
+__all__ = ["ByColumn", "Shown", "mapped_by", "part_of", "spline_on"]
 
 
 def spline_on(support: Support, shape: Shape, bins: int, bound: float) -> Univariate:
@@ -43,7 +43,7 @@ def spline_on(support: Support, shape: Shape, bins: int, bound: float) -> Univar
         raise ShapeError(f"event_shape is {shape}; splines on {support} take vectors, (features,).")
     sets = set_of_each(support, shape[0])
     made = {each: _spline(each, bins, bound) for each in {*sets}}
-    return ByColumn([made[each] for each in sets])
+    return ByColumn([made[each] for each in sets], support)
 
 
 def _spline(support: Support, bins: int, bound: float) -> RationalQuadratic:
@@ -64,9 +64,11 @@ class ByColumn:
 
     Args:
         maps: one for each column. Neighbors with the same map are mapped in one go.
+        support: set that all of them together map onto itself.
     """
 
-    def __init__(self, maps: Sequence[Univariate]) -> None:
+    def __init__(self, maps: Sequence[Univariate], support: Support) -> None:
+        self.support = support
         self.maps = list(maps)
         self.size = max(each.size for each in maps)
         runs = [list(run) for _, run in groupby(maps, key=id)]
@@ -98,9 +100,15 @@ def part_of(univariate: Univariate, columns: slice) -> Univariate:
     """
     if not isinstance(univariate, ByColumn):
         return univariate
-    part = ByColumn(univariate.maps[columns])
+    sets = set_of_each(univariate.support, len(univariate.maps))
+    part = ByColumn(univariate.maps[columns], by_columns(sets[columns]))
     part.size = univariate.size
     return part
+
+
+def mapped_by(univariate: Univariate) -> Support:
+    """The set that a map takes into itself."""
+    return univariate.support if isinstance(univariate, ByColumn) else REAL
 
 
 class Shown:

@@ -13,7 +13,7 @@ from lightning_flows.core.support import REAL, Support, set_of_each
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import Net, check_net, make_net
 from lightning_flows.transforms.base import Transform
-from lightning_flows.transforms.bijections.columns import Shown, part_of, spline_on
+from lightning_flows.transforms.bijections.columns import Shown, mapped_by, part_of, spline_on
 from lightning_flows.transforms.bijections.univariate import Additive, Affine, Univariate
 
 __all__ = ["AdditiveCoupling", "AffineCoupling", "Coupling", "SplineCoupling"]
@@ -40,7 +40,8 @@ class Coupling(Transform):
 
     Args:
         event_shape: shape of one data point: D features, or (channels, height, width).
-        univariate: the map u.
+        univariate: the map u. Where it maps angles, networks see their cosine and sine, so that
+            the whole map is continuous where -π and π meet.
         net: makes the conditioner from its numbers of inputs and outputs, which for images are
             channels; by default, an MLP or residual MLP with the next three options, or for
             images a `ConvNet` with the next two.
@@ -53,8 +54,6 @@ class Coupling(Transform):
             alone; not for images.
         swap: map the first half given the second one.
         context_shape: shape of what the map is conditioned on; every pixel sees all of it.
-        support: set that u maps into itself. Networks see angles as cosine and sine, so that the
-            map is continuous where -π and π meet.
 
     Raises:
         ShapeError: neither a vector nor an image of two channels or more, or a network that is
@@ -74,8 +73,8 @@ class Coupling(Transform):
         kept: int | None = None,
         swap: bool = False,
         context_shape: Sequence[int] | int | None = None,
-        support: Support = REAL,
     ) -> None:
+        support = mapped_by(univariate)
         super().__init__(event_shape, context_shape=context_shape, domain=support, codomain=support)
         features, *sides = self.event_shape
         if sides and (len(sides) != 2 or features == 1):
@@ -194,4 +193,4 @@ class SplineCoupling(Coupling):
         **options: Options[CouplingOptions],
     ) -> None:
         spline = spline_on(support, as_shape(event_shape), bins, bound)
-        super().__init__(event_shape, spline, support=support, **options)
+        super().__init__(event_shape, spline, **options)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.linalg import solve_triangular
 from lightning_flows.core.shapes import size
-from lightning_flows.core.support import Columns, by_columns
+from lightning_flows.core.support import Support, by_columns, set_of_each
 from lightning_flows.transforms.base import Transform
 
 __all__ = [
@@ -50,7 +50,8 @@ class Permutation(Transform):
         order: which entry comes first, second and so on; drawn at random with `seed` by default.
         seed: seed of the random order, so that all processes draw the same one.
         dim: dimension of the event whose entries change places.
-        support: sets of the columns that change places, where they are not alike.
+        support: set that data lies in, whose columns change places too; any set whose entries
+            are alike by default.
 
     Raises:
         ConfigError: `order` is not a permutation, or the event has no dimension `dim`, or not the
@@ -67,7 +68,7 @@ class Permutation(Transform):
         *,
         seed: int = 0,
         dim: int = 0,
-        support: Columns | None = None,
+        support: Support | None = None,
     ) -> None:
         super().__init__(event_shape, domain=None, codomain=None)
         if not 0 <= dim < len(self.event_shape):
@@ -85,8 +86,8 @@ class Permutation(Transform):
             if dim != 0:
                 raise ConfigError(f"dim is {dim}; columns change places along dimension 0.")
             support.check(self.event_shape)
-            self.domain = support
-            self.codomain = by_columns([support.sets[place] for place in order])
+            sets = set_of_each(support, n)
+            self.domain, self.codomain = support, by_columns([sets[place] for place in order])
         self.register_buffer("order", torch.tensor(order))
         self.register_buffer("inverse", torch.argsort(self.order))
 
