@@ -21,6 +21,7 @@ __all__ = [
     "RECTIFIED",
     "SORTED",
     "UNIT",
+    "Circles",
     "Columns",
     "Interval",
     "Levels",
@@ -220,6 +221,30 @@ class Torus(Support):
 
 
 @dataclass(frozen=True)
+class Circles(Support):
+    """n points on the unit circle, with 2 n entries: a torus of dimension n."""
+
+    n: int
+
+    measure = "Riemannian volume"
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        lengths: Tensor = torch.linalg.vector_norm(x.unflatten(1, (self.n, 2)), dim=2)
+        return ((lengths - 1).abs() <= _rounding(x)).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        first = torch.arange(2 * self.n, device=like.device) % 2 == 0
+        return first.to(like.dtype).expand(like.shape)
+
+    def check(self, shape: Shape) -> None:
+        _check_vector(self, 2 * self.n, shape)
+
+    def __str__(self) -> str:
+        return f"the product of {self.n} unit circles"
+
+
+@dataclass(frozen=True)
 class Columns(Support):
     """A set for each entry of the first dimension: columns of a table, or channels."""
 
@@ -275,6 +300,8 @@ def set_of_each(support: Support, columns: int) -> tuple[Support, ...]:
 
 def remedy(have: Support, want: Support | None) -> str:
     """What to put between a transform onto one set and a part defined on another."""
+    if _chart(have) is not None:
+        return f"put {_chart(have)} before it"
     if isinstance(have, Torus) or (isinstance(have, Columns) and Torus(1) in have.sets):
         return "put CircularSplineFlow after it, or score angles with UniformTorus or VonMises"
     if isinstance(have, Columns):
@@ -293,6 +320,15 @@ def remedy(have: Support, want: Support | None) -> str:
     )
     names = " and ".join(name for name in (onto_real, from_real) if name)
     return f"put a bijection between them: {names or 'Logit, Sigmoid, Softplus'}"
+
+
+def _chart(have: Support) -> str | None:
+    charts = {
+        Sphere: "CylinderChart or SphereChart",
+        Circles: "TorusChart",
+        Simplex: "SimplexChart",
+    }
+    return charts.get(type(have))
 
 
 def _bijection(support: Support, unit: str, positive: str, ball: str) -> str:

@@ -153,12 +153,12 @@ def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
 
 
 def refuse_manifold(family: object, flow: Density) -> None:
-    """Refuse densities on a manifold, whose `log_prob` is that of projections.
+    """Refuse densities on a manifold that they learn, whose `log_prob` is that of projections.
 
     Raises:
         ConfigError: names the family that trains them.
     """
-    if flow.measure == "Riemannian volume":
+    if isinstance(flow, InjectiveFlow) and flow.measure == "Riemannian volume":
         other = "RectangularModule" if isinstance(flow, PaddedFlow) else "FreeFormModule"
         raise ConfigError(
             f"{type(family).__name__} trains densities on all of data space, and "

@@ -27,6 +27,9 @@ from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.simplex import SimplexChart
+from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.argmax import Argmax
 from lightning_flows.transforms.surjections.dequantize import Dequantize, VariationalDequantize
 from lightning_flows.transforms.surjections.entries import Abs, OnEntries, ReLU
@@ -61,6 +64,7 @@ __all__ = [
     "Chain",
     "ConvFunnel",
     "Coupling",
+    "CylinderChart",
     "Dequantize",
     "ElementwiseAffine",
     "FlowConv2d",
@@ -85,10 +89,12 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Sigmoid",
+    "SimplexChart",
     "Slice",
     "Softplus",
     "Sort",
     "SortedToReal",
+    "SphereChart",
     "SplineActivation",
     "SplineAutoregressive",
     "SplineCoupling",
@@ -98,6 +104,7 @@ __all__ = [
     "StochasticPermutation",
     "Tanh",
     "Tiles",
+    "TorusChart",
     "Transform",
     "VAELayer",
     "VariationalDequantize",

@@ -29,7 +29,15 @@ from lightning_flows.nets import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from lightning_flows.transforms import AffineCoupling, Chain, Logit, Sigmoid, Slice
+from lightning_flows.transforms import (
+    AffineCoupling,
+    Chain,
+    CylinderChart,
+    Logit,
+    Sigmoid,
+    SimplexChart,
+    Slice,
+)
 from proofs.common import Build
 
 H = {"hidden": (16,)}
@@ -97,6 +105,8 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], kind="coupling", context_shape=2
     ),
+    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
+    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),

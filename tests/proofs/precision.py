@@ -13,7 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.core.support import REAL, Columns, Interval, Sorted, Support, Torus
+from lightning_flows.core.support import (
+    REAL,
+    Columns,
+    Interval,
+    Simplex,
+    Sorted,
+    Sphere,
+    Support,
+    Torus,
+)
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.surjections.dequantize import VariationalDequantize
 from proofs.common import Build, Proofs, draw, draw_context, make
@@ -98,7 +107,7 @@ def _moved(
     """
     eps = 4 * torch.finfo(dtype).eps
     support = support_of(t, direction) or REAL
-    exact = not isinstance(support, Interval | Sorted | Torus | Columns)
+    exact = not isinstance(support, Interval | Sorted | Torus | Columns | Sphere | Simplex)
     before = [parameter.clone() for parameter in t.parameters()]
     results = []
     for seed in range(3):
@@ -126,6 +135,10 @@ def _moved(
 
 
 def _inside(support: Support, x: Tensor) -> Tensor:
+    if isinstance(support, Sphere):
+        return x / x.norm(dim=1, keepdim=True)
+    if isinstance(support, Simplex):
+        return x / x.sum(1, keepdim=True)
     if isinstance(support, Columns):
         columns = zip(support.sets, x.split(1, 1), strict=True)
         return torch.cat([_inside(each, column) for each, column in columns], 1)

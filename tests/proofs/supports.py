@@ -18,6 +18,7 @@ from lightning_flows.bases import (
 from lightning_flows.core.angles import wrapped
 from lightning_flows.core.support import (
     REAL,
+    Circles,
     Columns,
     Interval,
     Levels,
@@ -68,6 +69,34 @@ class Around(Density):
         return x.reshape(n, *self.event_shape)
 
 
+class UniformOn(Density):
+    """Uniform on a sphere, a simplex or a product of circles, with respect to its volume."""
+
+    def __init__(self, support: Sphere | Simplex | Circles, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, support=support)
+        n = support.n
+        if isinstance(support, Simplex):
+            self.log_volume = math.log(n + 1) / 2 - math.lgamma(n + 1)
+        elif isinstance(support, Circles):
+            self.log_volume = n * math.log(2 * math.pi)
+        else:
+            half = (n + 1) / 2
+            self.log_volume = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return x.new_full((len(x),), -self.log_volume)
+
+    def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        noise = torch.randn(n, *self.event_shape, dtype=torch.float64)
+        if isinstance(self.support, Simplex):
+            exponential = -torch.log(torch.rand_like(noise))
+            return exponential / exponential.sum(1, keepdim=True)
+        if isinstance(self.support, Circles):
+            pairs = noise.unflatten(1, (-1, 2))
+            return (pairs / pairs.norm(dim=2, keepdim=True)).flatten(1)
+        return noise / noise.norm(dim=1, keepdim=True)
+
+
 def apart(support: Support | None, a: Tensor, b: Tensor) -> Tensor:
     """Differences between points, (batch, *event); those of angles the short way round."""
     if not isinstance(support, Torus | Columns):
@@ -102,6 +131,8 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
         return ByColumns(shape, [proposal_on(column, (1, *shape[1:])) for column in support.sets])
     if isinstance(support, Sorted):
         return SortedNormal(shape, scale=1.7)
+    if isinstance(support, Sphere | Simplex | Circles):
+        return UniformOn(support, shape)
     if support == REAL:
         return Normal(shape, scale=1.7)
     density = base_on(support, shape)
@@ -134,7 +165,7 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
         infinite = x[:1].clone()
         infinite.flatten()[0] = -math.inf
         return torch.cat([x.flip(1)[: len(x) * (x.shape[1] > 1)], infinite])
-    if isinstance(support, Sphere | Simplex | Torus):
+    if isinstance(support, Sphere | Simplex | Torus | Circles):
         return _off(support, x[0])
     assert isinstance(support, Interval | Levels)
     slack = support.slack if isinstance(support, Interval) else 0
@@ -150,7 +181,7 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
     return rows.reshape(-1, *x.shape[1:])
 
 
-def _off(support: Sphere | Simplex | Torus, row: Tensor) -> Tensor:
+def _off(support: Sphere | Simplex | Torus | Circles, row: Tensor) -> Tensor:
     """A point of a manifold moved off it, in several ways."""
     moved = [row * 1.001, row + torch.inf, 0 * row - 4]
     if isinstance(support, Torus):

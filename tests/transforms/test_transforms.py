@@ -32,6 +32,9 @@ from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.simplex import SimplexChart
+from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.dequantize import Dequantize
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
@@ -127,6 +130,11 @@ CASES: dict[str, Build] = {
     "PeriodicShift (2,)": lambda: PeriodicShift(2),
     "PeriodicShift (fixed)": lambda: PeriodicShift(3, shift=[1.0, -4.0, 2.5], learned=False),
     "Permutation (columns)": lambda: Permutation(4, [2, 0, 3, 1], **mixed),
+    "TorusChart": lambda: TorusChart(4),
+    "SphereChart (circle)": lambda: SphereChart(2),
+    "SphereChart (5,)": lambda: SphereChart(5),
+    "CylinderChart": lambda: CylinderChart(3),
+    "SimplexChart (4,)": lambda: SimplexChart(4),
     "Inverse (coupling)": lambda: Inverse(affine(2)),
     "Inverse (Softplus)": lambda: Inverse(Softplus(1)),
     "Inverse (conditional autoregressive)": lambda: Inverse(maf(3, **C)),
