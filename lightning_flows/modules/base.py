@@ -21,6 +21,8 @@ from lightning_flows.core.recipe import Recorded, to_recipe
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size
 from lightning_flows.modules.arguments import (
     check_categories,
+    check_inside,
+    check_support,
     factories_of,
     flow_of,
     stored_arguments,
@@ -160,6 +162,7 @@ class FlowModule(Recorded, L.LightningModule):
         self.context_key = context_key
         self._run_seed = 0  # that of a checkpoint, where a run is resumed
         self._uninitialized = False
+        self._unseen = False  # the data, by the flow
         self._evaluation = Evaluation()
 
     @property
@@ -351,7 +354,9 @@ class FlowModule(Recorded, L.LightningModule):
         check_categories(self.flow, data)
         if stage == "fit" and self._takes_over:
             adopt(self, data)
+            check_support(self.flow, self.preprocess)
             self._takes_over = False
+            self._unseen = True
         if self._compile:
             self.flow.compile()
             self._compile = False
@@ -397,6 +402,9 @@ class FlowModule(Recorded, L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         place = (self._run_seed, self.global_rank, self.current_epoch, batch_idx)
+        if self._unseen:
+            check_inside(self.flow, self.to_model_space(self.unpack(batch)[0])[0])
+            self._unseen = False
         if self._uninitialized:
             seed_step(*place)
             x, context = self.unpack(batch)

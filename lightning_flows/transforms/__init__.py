@@ -23,6 +23,7 @@ from lightning_flows.transforms.bijections.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.ranges import ColumnRanges
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
@@ -62,6 +63,7 @@ __all__ = [
     "Augment",
     "Autoregressive",
     "Chain",
+    "ColumnRanges",
     "ConvFunnel",
     "Coupling",
     "CylinderChart",
