@@ -4,6 +4,7 @@ from .arrays import Arrays
 from .base import FlowDataModule, Splits, split_indices
 from .classes import one_hot
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
+from .known_manifolds import Earth, Torsion
 from .loader import InMemoryLoader
 from .not_mnist import NotMNIST
 from .tables import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, TableDataModule
@@ -18,6 +19,7 @@ __all__ = [
     "POWER",
     "Arrays",
     "Digits",
+    "Earth",
     "FashionMNIST",
     "FlowDataModule",
     "ImageDataModule",
@@ -25,6 +27,7 @@ __all__ = [
     "NotMNIST",
     "Splits",
     "TableDataModule",
+    "Torsion",
     "Toy",
     "one_hot",
     "split_indices",

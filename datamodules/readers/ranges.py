@@ -100,7 +100,9 @@ def _refuse_outside(
         outside = (column < low - slack) | (column > high + slack)
         if outside.any():
             row = int(outside.nonzero()[0])
-            hint = "; period is 360 for degrees" if math.isclose(high - low, 2 * math.pi) else ""
+            hint = (
+                "; for degrees, set period to 360" if math.isclose(high - low, 2 * math.pi) else ""
+            )
             raise DataError(
                 f"The {split} data holds {column[row]:g} in row {row}; {what} "
                 f"{low:g} to {high:g}{hint}."
