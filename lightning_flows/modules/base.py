@@ -19,6 +19,7 @@ from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.recipe import Recorded, to_recipe
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size
+from lightning_flows.core.support import Support
 from lightning_flows.modules.arguments import (
     check_categories,
     check_inside,
@@ -174,6 +175,12 @@ class FlowModule(Recorded, L.LightningModule):
     def kind(self) -> Kind:
         """Whether encoding and decoding draw at random; see `Transform`."""
         return self.flow.kind
+
+    @property
+    def support(self) -> Support:
+        """The set that data lies in, in its original units."""
+        domain = None if self.preprocess is None else self.preprocess.domain
+        return self.flow.support if domain is None else domain
 
     # -- the density in original units ---------------------------------------------------------
 
