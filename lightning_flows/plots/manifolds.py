@@ -55,9 +55,7 @@ def globe(
             up = np.linspace(-np.pi / 2, np.pi / 2, rows + 1)
             # white lines between cells would come of smoothed edges
             options: dict[str, Any] = {"rasterized": True, "antialiased": False}
-            image = axes.pcolormesh(
-                across, up, values, cmap=canvas.SEQUENTIAL, **_scale(values), **options
-            )
+            image = axes.pcolormesh(across, up, values, **options, **_colors(values))
             _bar(figure, axes, image)
             axes.scatter(longitude, latitude, **_over(len(points)))
         else:
