@@ -32,7 +32,8 @@ class CircularSplineFlow(Flow):
         periodic: places of the columns that are angles, others being real; all by default.
         support: set that data lies in, in place of `periodic`: angles, intervals with two ends, all
             reals, or `Columns` of those. `ComposedFlow` gives it after a chart of a manifold.
-        kind: "autoregressive" fits better for its size, "coupling" samples in one pass.
+        coupling: couplings, which sample in one pass, in place of autoregressive layers, which
+            fit better for their size.
         layers: number of layers.
         bins: number of bins of each spline.
         bound: splines of real columns act on [-bound, bound] and are the identity outside.
@@ -55,7 +56,7 @@ class CircularSplineFlow(Flow):
         *,
         periodic: Sequence[int] | None = None,
         support: Support | None = None,
-        kind: Literal["autoregressive", "coupling"] = "autoregressive",
+        coupling: bool = False,
         layers: int = 4,
         bins: int = 8,
         bound: float = 5.0,
@@ -67,18 +68,13 @@ class CircularSplineFlow(Flow):
     ) -> None:
         features = as_features(event_shape, type(self).__name__)
         check_least(1, layers=layers)
-        for name, value, accepted in (
-            ("kind", kind, ("autoregressive", "coupling")),
-            ("mixing", mixing, ("none", "permutation")),
-        ):
-            if value not in accepted:
-                choices = " and ".join(map(repr, accepted))
-                raise ConfigError(f"{name} is {value!r}; accepted are {choices}.")
+        if mixing not in ("none", "permutation"):
+            raise ConfigError(f"mixing is {mixing!r}; accepted are 'none' and 'permutation'.")
 
         def made(support: Support, *, turned: bool) -> Transform:
             layer: Callable[..., Transform] = SplineAutoregressive
             turn = {"reverse": turned}
-            if kind == "coupling":
+            if coupling:
                 layer, turn = SplineCoupling, {"swap": turned}
             return layer(
                 features,

@@ -103,7 +103,7 @@ CASES: dict[str, Build] = {
     ),
     "CircularSplineFlow (2,)": partial(circular, 2),
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
-        circular, 2, periodic=[1], kind="coupling", context_shape=2
+        circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
     "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
     "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),

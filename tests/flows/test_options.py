@@ -50,7 +50,7 @@ CHANGES = {
     MAF: {**LAYERS, "bound": 0.5},
     AutoregressiveSplineFlow: {**LAYERS, "bins": 5, "bound": 2.0},
     CircularSplineFlow: {
-        **NETS, "layers": 4, "mixing": "permutation", "bins": 5, "bound": 2.0, "kind": "coupling",
+        **NETS, "layers": 4, "mixing": "permutation", "bins": 5, "bound": 2.0, "coupling": True,
         "periodic": [0], "support": UNIT, "base": VonMises,
     },
     Glow: {**LEVELS, "activation": "relu", "levels": 2},
