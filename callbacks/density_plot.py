@@ -1,4 +1,4 @@
-"""Pictures of densities in the plane."""
+"""Pictures of densities in the plane and on surfaces."""
 
 from functools import partial
 from typing import ClassVar
@@ -11,6 +11,7 @@ from lightning_flows.core.errors import ShapeError, check_from_zero, check_least
 from lightning_flows.plots.canvas import limits
 
 from .base import FlowCallback, Result, Scene, Task, chunks, joined
+from .drawing.surfaces import surface_of
 from .drawing.writer import Drawing
 
 __all__ = ["DensityPlot"]
@@ -19,7 +20,9 @@ __all__ = ["DensityPlot"]
 class DensityPlot(FlowCallback):
     """Draws the density of a module on two-dimensional data as a heat map.
 
-    The rectangle is that of fixed data points with a margin. A conditional module is given the
+    The rectangle is that of fixed data points with a margin. Of a module whose `support` is the
+    unit sphere in space, two angles or the simplex of three shares, the density is drawn there,
+    with the points upon it. A conditional module is given the
     context of the first of them.
 
     Args:
@@ -53,20 +56,23 @@ class DensityPlot(FlowCallback):
         self.margin = margin
 
     def work(self, scene: Scene) -> list[Task]:
-        """The grid, some rows at a time."""
-        grid = self._grid(scene)
-        rows = max(1, 4096 // self.resolution)
+        """The grid, some cells at a time."""
+        grid = self._grid(scene).flatten(0, -2)
         return [
-            partial(self._score, scene, grid[start:stop])
-            for start, stop in chunks(self.resolution, rows)
+            partial(self._score, scene, grid[start:stop]) for start, stop in chunks(len(grid), 4096)
         ]
 
     def draw(self, scene: Scene, results: list[Result]) -> Drawing:
         """The heat map."""
-        log_prob = joined(results, "log_prob")
+        grid = self._grid(scene)
+        log_prob = joined(results, "log_prob").reshape(grid.shape[:-1])
+        surface = surface_of(scene.module)
+        if surface is not None:
+            figure = surface.figure(data=scene.points.x, log_prob=log_prob)
+            return Drawing({"": figure}, {"grid": grid, "log_prob": log_prob})
         (left, right), (bottom, top) = self._limits(scene).tolist()
         figure = plots.density(log_prob, (left, right, bottom, top))
-        return Drawing({"": figure}, {"grid": self._grid(scene), "log_prob": log_prob})
+        return Drawing({"": figure}, {"grid": grid, "log_prob": log_prob})
 
     def _limits(self, scene: Scene) -> Tensor:
         points = scene.points.x.flatten(1)
@@ -77,7 +83,10 @@ class DensityPlot(FlowCallback):
         return torch.as_tensor(limits(points.double().numpy(), self.margin))
 
     def _grid(self, scene: Scene) -> Tensor:
-        """Centers of the cells, (rows, columns, 2); rows run upwards."""
+        """Centers of the cells, (rows, columns, 2), or those of a surface; rows run upwards."""
+        surface = surface_of(scene.module)
+        if surface is not None:
+            return surface.points(self.resolution)
         across, up = (
             low + (torch.arange(self.resolution) + 0.5) * (high - low) / self.resolution
             for low, high in self._limits(scene).float()
@@ -88,4 +97,4 @@ class DensityPlot(FlowCallback):
         x = scene.move(grid.reshape(-1, *scene.points.x.shape[1:]))
         _, context = scene.batch(0, 1)
         rows = tuple(entry.expand(len(x), *entry.shape[1:]) for entry in context)
-        return {"log_prob": scene.module.log_prob(x, *rows).reshape(grid.shape[:2])}
+        return {"log_prob": scene.module.log_prob(x, *rows)}

@@ -9,6 +9,7 @@ from lightning_flows import plots
 from lightning_flows.core.errors import check_from_zero
 
 from .base import FlowCallback, Result, Scene, Task, as_points, chunks, joined
+from .drawing.surfaces import figure_of_points
 from .drawing.writer import Drawing
 
 __all__ = ["SampleGrid"]
@@ -17,8 +18,9 @@ __all__ = ["SampleGrid"]
 class SampleGrid(FlowCallback):
     """Draws samples: images as a grid, points in one to three dimensions beside data.
 
-    Of events of another shape the first two entries are drawn as points. A conditional module is
-    given the context of the fixed data points in turn.
+    Points of the unit sphere, angles and shares that sum to 1 have pictures of their own. Of events
+    of another shape the first two entries are drawn as points. A conditional module is given the
+    context of the fixed data points in turn.
 
     Args:
         n: number of samples; as many points are taken from the data set.
@@ -53,6 +55,8 @@ class SampleGrid(FlowCallback):
         samples = joined(results, "samples")
         if scene.to_image is not None:
             figure = plots.image_grid(scene.to_image(samples))
+        elif (drawn := figure_of_points(scene.module)) is not None:
+            figure = drawn(samples, scene.points.x)
         else:
             figure = plots.scatter(as_points(samples), as_points(scene.points.x))
         return Drawing({"": figure}, {"samples": samples})

@@ -5,6 +5,7 @@ from .base import FlowDataModule, Splits, split_indices
 from .classes import one_hot
 from .draws import Draws
 from .images import MNIST, Digits, FashionMNIST, ImageDataModule
+from .known_manifolds import Earth, Torsion
 from .loader import InMemoryLoader
 from .not_mnist import NotMNIST
 from .tables import BSDS300, GAS, HEPMASS, MINIBOONE, POWER, TableDataModule
@@ -20,6 +21,7 @@ __all__ = [
     "Arrays",
     "Digits",
     "Draws",
+    "Earth",
     "FashionMNIST",
     "FlowDataModule",
     "ImageDataModule",
@@ -27,6 +29,7 @@ __all__ = [
     "NotMNIST",
     "Splits",
     "TableDataModule",
+    "Torsion",
     "Toy",
     "one_hot",
     "split_indices",

@@ -1,12 +1,14 @@
 """One's own data: arrays in memory, .npy and .npz files, tables."""
 
 from collections.abc import Mapping, Sequence
+from math import pi
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import ConfigError, DataError
+from lightning_flows.core.support import REAL, Support
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain
@@ -25,6 +27,7 @@ from .readers.columns import (
 from .readers.context import context_apart, refuse_constant_context
 from .readers.files import Table, as_table, read_tables
 from .readers.options import plain
+from .readers.ranges import column_ranges
 
 __all__ = ["Arrays"]
 
@@ -56,6 +59,13 @@ class Arrays(FlowDataModule):
         context: names or positions of columns that the density is conditioned on, p(x | context):
             they are no part of x. Columns of real numbers are standardized where x is; a column
             of categories, named in `categorical` too, becomes a one-hot vector.
+        periodic: names or positions of periodic columns, such as angles; true for all columns. In
+            `preprocess` they become angles in [-π, π], which `CircularSplineFlow` models; they are
+            not standardized.
+        period: how much of the unit of periodic columns leads once round: 360 for degrees, 24 for
+            hours. Data lies in [0, period], or with negative values in [-period / 2, period / 2].
+        bounds: lowest and highest value of columns that have them, by name or position, which are
+            logits in `preprocess`, so that no sample lies beyond.
         redundant: what happens to columns of a table that are constant, equal an earlier one, or
             are a linear function of earlier ones, so that no density of full dimension exists:
             refuse them, drop them, or keep them for a flow that learns a manifold (constant ones
@@ -94,6 +104,9 @@ class Arrays(FlowDataModule):
         categorical: list[int | str] | None = None,
         dequantize: list[int | str] | bool = False,
         context: list[int | str] | None = None,
+        periodic: list[int | str] | bool = False,
+        period: float = 2 * pi,
+        bounds: dict[int | str, list[float]] | None = None,
         redundant: Literal["refuse", "drop", "keep"] = "refuse",
         validation: float = 0.1,
         test: float = 0.1,
@@ -135,9 +148,19 @@ class Arrays(FlowDataModule):
         names, categories = train.names, train.categories
         places = [place for place, name in enumerate(names) if name in categories]
         parts = _dequantizing(train)
-        centered = standardize and len(places) < max(len(names), 1)
+        ranges = column_ranges(tables, plain(periodic), period, plain(bounds) or {})
+        untouched = places
+        support: Support = REAL
+        if ranges is not None:
+            parts.append(ranges)
+            untouched, support = [*places, *ranges.periodic], ranges.codomain or REAL
+        centered = standardize and len(untouched) < max(len(names), 1)
         if centered:
-            parts += [Standardize(event_shape, minimum_scale=minimum_scale, untouched=places)]
+            parts.append(
+                Standardize(
+                    event_shape, minimum_scale=minimum_scale, untouched=untouched, support=support
+                )
+            )
         preprocess = Chain(parts) if len(parts) > 1 else parts[0] if parts else None
         refuses_constant = centered and minimum_scale == 0
         tables = in_one_precision(tables, centered=centered)

@@ -11,6 +11,7 @@ from lightning_flows.transforms.bijections.standardize import Standardize
 
 from .base import FlowDataModule, Splits
 from .readers.options import whole
+from .toys.directions import DIRECTIONS
 from .toys.exchangeable import EXCHANGEABLE
 from .toys.manifolds import MANIFOLDS
 from .toys.plane import PLANE
@@ -32,19 +33,23 @@ ToyName = Literal[
     "von_mises_circle",
     "noisy_sine",
     "sets",
+    "von_mises_fisher",
+    "wrapped_normal",
+    "dirichlet",
 ]
 
-_SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS, **EXCHANGEABLE}
+_SETS: dict[str, ToySet] = {**PLANE, **MANIFOLDS, **EXCHANGEABLE, **DIRECTIONS}
 
 
 class Toy(FlowDataModule):
-    """Samples of a known distribution, all centered and of size about one.
+    """Samples of a known distribution, of size about one; most of them are centered.
 
     In the plane: moons, checkerboard, rings, spiral; corner_checkerboard and signed_rings, which
     are alike under changes of sign. On manifolds, to which noise may be added: swiss_roll,
     s_curve, sphere and torus (surfaces in space), von_mises_circle and noisy_sine (curves in the
-    plane). Four numbers in a random order: sets. Validation and test data do not change with the
-    number of training points.
+    plane). Four numbers in a random order: sets. On manifolds that flows know: von_mises_fisher
+    (the sphere), wrapped_normal (two angles), dirichlet (the simplex, with a parameter below 1).
+    Validation and test data do not change with the number of training points.
 
     Args:
         name: which distribution.

@@ -16,6 +16,7 @@ from . import plots as plots
 from . import targets as targets
 from . import transforms as transforms
 from .bases import Bernoulli as Bernoulli
+from .bases import ByColumns as ByColumns
 from .bases import Categorical as Categorical
 from .bases import ConditionalNormal as ConditionalNormal
 from .bases import ConvNormal as ConvNormal
@@ -24,12 +25,15 @@ from .bases import HalfNormal as HalfNormal
 from .bases import Normal as Normal
 from .bases import NormalMixture as NormalMixture
 from .bases import Uniform as Uniform
+from .bases import UniformTorus as UniformTorus
+from .bases import VonMises as VonMises
 from .bases import ZeroInflated as ZeroInflated
 from .core.noise import Resampled as Resampled
 from .core.trusted import trust as trust
 from .flows import MAF as MAF
 from .flows import NICE as NICE
 from .flows import AutoregressiveSplineFlow as AutoregressiveSplineFlow
+from .flows import CircularSplineFlow as CircularSplineFlow
 from .flows import ComposedFlow as ComposedFlow
 from .flows import Flow as Flow
 from .flows import FreeFormFlow as FreeFormFlow

@@ -8,6 +8,7 @@ import pytest
 from image_files import write_images
 from lightning_flows import cli
 from lightning_flows.cli import commands
+from manifold_files import write_earth, write_torsion
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DEBUG = ["--config", str(CONFIGS / "trainer" / "debug.yaml"), "--trainer.accelerator=cpu"]
@@ -51,6 +52,8 @@ def train(folder):
 def write_few_data(folder):
     """Files of MNIST and of tables in their formats, with some images and rows in them."""
     write_images(folder, "MNIST", train=300, t10k=64)
+    write_earth(folder)
+    write_torsion(folder)
     (folder / "FashionMNIST").symlink_to("MNIST")
     random = np.random.default_rng(0)
     (folder / "miniboone").mkdir()

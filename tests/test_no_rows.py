@@ -131,6 +131,10 @@ FIGURES: dict[str, Callable[[Tensor], Figure]] = {
     "component_curves": lambda x: plots.component_curves(
         x[:, None, None].expand(-1, 1, 5, 3), data=x
     ),
+    "globe": lambda x: plots.globe(x, x),
+    "globe (samples alone)": plots.globe,
+    "angles": lambda x: plots.angles(x[:, :2], x[:, :2]),
+    "triangle": lambda x: plots.triangle(x, x),
     "density": lambda x: plots.density(x, (0, 1, 0, 1)),
     "dimension_histogram": lambda x: plots.dimension_histogram(x[:, 0].round()),
     "spectrum": lambda x: plots.spectrum(x, tikhonov=0.1),

@@ -29,6 +29,7 @@ class Table(NamedTuple):
         integers: names of the columns that are to be dequantized; for arrays that are no tables,
             not empty if they are.
         context: names of the columns that are context.
+        all_names: names of all columns of the source, those that are not kept among them.
     """
 
     values: Tensor
@@ -36,6 +37,7 @@ class Table(NamedTuple):
     categories: Mapping[str, Labels] = MappingProxyType({})
     integers: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    all_names: tuple[str, ...] = ()
 
 
 def read_tables(
@@ -205,6 +207,7 @@ def as_table(
         {name: labels[name] for name in names if name in labels},
         _integers(dequantize, names, whole_names, {"categorical": labels, "context": given}, owner),
         tuple(dict.fromkeys(given)),
+        whole_names,
     )
 
 

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from .directions import around, log_von_mises_fisher
 from .toy_set import ToySet, gaussian, uniform
 
 __all__ = ["MANIFOLDS"]
@@ -63,21 +64,12 @@ def _s_curve_log_prob(x: Tensor, noise: float) -> Tensor:
 def _sphere(n: int, noise: float, generator: Generator) -> Tensor:
     """Four von Mises-Fisher bumps at the corners of a tetrahedron."""
     center = _SPHERE_CENTERS[torch.randint(4, (n,), generator=generator)]
-    share = uniform(n, 0, 1, generator)
-    floor = math.exp(-2 * _SPHERE_CONCENTRATION)
-    along = 1 + (share + (1 - share) * floor).log() / _SPHERE_CONCENTRATION
-    direction = torch.randn(n, 3, generator=generator, dtype=torch.float64)
-    direction = direction - (direction * center).sum(1, keepdim=True) * center
-    direction = direction / direction.norm(dim=1, keepdim=True)
-    across = (1 - along**2).clamp_min(0).sqrt()
-    return gaussian(along[:, None] * center + across[:, None] * direction, noise, generator)
+    return gaussian(around(center, _SPHERE_CONCENTRATION, generator), noise, generator)
 
 
 def _sphere_log_prob(x: Tensor, noise: float) -> Tensor:
-    k = _SPHERE_CONCENTRATION
-    cosine: Tensor = (x / x.norm(dim=1, keepdim=True)) @ _SPHERE_CENTERS.to(x).T
-    log_normalizer = math.log(2 * math.pi * (1 - math.exp(-2 * k)) / k)
-    return (k * (cosine - 1)).logsumexp(1) - math.log(4) - log_normalizer
+    each = log_von_mises_fisher(x, _SPHERE_CENTERS, _SPHERE_CONCENTRATION)
+    return each.logsumexp(1) - math.log(4)
 
 
 def _torus(n: int, noise: float, generator: Generator) -> Tensor:

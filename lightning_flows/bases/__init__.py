@@ -1,7 +1,9 @@
 """Densities: of the latent variable, and of what a layer drops or adds."""
 
 from lightning_flows.bases.base import Density
+from lightning_flows.bases.by_columns import ByColumns
 from lightning_flows.bases.categorical import Bernoulli, Categorical
+from lightning_flows.bases.circular import UniformTorus, VonMises
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal, Parametrized
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.mixture import NormalMixture
@@ -11,6 +13,7 @@ from lightning_flows.bases.uniform import Uniform
 
 __all__ = [
     "Bernoulli",
+    "ByColumns",
     "Categorical",
     "ConditionalNormal",
     "ConvNormal",
@@ -22,5 +25,7 @@ __all__ = [
     "NormalMixture",
     "Parametrized",
     "Uniform",
+    "UniformTorus",
+    "VonMises",
     "ZeroInflated",
 ]

@@ -15,6 +15,7 @@ from lightning_flows.callbacks import (
     ReconstructionGrid,
     SampleGrid,
 )
+from lightning_flows.callbacks.drawing.surfaces import surface_of
 from lightning_flows.cli.parsing import read_yaml
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.preprocessing import brought_by
@@ -34,7 +35,8 @@ TRAINER: dict[str, Any] = {
 
 PICTURES = (
     "Draw samples about five times in a run and at its end; also reconstructions where the model "
-    "has a manifold, and the density where data lies in the plane. A callback of the same class in "
+    "has a manifold, and the density where data lies in the plane, on the sphere, on the torus of "
+    "two angles or on the simplex of three shares. A callback of the same class in "
     "trainer.callbacks replaces that of the default; those listed there draw in any case."
 )
 
@@ -111,7 +113,7 @@ def _drawing(model: FlowModule, data: Any, every_n_epochs: int) -> list[Callback
     found: list[Callback] = [SampleGrid(n, every_n_epochs=every_n_epochs)]
     if hasattr(model, "reconstruct"):
         found.append(ReconstructionGrid(pairs, every_n_epochs=every_n_epochs))
-    if model.event_shape == (2,) and _has_an_area(model, data):
+    if surface_of(model) or (model.event_shape == (2,) and _has_an_area(model, data)):
         found.append(DensityPlot(every_n_epochs=every_n_epochs))
     return found
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.recipe import Recorded
 from lightning_flows.core.shapes import Shape
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RECTIFIED",
     "SORTED",
     "UNIT",
+    "Circles",
     "Columns",
     "Interval",
     "Levels",
@@ -31,6 +33,7 @@ __all__ = [
     "Torus",
     "by_columns",
     "remedy",
+    "set_of_each",
 ]
 
 Measure = Literal["Lebesgue", "Riemannian volume", "counting", "mixed"]
@@ -44,7 +47,7 @@ atoms besides.
 ROUNDING = 64  # times eps: how far rounding takes a point off a manifold
 
 
-class Support:
+class Support(Recorded):
     """A set that events lie in. Sets with the same options are equal."""
 
     measure: ClassVar[Measure] = "Lebesgue"
@@ -201,6 +204,8 @@ class Torus(Support):
 
     n: int
 
+    entrywise = True
+
     def contains(self, x: Tensor) -> Tensor:
         x = _wide(x)
         return (x.abs() <= math.pi * (1 + _rounding(x))).all(1)
@@ -216,10 +221,37 @@ class Torus(Support):
 
 
 @dataclass(frozen=True)
+class Circles(Support):
+    """n points on the unit circle, with 2 n entries: a torus of dimension n."""
+
+    n: int
+
+    measure = "Riemannian volume"
+
+    def contains(self, x: Tensor) -> Tensor:
+        x = _wide(x)
+        lengths: Tensor = torch.linalg.vector_norm(x.unflatten(1, (self.n, 2)), dim=2)
+        return ((lengths - 1).abs() <= _rounding(x)).all(1)
+
+    def point(self, like: Tensor) -> Tensor:
+        first = torch.arange(2 * self.n, device=like.device) % 2 == 0
+        return first.to(like.dtype).expand(like.shape)
+
+    def check(self, shape: Shape) -> None:
+        _check_vector(self, 2 * self.n, shape)
+
+    def __str__(self) -> str:
+        return f"the product of {self.n} unit circles"
+
+
+@dataclass(frozen=True)
 class Columns(Support):
     """A set for each entry of the first dimension: columns of a table, or channels."""
 
-    sets: tuple[Support, ...]
+    sets: Sequence[Support]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sets", tuple(self.sets))  # equal to those from a recipe
 
     @property
     def measure(self) -> Measure:  # type: ignore[override] # the columns decide
@@ -254,12 +286,24 @@ SORTED = Sorted()
 
 def by_columns(columns: Sequence[Support]) -> Support:
     """The support of events whose entries lie in these sets; one for all where they are alike."""
-    alike = len({*columns}) == 1 and columns[0].entrywise
-    return columns[0] if alike else Columns(tuple(columns))
+    if len({*columns}) > 1 or not columns[0].entrywise:
+        return Columns(tuple(columns))
+    return Torus(len(columns)) if isinstance(columns[0], Torus) else columns[0]
+
+
+def set_of_each(support: Support, columns: int) -> tuple[Support, ...]:
+    """The set of each column of a vector, as `by_columns` takes them."""
+    if isinstance(support, Columns):
+        return tuple(support.sets)
+    return (Torus(1) if isinstance(support, Torus) else support,) * columns
 
 
 def remedy(have: Support, want: Support | None) -> str:
     """What to put between a transform onto one set and a part defined on another."""
+    if _chart(have) is not None:
+        return f"put {_chart(have)} before it"
+    if isinstance(have, Torus) or (isinstance(have, Columns) and Torus(1) in have.sets):
+        return "put CircularSplineFlow after it, or score angles with UniformTorus or VonMises"
     if isinstance(have, Columns):
         return "put OnEntries with Argmax or Dequantize between them"
     if isinstance(have, Sorted):
@@ -276,6 +320,15 @@ def remedy(have: Support, want: Support | None) -> str:
     )
     names = " and ".join(name for name in (onto_real, from_real) if name)
     return f"put a bijection between them: {names or 'Logit, Sigmoid, Softplus'}"
+
+
+def _chart(have: Support) -> str | None:
+    charts = {
+        Sphere: "CylinderChart or SphereChart",
+        Circles: "TorusChart",
+        Simplex: "SimplexChart",
+    }
+    return charts.get(type(have))
 
 
 def _bijection(support: Support, unit: str, positive: str, ball: str) -> str:

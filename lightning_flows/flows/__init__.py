@@ -2,6 +2,7 @@
 
 from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
 from lightning_flows.flows.base import Flow
+from lightning_flows.flows.circular import CircularSplineFlow
 from lightning_flows.flows.composed import ComposedFlow
 from lightning_flows.flows.coupling import NICE, NeuralSplineFlow, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
@@ -17,6 +18,7 @@ __all__ = [
     "MAF",
     "NICE",
     "AutoregressiveSplineFlow",
+    "CircularSplineFlow",
     "ComposedFlow",
     "Flow",
     "FreeFormFlow",

@@ -7,6 +7,7 @@ from lightning_flows.bases.normal import is_standard_normal
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.core.signatures import takes
+from lightning_flows.core.support import REAL, Support
 from lightning_flows.flows.assemble import BaseFactory
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms import Chain, Transform
@@ -21,7 +22,8 @@ class ComposedFlow(Flow):
     """Layers in the order in which data passes through them, surjections among them.
 
     Every layer is made from the shape that the one before it leaves, so that shapes need not be
-    written down. A layer may be a whole flow, which stands for its stack of transforms. Points
+    written down, and from the set that it leads to, where that is not all reals and the layer
+    takes a `support`. A layer may be a whole flow, which stands for its stack of transforms. Points
     that are alike under changes of sign:
 
         ComposedFlow(2, layers=[Abs, partial(InverseOf, layer=Softplus), RealNVP])
@@ -53,7 +55,9 @@ class ComposedFlow(Flow):
         transforms: list[Transform] = []
         bases: list[Density | None] = []
         for make in layers:
-            part = _made(make, shape, context_shape)
+            part = _made(
+                make, shape, context_shape, transforms[-1].codomain if transforms else None
+            )
             transforms.append(part.transform if isinstance(part, Flow) else part)
             bases.append(part.base if isinstance(part, Flow) else None)
             shape = transforms[-1].latent_shape
@@ -68,10 +72,18 @@ class ComposedFlow(Flow):
         super().__init__(Chain(transforms), bases[-1])
 
 
-def _made(make: Layer, shape: Shape, context_shape: Sequence[int] | int | None) -> Transform | Flow:
-    """One layer, with context where there is any and the layer takes it."""
-    conditional = context_shape is not None and takes(make, "context_shape")
-    part = make(shape, **({"context_shape": context_shape} if conditional else {}))
+def _made(
+    make: Layer,
+    shape: Shape,
+    context_shape: Sequence[int] | int | None,
+    support: Support | None,
+) -> Transform | Flow:
+    """One layer, with context and support where there are any and the layer takes them."""
+    known = {"context_shape": context_shape, "support": None if support == REAL else support}
+    taken = {
+        name: value for name, value in known.items() if value is not None and takes(make, name)
+    }
+    part = make(shape, **taken)
     if not isinstance(part, Transform | Flow):
         raise ConfigError(
             f"layers holds {type(part).__name__}; accepted are transforms, and flows that are made "

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -17,10 +17,14 @@ from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.core.recipe import Recorded, build_factory, build_part, is_recipe, storable
 from lightning_flows.core.shapes import Shape
 from lightning_flows.core.signatures import takes
+from lightning_flows.core.support import REAL, Columns, Torus, set_of_each
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
+from lightning_flows.transforms import Transform
 
 __all__ = [
     "check_categories",
+    "check_inside",
+    "check_support",
     "factories_of",
     "flow_of",
     "part_of",
@@ -156,12 +160,12 @@ def _recipe_of_flow(flow: Any) -> dict[str, Any] | None:
 
 
 def refuse_manifold(family: object, flow: Density) -> None:
-    """Refuse densities on a manifold, whose `log_prob` is that of projections.
+    """Refuse densities on a manifold that they learn, whose `log_prob` is that of projections.
 
     Raises:
         ConfigError: names the family that trains them.
     """
-    if flow.measure == "Riemannian volume":
+    if isinstance(flow, InjectiveFlow) and flow.measure == "Riemannian volume":
         other = "RectangularModule" if isinstance(flow, PaddedFlow) else "FreeFormModule"
         raise ConfigError(
             f"{type(family).__name__} trains densities on all of data space, and "
@@ -230,6 +234,49 @@ def check_categories(flow: Density, data: Any) -> None:
         raise ConfigError(
             f"The data has columns of categories, and {type(flow).__name__} is not made for them: "
             f"use MixedFlow with classes={list(classes)}."
+        )
+
+
+def check_support(flow: Density, preprocess: Transform | None) -> None:
+    """Refuse a flow that lives on other sets than the preprocessing leads columns to.
+
+    Args:
+        flow: the density.
+        preprocess: what stands before it, or None.
+
+    Raises:
+        ConfigError: names the flow that is made for angles, and its option.
+    """
+    leads = None if preprocess is None else preprocess.codomain
+    if not isinstance(leads, Torus | Columns) or leads == flow.support:
+        return
+    sets = set_of_each(leads, flow.event_shape[0])
+    turning = [place for place, each in enumerate(sets) if isinstance(each, Torus)]
+    if turning:
+        raise ConfigError(
+            f"The data has periodic columns, and {type(flow).__name__} lives on {flow.support}: "
+            f"use CircularSplineFlow with periodic={turning}."
+        )
+
+
+def check_inside(flow: Density, y: Tensor) -> None:
+    """Refuse data of which most lies where a flow has no density.
+
+    Args:
+        flow: the density.
+        y: a batch of what it sees.
+
+    Raises:
+        ConfigError: says how many rows, and where the flow lives.
+    """
+    if flow.support == REAL:
+        return
+    outside = int((~flow.support.contains(y)).sum())
+    if outside > len(y) / 2:
+        raise ConfigError(
+            f"{outside} of the first {len(y)} rows lie outside of {flow.support}, where "
+            f"{type(flow).__name__} lives: preprocess the data, degrees by Arrays with periodic "
+            "and period=360, or take another flow."
         )
 
 

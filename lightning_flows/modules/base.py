@@ -19,8 +19,11 @@ from lightning_flows.core.kinds import Kind
 from lightning_flows.core.noise import Reproducible
 from lightning_flows.core.recipe import Recorded, to_recipe
 from lightning_flows.core.shapes import Shape, as_shape, check_batch, size
+from lightning_flows.core.support import Support
 from lightning_flows.modules.arguments import (
     check_categories,
+    check_inside,
+    check_support,
     factories_of,
     flow_of,
     stored_arguments,
@@ -161,6 +164,7 @@ class FlowModule(Recorded, L.LightningModule):
         self._first_epoch = 0  # of this run or of what was resumed
         self._run_seed = 0  # that of a checkpoint, where a run is resumed
         self._uninitialized = False
+        self._unseen = False  # the data, by the flow
         self._evaluation = Evaluation()
 
     @property
@@ -172,6 +176,12 @@ class FlowModule(Recorded, L.LightningModule):
     def kind(self) -> Kind:
         """Whether encoding and decoding draw at random; see `Transform`."""
         return self.flow.kind
+
+    @property
+    def support(self) -> Support:
+        """The set that data lies in, in its original units."""
+        domain = None if self.preprocess is None else self.preprocess.domain
+        return self.flow.support if domain is None else domain
 
     # -- the density in original units ---------------------------------------------------------
 
@@ -352,7 +362,9 @@ class FlowModule(Recorded, L.LightningModule):
         check_categories(self.flow, data)
         if stage == "fit" and self._takes_over:
             adopt(self, data)
+            check_support(self.flow, self.preprocess)
             self._takes_over = False
+            self._unseen = True
         if self._compile:
             self.flow.compile()
             self._compile = False
@@ -409,6 +421,9 @@ class FlowModule(Recorded, L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         place = (self._run_seed, self.global_rank, self.current_epoch, batch_idx)
+        if self._unseen:
+            check_inside(self.flow, self.to_model_space(self.unpack(batch)[0])[0])
+            self._unseen = False
         if self._uninitialized:
             seed_step(*place)
             x, context = self.unpack(batch)

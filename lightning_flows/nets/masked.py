@@ -50,6 +50,7 @@ class MaskedMLP(Network):
         hidden: width of each hidden layer.
         activation: relu, silu, tanh, gelu, elu or softplus.
         context_features: number of context dimensions, seen by every unit.
+        inputs: number of inputs that stand for each dimension; one by default.
         zero_last: start with an output of zero, so that a transform starts as the identity.
 
     Raises:
@@ -64,6 +65,7 @@ class MaskedMLP(Network):
         hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
         context_features: int = 0,
+        inputs: Sequence[int] | None = None,
         zero_last: bool = False,
     ) -> None:
         super().__init__()
@@ -72,7 +74,10 @@ class MaskedMLP(Network):
         self.outputs_per_feature = outputs_per_feature
         self.activation = activation_named(activation)
         steps = torch.arange(features + 1)
-        degrees = torch.cat([steps.new_zeros(context_features), steps[1:]])
+        counts = torch.tensor([1] * features if inputs is None else [*inputs])
+        degrees = torch.cat(
+            [steps.new_zeros(context_features), steps[1:].repeat_interleave(counts)]
+        )
         layers, all_degrees = [], [degrees]
         for width in hidden:
             following = _hidden_degrees(width, features, lowest=0 if context_features else 1)
@@ -89,7 +94,7 @@ class MaskedMLP(Network):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs for inputs [context, x]: (batch, C + D) -> (batch, outputs_per_feature, D)."""
+        """Outputs for inputs [context, x], (batch, outputs_per_feature, D)."""
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
@@ -121,7 +126,7 @@ class MaskedSteps:
         return F.linear(self.units[-1], self.weights[-1][rows, :n], self.biases[-1][rows])
 
     def push(self, x: Tensor) -> None:
-        """Make the value of the next dimension known: (batch, 1)."""
+        """Make the next dimension known by the inputs that stand for it: (batch, inputs)."""
         self.units[0] = torch.cat([self.units[0], x], 1)
         self.j += 1
         self._fill_hidden()

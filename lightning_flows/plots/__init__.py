@@ -8,6 +8,7 @@ clipped.
 
 from lightning_flows.plots.canvas import pixels, save_png
 from lightning_flows.plots.images import component_images, component_matrix, image_grid, image_pairs
+from lightning_flows.plots.manifolds import angles, globe, triangle
 from lightning_flows.plots.paths import component_curves, component_strips
 from lightning_flows.plots.points import component_arrows, density, error_lines, scatter
 from lightning_flows.plots.scores import score_histograms
@@ -15,6 +16,7 @@ from lightning_flows.plots.summaries import dimension_histogram, spectrum
 from lightning_flows.plots.truncation import truncation
 
 __all__ = [
+    "angles",
     "component_arrows",
     "component_curves",
     "component_images",
@@ -23,6 +25,7 @@ __all__ = [
     "density",
     "dimension_histogram",
     "error_lines",
+    "globe",
     "image_grid",
     "image_pairs",
     "pixels",
@@ -30,5 +33,6 @@ __all__ = [
     "scatter",
     "score_histograms",
     "spectrum",
+    "triangle",
     "truncation",
 ]

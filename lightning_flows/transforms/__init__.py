@@ -7,6 +7,7 @@ from lightning_flows.transforms.bijections.autoregressive import (
     Autoregressive,
     SplineAutoregressive,
 )
+from lightning_flows.transforms.bijections.circular import PeriodicShift
 from lightning_flows.transforms.bijections.coupling import (
     AdditiveCoupling,
     AffineCoupling,
@@ -22,10 +23,14 @@ from lightning_flows.transforms.bijections.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.ranges import ColumnRanges
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.simplex import SimplexChart
+from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.argmax import Argmax
 from lightning_flows.transforms.surjections.dequantize import Dequantize, VariationalDequantize
 from lightning_flows.transforms.surjections.entries import Abs, OnEntries, ReLU
@@ -58,8 +63,10 @@ __all__ = [
     "Augment",
     "Autoregressive",
     "Chain",
+    "ColumnRanges",
     "ConvFunnel",
     "Coupling",
+    "CylinderChart",
     "Dequantize",
     "ElementwiseAffine",
     "FlowConv2d",
@@ -78,15 +85,18 @@ __all__ = [
     "OnEntries",
     "Orthogonal",
     "PerPosition",
+    "PeriodicShift",
     "Permutation",
     "Ranking",
     "ReLU",
     "Reshape",
     "Sigmoid",
+    "SimplexChart",
     "Slice",
     "Softplus",
     "Sort",
     "SortedToReal",
+    "SphereChart",
     "SplineActivation",
     "SplineAutoregressive",
     "SplineCoupling",
@@ -96,6 +106,7 @@ __all__ = [
     "StochasticPermutation",
     "Tanh",
     "Tiles",
+    "TorusChart",
     "Transform",
     "VAELayer",
     "VariationalDequantize",

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from lightning_flows.bases.by_columns import ByColumns
 from lightning_flows.bases.categorical import Bernoulli, Categorical
+from lightning_flows.bases.circular import UniformTorus, VonMises
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
@@ -39,6 +41,11 @@ CASES: dict[str, Build] = {
     "Categorical (2,)": lambda: Categorical(2, classes=3),
     "Categorical (conditional)": lambda: Categorical((1, 2), 3, classes=4, hidden=(16,)),
     "Bernoulli (conditional)": lambda: Bernoulli(3, 2, hidden=(16,)),
+    "UniformTorus (2,)": lambda: UniformTorus(2),
+    "VonMises (2,)": lambda: VonMises(2),
+    "VonMises (conditional)": lambda: VonMises(1, 3, hidden=(16,)),
+    "ByColumns (3,)": lambda: ByColumns(3, [VonMises(1), Normal(1, learned=True), Uniform(1)]),
+    "ByColumns (images)": lambda: ByColumns((3, 2), [Normal((2, 2)), Uniform((1, 2))]),
     "Flow (as a base)": lambda: Flow(
         AffineCoupling(2, hidden=(16,)), Flow(AffineCoupling(2, hidden=(16,), swap=True))
     ),

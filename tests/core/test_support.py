@@ -12,6 +12,7 @@ from lightning_flows.core.support import (
     RECTIFIED,
     SORTED,
     UNIT,
+    Circles,
     Columns,
     Interval,
     Levels,
@@ -43,13 +44,14 @@ SETS = {
 ON_VECTORS = {
     "sphere": Sphere(2),
     "simplex": Simplex(2),
+    "circles": Circles(2),
     "torus": Torus(3),
     "parts": Columns((UNIT, SORTED, Levels(0, 4))),
 }
 
 
 CASES = [(SETS[name], shape) for name in SETS for shape in ((3,), (3, 2))]
-CASES += [(support, (3,)) for support in ON_VECTORS.values()]
+CASES += [(s, (4,) if isinstance(s, Circles) else (3,)) for s in ON_VECTORS.values()]
 
 
 @pytest.mark.parametrize(("support", "shape"), CASES, ids=str)

@@ -11,13 +11,18 @@ from lightning_flows.datamodules import (
     Arrays,
     Digits,
     Draws,
+    Earth,
     FlowDataModule,
+    Torsion,
     Toy,
 )
 from lightning_flows.targets import NormalPosterior, Ring
+from manifold_files import write_earth, write_torsion
 from proofs.datamodule import DataCase
 
 X = np.random.default_rng(0).normal(size=(101, 3))
+SHARES = np.random.default_rng(1).uniform(size=(101, 3))
+RANGES = np.stack([360 * SHARES[:, 0], SHARES[:, 1], 5 * SHARES[:, 2]], 1)
 CLASSES = np.concatenate([X, np.arange(101)[:, None] % 3], 1)
 PARTS = dict(zip(("train", "val", "test"), np.split(X, [60, 82]), strict=True))
 SIZES = {"n_train": 45, "n_val": 31, "n_test": 27, "batch_size": 8}
@@ -33,6 +38,16 @@ def table(kind: type[FlowDataModule], columns: int, folder: Path) -> FlowDataMod
     path.parent.mkdir()
     np.save(path, np.random.default_rng(0).normal(3, 2, (230, columns)))
     return kind(str(folder), batch_size=8)  # type: ignore[arg-type]  # tables take a folder
+
+
+def on_earth(folder: Path) -> FlowDataModule:
+    write_earth(folder)
+    return Earth("floods", str(folder), batch_size=8)
+
+
+def of_rna(folder: Path) -> FlowDataModule:
+    write_torsion(folder)
+    return Torsion("rna", str(folder), batch_size=8)
 
 
 CASES: dict[str, DataCase] = {
@@ -56,6 +71,16 @@ CASES: dict[str, DataCase] = {
         (4,),
         data=CLASSES,
     ),
+    "Arrays (ranges)": DataCase(
+        lambda _: Arrays(
+            data=RANGES, periodic=[0], period=360, bounds={1: [0.0, 1.0]}, batch_size=8
+        ),
+        (81, 10, 10),
+        (3,),
+        data=RANGES,
+    ),
+    "Earth": DataCase(on_earth, (80, 10, 10), (3,)),
+    "Torsion": DataCase(of_rna, (80, 10, 10), (7,)),
     "Digits": DataCase(lambda _: Digits(), (1297, 200, 300), (1, 8, 8), labels=True),
     "Digits (conditional)": DataCase(
         lambda _: Digits(context="one-hot"), (1297, 200, 300), (1, 8, 8), (10,), labels=True

@@ -25,7 +25,13 @@ def test_points_are_centered_reproducible_and_spare_the_random_state(name):
     assert tuple(x.shape[1:]) == data.event_shape
     assert x.dtype == torch.float32
     assert x.abs().max() < (6 if name == "noisy_sine" else 4)  # a normal has no end
-    center = torch.tensor([0.698, 0.0]) if name == "von_mises_circle" else torch.zeros(1)
+    centers = {
+        "von_mises_circle": [0.698, 0.0],
+        "von_mises_fisher": [0.9 / 3**0.5] * 3,
+        "dirichlet": [0.6 / 6.1, 1.5 / 6.1, 4 / 6.1],
+        "wrapped_normal": [0.0, 0.0],  # of angles around π the mean depends on noise
+    }
+    center = torch.tensor(centers.get(name, [0.0]))
     if name != "swiss_roll":
         assert (x.mean(0) - center).abs().max() < 0.05
     assert torch.equal(points(name)[1], x)

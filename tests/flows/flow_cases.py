@@ -7,6 +7,7 @@ from lightning_flows.flows import (
     MAF,
     NICE,
     AutoregressiveSplineFlow,
+    CircularSplineFlow,
     ComposedFlow,
     Flow,
     FreeFormFlow,
@@ -28,7 +29,15 @@ from lightning_flows.nets import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from lightning_flows.transforms import AffineCoupling, Chain, Logit, Sigmoid, Slice
+from lightning_flows.transforms import (
+    AffineCoupling,
+    Chain,
+    CylinderChart,
+    Logit,
+    Sigmoid,
+    SimplexChart,
+    Slice,
+)
 from proofs.common import Build
 
 H = {"hidden": (16,)}
@@ -49,6 +58,7 @@ VARIANTS = {
 
 glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
+circular = partial(CircularSplineFlow, layers=2, bins=4, **H)
 padded = partial(PaddedFlow, ambient=small, prior=small)
 
 CASES: dict[str, Build] = {
@@ -91,6 +101,12 @@ CASES: dict[str, Build] = {
     "MixedFlow (binary, conditional)": partial(
         MixedFlow, 3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
     ),
+    "CircularSplineFlow (2,)": partial(circular, 2),
+    "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
+        circular, 2, periodic=[1], coupling=True, context_shape=2
+    ),
+    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
+    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),

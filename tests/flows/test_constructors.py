@@ -19,6 +19,7 @@ from lightning_flows.transforms.bijections.univariate import Affine
 OPTIONS = {
     "AffineFunnel": {"latent_features": 2},
     "Augment": {"add": 1},
+    "ByColumns": {"parts": [Normal(2), Normal(2)]},
     "Autoregressive": {"univariate": Affine()},
     "Coupling": {"univariate": Affine()},
     "Dequantize": {"levels": 4},
@@ -40,6 +41,7 @@ OPTIONS = {
 }
 IMAGES = {"ConvFunnel", "FlowConv2d", "Glow", "MaxPool2d", "NoisePad", "Squeeze", "Tiles"}
 IMAGES |= {"ConvNormal"}
+THREE = {"CylinderChart"}  # takes (3,) alone
 # made of parts, or of numbers of categories, whose shapes say theirs
 OF_PARTS = {"Argmax", "Chain", "Flow", "Funnel", "Inverse", "Multiscale", "PerPosition"}
 ABSTRACT = {"Density", "InjectiveFlow", "Parametrized", "Transform"}
@@ -56,7 +58,7 @@ def exported():
 VECTORS = [
     pytest.param(name, value, id=name)
     for name, value in exported()
-    if name not in IMAGES | OF_PARTS | ABSTRACT
+    if name not in IMAGES | OF_PARTS | ABSTRACT | THREE
 ]
 
 

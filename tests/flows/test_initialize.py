@@ -9,7 +9,7 @@ from flow_cases import FIRST
 from torch import nn
 
 from lightning_flows import bases, flows, transforms
-from lightning_flows.bases import Bernoulli, Density, Normal
+from lightning_flows.bases import Bernoulli, ByColumns, Density, Normal
 from lightning_flows.core.errors import DataError
 from lightning_flows.core.starting import Starting, starting
 from lightning_flows.core.support import REAL
@@ -17,6 +17,7 @@ from lightning_flows.flows import (
     MAF,
     NICE,
     AutoregressiveSplineFlow,
+    CircularSplineFlow,
     ComposedFlow,
     Flow,
     FreeFormFlow,
@@ -104,6 +105,7 @@ COMPOSITES = {
         density=partial(ComposedFlow, layers=[partial(InverseOf, layer=Softplus), ActNorm]),
     ),
     "Flow": lambda: Flow(ActNorm(3), Flow(ActNorm(3), norm(3))),
+    "ByColumns": lambda: ByColumns(4, [norm(2), norm(2)]),
     "ComposedFlow": lambda: ComposedFlow(4, layers=[ActNorm, norm], base=norm),
 }
 NORMS = {"actnorm": True, "base": norm}
@@ -113,6 +115,7 @@ PARTS = {
     MAF: NORMS,
     NeuralSplineFlow: NORMS,
     AutoregressiveSplineFlow: NORMS,
+    CircularSplineFlow: {"periodic": [], "base": norm},
     Glow: {"base": norm},
     RankedFlow: {"base": norm},
     ComposedFlow: {"layers": [ActNorm, norm], "base": norm},

@@ -8,11 +8,13 @@ import torch
 from flow_cases import FIRST, small
 from torch.func import jacrev
 
-from lightning_flows.bases import ConditionalNormal, Normal, NormalMixture
+from lightning_flows.bases import ConditionalNormal, Normal, NormalMixture, VonMises
+from lightning_flows.core.support import UNIT
 from lightning_flows.flows import (
     MAF,
     NICE,
     AutoregressiveSplineFlow,
+    CircularSplineFlow,
     ComposedFlow,
     Flow,
     FreeFormFlow,
@@ -47,6 +49,10 @@ CHANGES = {
     NeuralSplineFlow: {**COUPLINGS, "bins": 5, "bound": 2.0},
     MAF: {**LAYERS, "bound": 0.5},
     AutoregressiveSplineFlow: {**LAYERS, "bins": 5, "bound": 2.0},
+    CircularSplineFlow: {
+        **NETS, "layers": 4, "mixing": "permutation", "bins": 5, "bound": 2.0, "coupling": True,
+        "periodic": [0], "support": UNIT, "base": VonMises,
+    },
     Glow: {**LEVELS, "activation": "relu", "levels": 2},
     RankedFlow: {**LEVELS, "activation": "relu", "levels": 3},
     ComposedFlow: {"layers": [small], "base": NormalMixture},
@@ -82,6 +88,8 @@ def test_no_option_does_nothing(kind, name, value):
     build = partial(kind, SHAPES.get(kind, shape), **given)
     if name == "mixing" and "layers" in given:
         build = partial(build, layers=3)  # it stands before layer 2, counted from 0
+    if (kind, name) == (CircularSplineFlow, "bound"):
+        build = partial(build, periodic=[0])  # it is one of real columns
     first = make(build, strength=2.0)
     second = make(partial(build, **{name: value}), strength=2.0)
     sizes = [

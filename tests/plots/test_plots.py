@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lightning_flows import plots
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.plots.manifolds import angle_grid, globe_grid, triangle_grid
 
 POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
 AXES = torch.eye(3).expand(4, 3, 3)
@@ -65,6 +66,13 @@ def figures() -> dict[str, Figure]:
         "no truncation": plots.truncation(
             torch.tensor([torch.nan, 0.0]), torch.full((2,), -torch.inf)
         ),
+        "globe": plots.globe(broken, POINTS),
+        "globe density": plots.globe(data=POINTS, log_prob=torch.zeros(4, 8)),
+        "globe without a density": plots.globe(log_prob=torch.full((4, 8), -torch.inf)),
+        "angles": plots.angles(broken[:, :2], POINTS[:, :2], names=["φ", "ψ"]),
+        "angle density": plots.angles(data=POINTS[:, :2], log_prob=torch.randn(5, 5)),
+        "triangle": plots.triangle(POINTS.softmax(1), POINTS.softmax(1)),
+        "triangle density": plots.triangle(data=POINTS.softmax(1), log_prob=torch.randn(16)),
         "dimension": plots.dimension_histogram(torch.tensor([1.0, 2.0, torch.nan])),
     }
 
@@ -155,6 +163,37 @@ def test_wrong_shapes_are_named() -> None:
         plots.image_grid(torch.zeros(2, 5, 4, 4))
     with pytest.raises(ShapeError, match=r"Points have shape \(2, 4\)"):
         plots.scatter(torch.zeros(2, 4))
+
+
+def test_surfaces_are_the_right_way_up() -> None:
+    grid = globe_grid(4)
+    assert grid.shape == (4, 8, 3)
+    assert (np.diff(grid[:, 0, 2]) > 0).all()  # to the north
+    assert (np.diff(np.arctan2(grid[0, :, 1], grid[0, :, 0])) > 0).all()  # to the east
+    axes, _ = plots.globe(log_prob=torch.arange(8.0).view(4, 2).log()).axes
+    np.testing.assert_allclose(axes.collections[0].get_array(), np.arange(8).reshape(4, 2))
+    assert (np.diff(angle_grid(3)[:, 0, 1]) > 0).all()
+    assert (np.diff(angle_grid(3)[0, :, 0]) > 0).all()
+    shares = triangle_grid(5)
+    assert shares.shape == (25, 3)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    np.testing.assert_allclose(shares.mean(0), 1 / 3)
+    assert (shares > 0).all()
+
+
+def test_a_few_peaks_do_not_darken_the_rest() -> None:
+    values = torch.ones(40, 40)
+    values[0, 0] = 1e6
+    axes, bar = plots.angles(log_prob=values.log()).axes
+    assert axes.get_images()[0].get_clim() == (0, 1)
+    assert bar.get_ylabel() == "density"
+
+
+def test_there_is_something_to_draw() -> None:
+    with pytest.raises(ShapeError, match="There is nothing to draw; samples, data or log_prob"):
+        plots.globe()
+    with pytest.raises(ShapeError, match=r"The data has shape \(2, 4\); expected is \(n, 2\)"):
+        plots.angles(data=torch.zeros(2, 4))
 
 
 def test_neither_pyplot_nor_lightning_is_imported() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightning_flows.core.support import (
     REAL,
+    Circles,
     Columns,
     Interval,
     Levels,
@@ -115,8 +116,11 @@ def draw(
     normal = torch.randn(shape, generator=generator, dtype=torch.float64)
     if isinstance(support, Sphere):
         return (normal / normal.norm(dim=1, keepdim=True)).to(dtype)
+    if isinstance(support, Circles):
+        pairs = normal.unflatten(1, (-1, 2))
+        return (pairs / pairs.norm(dim=2, keepdim=True)).flatten(1).to(dtype)
     if isinstance(support, Simplex):
-        return (scale * normal).softmax(1).to(dtype)
+        return (scale * normal).softmax(1).clamp(min=torch.finfo(torch.float32).tiny).to(dtype)
     if isinstance(support, Torus):
         return (math.pi * torch.tanh(scale * normal)).to(dtype)
     if isinstance(support, Sorted):

@@ -20,6 +20,11 @@ def with_base(t: Transform) -> Flow:
     return Flow(t, base_on(codomain(t), t.latent_shape)).double()
 
 
+def on_manifold(t: Transform) -> bool:
+    """Whether data lies on a manifold in a space of more dimensions."""
+    return t.domain is not None and t.domain.measure == "Riemannian volume"
+
+
 def smooth(t: Transform) -> bool:
     """Whether a grid over the data sees every step of the density."""
     latent = codomain(t) or REAL
@@ -41,6 +46,13 @@ def contribution_is_log_det(build: Build) -> None:
     _, contribution = t.encode(x, context)
     for i in range(len(x)):
         row = None if context is None else context[i : i + 1]
+        if on_manifold(t):
+            z = t.encode(x[i : i + 1], row)[0][0]
+            j = torch.autograd.functional.jacobian(
+                lambda v, row=row: t.decode(v[None], row)[0][0], z
+            )
+            near(contribution[i], -torch.linalg.slogdet(j.T @ j).logabsdet / 2, 1e-9)
+            continue
         jacobian = torch.autograd.functional.jacobian(
             lambda v, row=row: t.encode(v.view(1, *t.event_shape), row)[0].flatten(),
             x[i].flatten(),

@@ -13,11 +13,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.core.support import REAL, Interval, Sorted, Support
+from lightning_flows.core.support import (
+    REAL,
+    Columns,
+    Interval,
+    Simplex,
+    Sorted,
+    Sphere,
+    Support,
+    Torus,
+)
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.surjections.dequantize import VariationalDequantize
 from proofs.common import Build, Proofs, draw, draw_context, make
 from proofs.contract import DIRECTIONS, decodes, encodes, support_of
+from proofs.supports import apart
 
 PROOFS = Proofs()
 SCALES = (1.0, 5.0, 30.0)
@@ -54,7 +64,7 @@ def as_precise_as_its_numbers(build: Build) -> None:
                 y, contribution = getattr(double, direction)(x.double(), wide)
                 again = getattr(double, back)(y, wide)
                 moved = _moved(double, back, y, wide, torch.float64)
-                _close(again, (x.double(), contribution), moved, torch.float64)
+                _close(again, (x.double(), contribution), moved, torch.float64, support)
 
 
 def _single_as_double(
@@ -64,17 +74,25 @@ def _single_as_double(
     wide = None if context is None else context.double()
     expected = getattr(double, direction)(x.double(), wide)
     moved = _moved(double, direction, x.double(), wide, torch.float32)
-    _close(actual, expected, moved, torch.float32)
+    leads = support_of(single, "decode" if direction == "encode" else "encode")
+    _close(actual, expected, moved, torch.float32, leads)
 
 
-def _close(actual: Pair, expected: Pair, moved: Sequence[Pair], dtype: torch.dtype) -> None:
+def _close(
+    actual: Pair,
+    expected: Pair,
+    moved: Sequence[Pair],
+    dtype: torch.dtype,
+    support: Support | None,
+) -> None:
     """Where double precision has a number that `dtype` can hold, so has what is checked."""
     eps, most = torch.finfo(dtype).eps, torch.finfo(dtype).max / 10
     for i, name in enumerate(("value", "contribution")):
         a, b = actual[i].double(), expected[i]
-        allowed = torch.stack([(other[i] - b).abs() for other in moved]).amax(0)
+        lies_in = None if i else support  # contributions are numbers
+        allowed = torch.stack([apart(lies_in, other[i], b).abs() for other in moved]).amax(0)
         allowed = FACTOR * (allowed + eps * (1 + b.abs()))
-        wrong = ~((a - b).abs() <= allowed) & (b.abs() < most) & allowed.isfinite()
+        wrong = ~(apart(lies_in, a, b).abs() <= allowed) & (b.abs() < most) & allowed.isfinite()
         assert not wrong.any(), f"{name}: {a[wrong][:5]} where {b[wrong][:5]} is right"
         assert not a.isnan().any(), name
 
@@ -84,16 +102,16 @@ def _moved(
 ) -> list[Pair]:
     """Results for parameters and inputs that differ in their last digits, by plus and by minus.
 
-    In two of three draws, inputs from all reals move as numbers of size 1 do: layers add and
-    subtract numbers of that size.
+    In two of three draws, inputs from all reals move as numbers of size 1 do, and angles too:
+    layers add and subtract numbers of that size.
     """
     eps = 4 * torch.finfo(dtype).eps
     support = support_of(t, direction) or REAL
-    exact = not isinstance(support, Interval | Sorted)
+    exact = not isinstance(support, Interval | Sorted | Torus | Columns | Sphere | Simplex)
     before = [parameter.clone() for parameter in t.parameters()]
     results = []
     for seed in range(3):
-        least = float(support == REAL and seed > 0)
+        least = float((support == REAL or isinstance(support, Torus | Columns)) and seed > 0)
         for sign in (1, -1):
             generator = torch.Generator().manual_seed(seed)
 
@@ -117,4 +135,11 @@ def _moved(
 
 
 def _inside(support: Support, x: Tensor) -> Tensor:
+    if isinstance(support, Sphere):
+        return x / x.norm(dim=1, keepdim=True)
+    if isinstance(support, Simplex):
+        return x / x.sum(1, keepdim=True)
+    if isinstance(support, Columns):
+        columns = zip(support.sets, x.split(1, 1), strict=True)
+        return torch.cat([_inside(each, column) for each, column in columns], 1)
     return x.clamp(support.low, support.high) if isinstance(support, Interval) else x

@@ -5,9 +5,20 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_flows.bases import Categorical, Density, HalfNormal, Normal, Uniform, ZeroInflated
+from lightning_flows.bases import (
+    ByColumns,
+    Categorical,
+    Density,
+    HalfNormal,
+    Normal,
+    Uniform,
+    UniformTorus,
+    ZeroInflated,
+)
+from lightning_flows.core.angles import wrapped
 from lightning_flows.core.support import (
     REAL,
+    Circles,
     Columns,
     Interval,
     Levels,
@@ -16,7 +27,7 @@ from lightning_flows.core.support import (
     Sphere,
     Support,
     Torus,
-    by_columns,
+    set_of_each,
 )
 from lightning_flows.flows.base import Flow
 from lightning_flows.transforms.surjections.sorting import SortedToReal
@@ -58,31 +69,53 @@ class Around(Density):
         return x.reshape(n, *self.event_shape)
 
 
-class ByColumns(Density):
-    """Independent entries of the first dimension, each with a density of its own."""
+class UniformOn(Density):
+    """Uniform on a sphere, a simplex or a product of circles, with respect to its volume."""
 
-    def __init__(self, parts: list[Density]) -> None:
-        shape = (len(parts), *parts[0].event_shape[1:])
-        super().__init__(shape, support=by_columns([part.support for part in parts]))
-        self.parts = torch.nn.ModuleList(parts)
+    def __init__(self, support: Sphere | Simplex | Circles, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, support=support)
+        n = support.n
+        if isinstance(support, Simplex):
+            self.log_volume = math.log(n + 1) / 2 - math.lgamma(n + 1)
+        elif isinstance(support, Circles):
+            self.log_volume = n * math.log(2 * math.pi)
+        else:
+            half = (n + 1) / 2
+            self.log_volume = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        columns = zip(self.parts, x.split(1, 1), strict=True)
-        return torch.stack([part(column) for part, column in columns]).sum(0)
+        return x.new_full((len(x),), -self.log_volume)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return torch.cat([part.draw(n) for part in self.parts], 1)  # type: ignore[operator]
+        noise = torch.randn(n, *self.event_shape, dtype=torch.float64)
+        if isinstance(self.support, Simplex):
+            exponential = -torch.log(torch.rand_like(noise))
+            return exponential / exponential.sum(1, keepdim=True)
+        if isinstance(self.support, Circles):
+            pairs = noise.unflatten(1, (-1, 2))
+            return (pairs / pairs.norm(dim=2, keepdim=True)).flatten(1)
+        return noise / noise.norm(dim=1, keepdim=True)
+
+
+def apart(support: Support | None, a: Tensor, b: Tensor) -> Tensor:
+    """Differences between points, (batch, *event); those of angles the short way round."""
+    if not isinstance(support, Torus | Columns):
+        return a - b
+    pairs = zip(a.split(1, 1), b.split(1, 1), set_of_each(support, a.shape[1]), strict=True)
+    return torch.cat([wrapped(a - b) if isinstance(s, Torus) else a - b for a, b, s in pairs], 1)
 
 
 def base_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density with this support."""
     support = support or REAL
     if isinstance(support, Columns):
-        return ByColumns([base_on(column, (1, *shape[1:])) for column in support.sets])
+        return ByColumns(shape, [base_on(column, (1, *shape[1:])) for column in support.sets])
     if isinstance(support, Sorted):
         return Flow(SortedToReal(shape))
     if isinstance(support, Levels):
         return Categorical(shape, classes=int(support.high))
+    if isinstance(support, Torus):
+        return UniformTorus(shape)
     assert isinstance(support, Interval)
     if support.atom:
         return ZeroInflated(shape)
@@ -95,9 +128,11 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
     """A density that is wide enough to be the proposal of importance sampling."""
     support = support or REAL
     if isinstance(support, Columns):
-        return ByColumns([proposal_on(column, (1, *shape[1:])) for column in support.sets])
+        return ByColumns(shape, [proposal_on(column, (1, *shape[1:])) for column in support.sets])
     if isinstance(support, Sorted):
         return SortedNormal(shape, scale=1.7)
+    if isinstance(support, Sphere | Simplex | Circles):
+        return UniformOn(support, shape)
     if support == REAL:
         return Normal(shape, scale=1.7)
     density = base_on(support, shape)
@@ -130,7 +165,7 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
         infinite = x[:1].clone()
         infinite.flatten()[0] = -math.inf
         return torch.cat([x.flip(1)[: len(x) * (x.shape[1] > 1)], infinite])
-    if isinstance(support, Sphere | Simplex | Torus):
+    if isinstance(support, Sphere | Simplex | Torus | Circles):
         return _off(support, x[0])
     assert isinstance(support, Interval | Levels)
     slack = support.slack if isinstance(support, Interval) else 0
@@ -146,7 +181,7 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
     return rows.reshape(-1, *x.shape[1:])
 
 
-def _off(support: Sphere | Simplex | Torus, row: Tensor) -> Tensor:
+def _off(support: Sphere | Simplex | Torus | Circles, row: Tensor) -> Tensor:
     """A point of a manifold moved off it, in several ways."""
     moved = [row * 1.001, row + torch.inf, 0 * row - 4]
     if isinstance(support, Torus):

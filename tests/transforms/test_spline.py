@@ -25,7 +25,7 @@ def knots(spline, h):
     """Where bins meet in x: (bins + 1,)."""
     shares = torch.softmax(h[0, : spline.bins, 0] / DAMPING, 0)
     ends = (MIN_BIN + (1 - MIN_BIN * spline.bins) * shares).cumsum(0)
-    return spline.bound * (2 * torch.cat([ends.new_zeros(1), ends]) - 1)
+    return spline.high * (2 * torch.cat([ends.new_zeros(1), ends]) - 1)
 
 
 @many

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.core.support import Columns, Interval, Torus
 from lightning_flows.transforms.base import Inverse
 from lightning_flows.transforms.bijections.actnorm import ActNorm
 from lightning_flows.transforms.bijections.autoregressive import (
     AffineAutoregressive,
     SplineAutoregressive,
 )
+from lightning_flows.transforms.bijections.circular import PeriodicShift
 from lightning_flows.transforms.bijections.coupling import (
     AdditiveCoupling,
     AffineCoupling,
@@ -30,6 +32,9 @@ from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.simplex import SimplexChart
+from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.dequantize import Dequantize
 from proofs.common import Build, pairs
 from proofs.transform import PROOFS
@@ -42,6 +47,8 @@ spline = partial(SplineCoupling, **H, bins=5, bound=3.0)
 maf = partial(AffineAutoregressive, **H)
 spline_ar = partial(SplineAutoregressive, **H, bins=5, bound=3.0)
 image = (4, 2, 2)
+angles = {"support": Torus(3)}
+mixed = {"support": Columns([Torus(1), Interval(), Torus(1), Interval(-1.0, 2.0)])}
 
 
 def standardize(shape, scale=3.0):
@@ -113,6 +120,21 @@ CASES: dict[str, Build] = {
     "AffineAutoregressive (conditional)": lambda: maf(3, **C),
     "SplineAutoregressive (2,)": lambda: spline_ar(2),
     "SplineAutoregressive (4, conditional, reverse)": lambda: spline_ar(4, reverse=True, **C),
+    "SplineCoupling (angles, conditional, swap)": lambda: spline(3, **angles, **C, swap=True),
+    "SplineCoupling (angles and lines)": lambda: spline(4, **mixed),
+    "SplineCoupling (interval)": lambda: spline(2, support=Interval(0.0, 3.0)),
+    "SplineAutoregressive (angles)": lambda: spline_ar(3, **angles),
+    "SplineAutoregressive (angle and line, reverse)": lambda: spline_ar(
+        2, support=Columns([Torus(1), Interval()]), **C, reverse=True
+    ),
+    "PeriodicShift (2,)": lambda: PeriodicShift(2),
+    "PeriodicShift (fixed)": lambda: PeriodicShift(3, shift=[1.0, -4.0, 2.5], learned=False),
+    "Permutation (columns)": lambda: Permutation(4, [2, 0, 3, 1], **mixed),
+    "TorusChart": lambda: TorusChart(4),
+    "SphereChart (circle)": lambda: SphereChart(2),
+    "SphereChart (5,)": lambda: SphereChart(5),
+    "CylinderChart": lambda: CylinderChart(3),
+    "SimplexChart (4,)": lambda: SimplexChart(4),
     "Inverse (coupling)": lambda: Inverse(affine(2)),
     "Inverse (Softplus)": lambda: Inverse(Softplus(1)),
     "Inverse (conditional autoregressive)": lambda: Inverse(maf(3, **C)),

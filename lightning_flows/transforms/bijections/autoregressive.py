@@ -8,9 +8,10 @@ from torch import Tensor
 
 from lightning_flows.core.shapes import as_features, size
 from lightning_flows.core.signatures import Options
+from lightning_flows.core.support import REAL, Support, set_of_each
 from lightning_flows.nets.masked import MaskedMLP
 from lightning_flows.transforms.base import Transform
-from lightning_flows.transforms.bijections.spline import RationalQuadratic
+from lightning_flows.transforms.bijections.columns import Shown, mapped_by, part_of, spline_on
 from lightning_flows.transforms.bijections.univariate import Affine, Univariate
 
 __all__ = ["AffineAutoregressive", "Autoregressive", "SplineAutoregressive"]
@@ -33,7 +34,8 @@ class Autoregressive(Transform):
 
     Args:
         event_shape: shape of one data point: the number of dimensions D, or (D,).
-        univariate: the map u.
+        univariate: the map u. Where it maps angles, networks see their cosine and sine, so that
+            the whole map is continuous where -π and π meet.
         hidden: width of each hidden layer of the masked network.
         activation: relu, silu, tanh, gelu, elu or softplus.
         reverse: go through the dimensions from the last to the first.
@@ -53,9 +55,15 @@ class Autoregressive(Transform):
         reverse: bool = False,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
+        support = mapped_by(univariate)
         features = as_features(event_shape, type(self).__name__)
-        super().__init__(features, context_shape=context_shape)
-        self.univariate = univariate
+        super().__init__(features, context_shape=context_shape, domain=support, codomain=support)
+        order = slice(None, None, -1 if reverse else 1)
+        sets = set_of_each(support, features)[order]
+        self.univariate = part_of(univariate, order)
+        self.parts = [part_of(self.univariate, slice(j, j + 1)) for j in range(features)]
+        self.shown = Shown(sets)
+        self.shown_each = [Shown([each]) for each in sets]
         self.reverse = reverse
         self.net = MaskedMLP(
             features,
@@ -64,6 +72,7 @@ class Autoregressive(Transform):
             activation=activation,
             context_features=0 if self.context_shape is None else size(self.context_shape),
             zero_last=True,
+            inputs=self.shown.counts,
         )
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -73,17 +82,19 @@ class Autoregressive(Transform):
     def encode_each(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self._ordered(x)
         context = self._flat(context, x)
-        h = self.net(x if context is None else torch.cat([context, x], 1))
+        seen = self.shown(x)
+        h = self.net(seen if context is None else torch.cat([context, seen], 1))
         z, log_slope = self.univariate.encode(x, h.to(x.dtype))  # autocast stays outside
         return self._ordered(z), self._ordered(log_slope)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         steps = self.net.steps(len(z), self._flat(context, z))
         xs, log_slopes = [], []
-        for z_j in self._ordered(z).split(1, 1):
+        columns = zip(self._ordered(z).split(1, 1), self.parts, self.shown_each, strict=True)
+        for z_j, univariate, shown in columns:
             h = steps.outputs()[:, :, None].to(z.dtype)
-            x_j, log_slope = self.univariate.decode(z_j, h)
-            steps.push(x_j)
+            x_j, log_slope = univariate.decode(z_j, h)
+            steps.push(shown(x_j))
             xs.append(x_j)
             log_slopes.append(log_slope)
         return self._ordered(torch.cat(xs, 1)), torch.cat(log_slopes, 1).sum(1)
@@ -119,10 +130,14 @@ class AffineAutoregressive(Autoregressive):
 class SplineAutoregressive(Autoregressive):
     """Autoregressive layer with a rational-quadratic spline (Durkan et al. 2019).
 
+    On angles it is that of Rezende et al. 2020.
+
     Args:
         event_shape: shape of one data point: the number of dimensions D, or (D,).
         bins: number of bins of each spline.
         bound: the spline lives on [-bound, bound] and is the identity outside.
+        support: set that data lies in: all reals, angles, `Torus(n)`, an `Interval` with two ends,
+            or a set for each column: `Columns([Torus(1), Interval()])`.
         options: those of `Autoregressive`.
     """
 
@@ -132,6 +147,9 @@ class SplineAutoregressive(Autoregressive):
         *,
         bins: int = 8,
         bound: float = 5.0,
+        support: Support = REAL,
         **options: Options[AutoregressiveOptions],
     ) -> None:
-        super().__init__(event_shape, RationalQuadratic(bins, bound), **options)
+        features = as_features(event_shape, type(self).__name__)
+        spline = spline_on(support, (features,), bins, bound)
+        super().__init__(features, spline, **options)

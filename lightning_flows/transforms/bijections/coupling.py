@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from lightning_flows.core.errors import ConfigError, ShapeError
-from lightning_flows.core.shapes import size, sum_event
+from lightning_flows.core.shapes import as_shape, size, sum_event
 from lightning_flows.core.signatures import Options
+from lightning_flows.core.support import REAL, Support, set_of_each
 from lightning_flows.nets.convolutional import make_conv_net
 from lightning_flows.nets.mlp import Net, check_net, make_net
 from lightning_flows.transforms.base import Transform
-from lightning_flows.transforms.bijections.spline import RationalQuadratic
+from lightning_flows.transforms.bijections.columns import Shown, mapped_by, part_of, spline_on
 from lightning_flows.transforms.bijections.univariate import Additive, Affine, Univariate
 
 __all__ = ["AdditiveCoupling", "AffineCoupling", "Coupling", "SplineCoupling"]
@@ -39,7 +40,8 @@ class Coupling(Transform):
 
     Args:
         event_shape: shape of one data point: D features, or (channels, height, width).
-        univariate: the map u.
+        univariate: the map u. Where it maps angles, networks see their cosine and sine, so that
+            the whole map is continuous where -π and π meet.
         net: makes the conditioner from its numbers of inputs and outputs, which for images are
             channels; by default, an MLP or residual MLP with the next three options, or for
             images a `ConvNet` with the next two.
@@ -72,7 +74,8 @@ class Coupling(Transform):
         swap: bool = False,
         context_shape: Sequence[int] | int | None = None,
     ) -> None:
-        super().__init__(event_shape, context_shape=context_shape)
+        support = mapped_by(univariate)
+        super().__init__(event_shape, context_shape=context_shape, domain=support, codomain=support)
         features, *sides = self.event_shape
         if sides and (len(sides) != 2 or features == 1):
             raise ShapeError(
@@ -85,15 +88,19 @@ class Coupling(Transform):
         if not least <= kept < features:
             raise ConfigError(f"kept is {kept}; accepted are {least} to {features - 1}.")
         context_features = 0 if self.context_shape is None else size(self.context_shape)
-        self.univariate = univariate
         self.swap = swap
         self.halves = [features - kept, kept] if swap else [kept, features - kept]
+        first, second = slice(self.halves[0]), slice(self.halves[0], None)
+        seen, mapped = (second, first) if swap else (first, second)
+        self.univariate = part_of(univariate, mapped)
+        self.shown = Shown(set_of_each(support, features)[seen])
         given = net is not None
         if net is None and sides:
             net = make_conv_net(hidden, activation)
         elif net is None:
             net = make_net(hidden, activation, residual=residual, zero_last=True)
-        inputs, outputs = kept + context_features, univariate.size * (features - kept)
+        inputs = sum(self.shown.counts) + context_features
+        outputs = univariate.size * (features - kept)
         self.net = net(inputs, outputs)
         if given:
             check_net(self.net, (inputs, *sides), (outputs, *sides))
@@ -116,11 +123,11 @@ class Coupling(Transform):
     def _split(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         first, second = x.split(self.halves, 1)
         kept, changed = (second, first) if self.swap else (first, second)
-        inputs = kept
+        inputs = self.shown(kept)
         if self.context_shape is not None and context is not None:
             rows = context.flatten(1).to(kept.dtype)
             rows = rows.reshape(*rows.shape, *[1] * (x.ndim - 2))
-            inputs = torch.cat([kept, rows.expand(-1, -1, *x.shape[2:])], 1)
+            inputs = torch.cat([inputs, rows.expand(-1, -1, *x.shape[2:])], 1)
         h = self.net(inputs).to(x.dtype)  # autocast must not reach the map itself
         h = h.unflatten(1, (self.univariate.size, changed.shape[1]))
         return kept, changed, h
@@ -165,10 +172,14 @@ class AdditiveCoupling(Coupling):
 class SplineCoupling(Coupling):
     """Coupling with a rational-quadratic spline (Durkan et al. 2019).
 
+    On angles it is that of Rezende et al. 2020.
+
     Args:
         event_shape: shape of one data point: D features, or (channels, height, width).
         bins: number of bins of each spline.
         bound: the spline lives on [-bound, bound] and is the identity outside.
+        support: set that data lies in. Vectors may be angles, `Torus(n)`, lie in an `Interval`
+            with two ends, or have a set for each column: `Columns([Torus(1), Interval()])`.
         options: those of `Coupling`.
     """
 
@@ -178,6 +189,8 @@ class SplineCoupling(Coupling):
         *,
         bins: int = 8,
         bound: float = 5.0,
+        support: Support = REAL,
         **options: Options[CouplingOptions],
     ) -> None:
-        super().__init__(event_shape, RationalQuadratic(bins, bound), **options)
+        spline = spline_on(support, as_shape(event_shape), bins, bound)
+        super().__init__(event_shape, spline, **options)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.linalg import solve_triangular
 from lightning_flows.core.shapes import size
+from lightning_flows.core.support import Support, by_columns, set_of_each
 from lightning_flows.transforms.base import Transform
 
 __all__ = [
@@ -49,9 +50,12 @@ class Permutation(Transform):
         order: which entry comes first, second and so on; drawn at random with `seed` by default.
         seed: seed of the random order, so that all processes draw the same one.
         dim: dimension of the event whose entries change places.
+        support: set that data lies in, whose columns change places too; any set whose entries
+            are alike by default.
 
     Raises:
-        ConfigError: `order` is not a permutation, or the event has no dimension `dim`.
+        ConfigError: `order` is not a permutation, or the event has no dimension `dim`, or not the
+            first one where there is a support.
     """
 
     order: Tensor
@@ -64,6 +68,7 @@ class Permutation(Transform):
         *,
         seed: int = 0,
         dim: int = 0,
+        support: Support | None = None,
     ) -> None:
         super().__init__(event_shape, domain=None, codomain=None)
         if not 0 <= dim < len(self.event_shape):
@@ -77,6 +82,12 @@ class Permutation(Transform):
             order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
         if sorted(order) != list(range(n)):
             raise ConfigError(f"order is {list(order)}; expected is a permutation of 0 to {n - 1}.")
+        if support is not None:
+            if dim != 0:
+                raise ConfigError(f"dim is {dim}; columns change places along dimension 0.")
+            support.check(self.event_shape)
+            sets = set_of_each(support, n)
+            self.domain, self.codomain = support, by_columns([sets[place] for place in order])
         self.register_buffer("order", torch.tensor(order))
         self.register_buffer("inverse", torch.argsort(self.order))
 

@@ -1,4 +1,8 @@
-"""Monotone rational-quadratic splines (Durkan et al. 2019, Neural Spline Flows, section 3.1)."""
+"""Monotone rational-quadratic splines (Durkan et al. 2019, Neural Spline Flows, section 3.1).
+
+On the real line, on an interval, and on the circle (Rezende et al. 2020, Normalizing flows on tori
+and spheres, section 2.1).
+"""
 
 import math
 
@@ -6,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_flows.core.angles import wrapped
 from lightning_flows.core.errors import ConfigError, check_positive
 
-__all__ = ["RationalQuadratic"]
+__all__ = ["BoundedSpline", "CircularSpline", "RationalQuadratic"]
 
 MIN_BIN = 1e-3  # smallest width and height of a bin, relative to the interval
 MIN_SLOPE = 1e-3
@@ -34,7 +39,8 @@ class RationalQuadratic:
             raise ConfigError(f"bins is {bins}; accepted are 2 to {int(0.5 / MIN_BIN)}.")
         check_positive(bound=bound)
         self.bins = bins
-        self.bound = bound
+        self.low, self.high = -bound, bound
+        self.slopes = bins - 1
         self.size = 3 * bins - 1  # widths, heights, inner slopes
         self.unit_slope = math.log(math.expm1(1 - MIN_SLOPE))  # softplus of it is slope 1
 
@@ -64,11 +70,18 @@ class RationalQuadratic:
 
     def _to_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x is inside, and where in [0, 1]; clamped, or its gradient would be NaN."""
-        inside = x.abs() < self.bound
-        return inside, (x.clamp(-self.bound, self.bound) + self.bound) / (2 * self.bound)
+        inside = x.abs() < self.high
+        return inside, self._share(x)
 
     def _from_unit(self, inside: Tensor, u: Tensor, outside: Tensor) -> Tensor:
-        return torch.where(inside, u * (2 * self.bound) - self.bound, outside)
+        return torch.where(inside, u * (self.high - self.low) + self.low, outside)
+
+    def _share(self, x: Tensor) -> Tensor:
+        return (x.clamp(self.low, self.high) - self.low) / (self.high - self.low)
+
+    def _all_slopes(self, raw: Tensor) -> Tensor:
+        """Slopes at all knots, (batch, bins + 1, *event): those at the ends are 1."""
+        return F.pad(raw, ((0, 0) * (raw.ndim - 2) + (1, 1)))
 
     def _bin(
         self, u: Tensor, h: Tensor, axis: int
@@ -81,7 +94,7 @@ class RationalQuadratic:
             axis: whether u is x (0) or y (1).
         """
         bins, free = self.bins, 1 - MIN_BIN * self.bins
-        logits, slopes = h.split([2 * bins, bins - 1], 1)
+        logits, slopes = h[:, : 2 * bins], h[:, 2 * bins : 2 * bins + self.slopes]
         shares = torch.softmax(logits.unflatten(1, (2, bins)) / DAMPING, 2)  # of what is free
         ends = (MIN_BIN + free * shares[:, axis, :-1].detach()).cumsum(1)
         inner = (0, 0) * (h.ndim - 2)
@@ -93,11 +106,77 @@ class RationalQuadratic:
         start = MIN_BIN * before.sum(2) + free * (shares * before).sum(2)
         shares = shares.expand(batch, -1, -1, *event)
         size = MIN_BIN + free * shares.gather(2, k[:, None].expand(-1, 2, *k.shape[1:])).squeeze(2)
-        slopes = F.pad(slopes, (*inner, 1, 1)).expand(batch, -1, *event)
+        slopes = self._all_slopes(slopes).expand(batch, -1, *event)
         raw = slopes.gather(1, torch.cat([k, k + 1], 1)) + self.unit_slope
         slope = MIN_SLOPE + F.softplus(raw)
         (x_k, y_k), (w, v), (d_0, d_1) = start.unbind(1), size.unbind(1), slope.unbind(1)
         return (x_k, w), (y_k, v), d_0, d_1
+
+
+class BoundedSpline(RationalQuadratic):
+    """A spline from [low, high] onto itself whose slopes at the ends are free.
+
+    Args:
+        bins: number of bins, at least 2.
+        low: lower end.
+        high: upper end.
+
+    Raises:
+        ConfigError: a number of bins that is out of range, or `low` is not below `high`.
+    """
+
+    def __init__(self, bins: int = 8, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__(bins)
+        if not -math.inf < low < high < math.inf:
+            raise ConfigError(f"low is {low} and high is {high}; low must be smaller, both finite.")
+        self.low, self.high = low, high
+        self.slopes = bins + 1
+        self.size = 3 * bins + 1
+
+    def _to_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(x, dtype=torch.bool), self._share(x)
+
+    def _from_unit(self, inside: Tensor, u: Tensor, outside: Tensor) -> Tensor:
+        y = u * (self.high - self.low) + self.low
+        return y + (y.clamp(self.low, self.high) - y).detach()  # rounding can leave the interval
+
+    def _all_slopes(self, raw: Tensor) -> Tensor:
+        return raw
+
+
+class CircularSpline(BoundedSpline):
+    """A rotation and then a spline of the circle, both with parameters; angles in [-π, π].
+
+    The slopes at -π and π are equal, so that the map and its density are continuous where the two
+    ends meet. The rotation comes first: it says at which angle the spline begins. It is given by
+    two parameters as the direction of a vector, so that it can go round the circle as often as
+    what it depends on does: x₂ near x₁ is such a density.
+
+    Args:
+        bins: number of bins, at least 2.
+
+    Raises:
+        ConfigError: a number of bins that is out of range.
+    """
+
+    def __init__(self, bins: int = 8) -> None:
+        super().__init__(bins, -math.pi, math.pi)
+        self.slopes = bins
+        self.size = 3 * bins + 2  # widths, heights, slopes, rotation
+
+    def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return super().encode(wrapped(x + self._rotation(h)), h)
+
+    def decode(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_slope = super().decode(z, h)
+        return wrapped(y - self._rotation(h)), log_slope
+
+    def _rotation(self, h: Tensor) -> Tensor:
+        across, up = h[:, self.size - 2] + 1, h[:, self.size - 1]
+        return torch.atan2(up, across)
+
+    def _all_slopes(self, raw: Tensor) -> Tensor:
+        return torch.cat([raw, raw[:, :1]], 1)
 
 
 def _place(s: Tensor, d_0: Tensor, d_1: Tensor, y: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:

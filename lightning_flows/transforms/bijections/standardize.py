@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_flows.core.errors import ConfigError, DataError, check_from_zero
 from lightning_flows.core.shapes import check_batch
+from lightning_flows.core.support import REAL, Support, set_of_each
 from lightning_flows.transforms.base import Transform
 
 __all__ = ["Standardize"]
@@ -27,7 +28,8 @@ class Standardize(Transform):
         event_shape: shape of one data point.
         minimum_scale: entries with a smaller standard deviation are divided by this number
             instead; 0 refuses constant entries.
-        untouched: entries of a vector that stay as they are (columns of categories).
+        untouched: entries of a vector that stay as they are (columns of categories, angles).
+        support: set that data lies in, where untouched entries lie in other sets than all reals.
 
     Attributes:
         mean: (*event_shape), float64.
@@ -47,15 +49,25 @@ class Standardize(Transform):
         *,
         minimum_scale: float = 0.0,
         untouched: Sequence[int] = (),
+        support: Support = REAL,
     ) -> None:
         check_from_zero(minimum_scale=minimum_scale)
-        super().__init__(event_shape)
+        super().__init__(event_shape, domain=support, codomain=support)
         features = self.event_shape[0] if len(self.event_shape) == 1 else 0
         if not {*untouched} <= {*range(features)}:
             raise ConfigError(
                 f"untouched is {list(untouched)}; accepted are entries of a vector, and events "
                 f"have shape {self.event_shape}."
             )
+        if support != REAL:
+            support.check(self.event_shape)
+            sets = set_of_each(support, features)
+            touched = [i for i in range(features) if i not in untouched and sets[i] != REAL]
+            if touched:
+                raise ConfigError(
+                    f"untouched is {list(untouched)}; columns {touched} do not lie in all reals, "
+                    "and must be among them."
+                )
         self.minimum_scale = minimum_scale
         self.untouched = list(untouched)
         self.register_buffer("mean", torch.zeros(self.event_shape, dtype=torch.float64))
