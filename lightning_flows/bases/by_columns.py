@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from lightning_flows.bases.base import Density
 from lightning_flows.bases.circular import UniformTorus
-from lightning_flows.bases.normal import Normal
+from lightning_flows.bases.normal import Normal, is_standard_normal
 from lightning_flows.bases.uniform import Uniform
 from lightning_flows.core.errors import ShapeError
 from lightning_flows.core.shapes import as_features
 from lightning_flows.core.support import Columns, Interval, Support, Torus, by_columns
 
-__all__ = ["ByColumns", "simplest_on"]
+__all__ = ["ByColumns", "is_simplest", "simplest_on"]
 
 
 class ByColumns(Density):
@@ -87,3 +87,10 @@ def simplest_on(support: Support, event_shape: Sequence[int] | int) -> Density:
         f"There is no base on {support} by default; give one with base, or lead there by a "
         "transform."
     )
+
+
+def is_simplest(density: Density) -> bool:
+    """Whether a density is one that a flow has at its base by default."""
+    if isinstance(density, ByColumns):
+        return all(isinstance(part, Density) and is_simplest(part) for part in density.parts)
+    return isinstance(density, Uniform) or is_standard_normal(density)

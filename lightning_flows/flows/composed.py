@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.bases.base import Density
-from lightning_flows.bases.normal import is_standard_normal
+from lightning_flows.bases.by_columns import is_simplest
 from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.shapes import Shape, as_shape
 from lightning_flows.core.signatures import takes
@@ -63,7 +63,7 @@ class ComposedFlow(Flow):
             shape = transforms[-1].latent_shape
         if base is not None:
             bases.append(base(shape))
-        dropped = [each for each in bases[:-1] if each is not None and not is_standard_normal(each)]
+        dropped = [each for each in bases[:-1] if each is not None and not is_simplest(each)]
         if dropped:
             raise ConfigError(
                 f"A layer brings the base {type(dropped[0]).__name__}, which would be dropped; "

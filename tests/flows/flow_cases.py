@@ -105,8 +105,6 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
-    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
-    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
@@ -174,6 +172,8 @@ SURJECTIVE_CASES: dict[str, Build] = {
         splines, 3, widths=(3, 1), density=partial(RealNVP, layers=2, hidden=(8,))
     ),
     "ComposedFlow": partial(ComposedFlow, 3, layers=[small, partial(Slice, keep=2)]),
+    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
+    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
 }
 
 ALL = CASES | INJECTIVE_CASES | FREE_FORM_CASES | SURJECTIVE_CASES
