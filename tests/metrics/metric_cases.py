@@ -132,6 +132,12 @@ CASES: dict[str, MetricCase] = {
         lambda x, y: metrics.intrinsic_dimension(x.abs(), noise=0.5).double().mean(),
         error={},
     ),
+    "affine gain": MetricCase(
+        lambda: metrics.AffineGain(rotations=0),
+        lambda metric, x, y: metric.update(x + y),
+        lambda x, y: metrics.affine_gain(x + y, rotations=0).gain,
+        error={},
+    ),
     "spanned dimension": MetricCase(
         lambda: metrics.SpannedDimension(3, noise=0.5),
         lambda metric, x, y: metric.update(axes(x), x[:, :1].abs()),
