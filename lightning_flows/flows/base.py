@@ -71,6 +71,11 @@ class Flow(Density):
     def kind(self) -> Kind:
         return self.transform.kind
 
+    @property
+    def fixed_profile(self) -> bool:
+        moves = self.transform.volume_preserving and self.base.fixed_profile
+        return moves or super().fixed_profile
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape).
 

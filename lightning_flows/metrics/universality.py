@@ -217,7 +217,8 @@ def _fitted(
         out = vmap(lambda w, b: functional_call(net, w, (b,)))(weights, inputs[:, part])
         m, raw = out.split(size, 2)
         s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return -(0.5 * ((active[:, part] - m) * (-s).exp()).square() + s).sum(2)
+        log_p: Tensor = -(0.5 * ((active[:, part] - m) * (-s).exp()).square() + s).sum(2)
+        return log_p
 
     def gains(weights: dict[str, Tensor], part: slice) -> Tensor:
         """Gain in log-likelihood, (k, rows), nats."""

@@ -22,6 +22,7 @@ from lightning_flows.transforms.bijections.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.radial import Radial
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
@@ -79,6 +80,7 @@ __all__ = [
     "Orthogonal",
     "PerPosition",
     "Permutation",
+    "Radial",
     "Ranking",
     "ReLU",
     "Reshape",

@@ -65,7 +65,7 @@ class Permutation(Transform):
         seed: int = 0,
         dim: int = 0,
     ) -> None:
-        super().__init__(event_shape, domain=None, codomain=None)
+        super().__init__(event_shape, domain=None, codomain=None, volume_preserving=True)
         if not 0 <= dim < len(self.event_shape):
             raise ConfigError(
                 f"dim is {dim}; events of shape {self.event_shape} have 0 to "
@@ -138,7 +138,7 @@ class Orthogonal(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int, reflections: int | None = None) -> None:
-        super().__init__(event_shape)
+        super().__init__(event_shape, volume_preserving=True)
         n = self.event_shape[0]
         reflections = n if reflections is None else reflections
         if not 1 <= reflections <= n:

@@ -16,26 +16,30 @@ DAMPING = 2.0  # of the bins' logits: small data sets are overfitted later
 
 
 class RationalQuadratic:
-    """A spline from [-bound, bound] onto itself, the identity outside.
+    """A spline from [-bound, bound], or [0, bound], onto itself, the identity outside.
 
     Standardize data first: what lies outside the interval is left as it is.
 
     Args:
         bins: number of bins, at least 2.
-        bound: half-width of the interval.
+        bound: upper end of the interval.
+        from_zero: whether it starts at 0, for numbers that are not negative. Its slope there is
+            then free, and values near 0 keep their relative precision.
 
     Raises:
         ConfigError: fewer than 2 bins, or so many that none can have the smallest width; a bound
             that is not positive.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+    def __init__(self, bins: int = 8, bound: float = 5.0, *, from_zero: bool = False) -> None:
         if not 2 <= bins <= int(0.5 / MIN_BIN):
             raise ConfigError(f"bins is {bins}; accepted are 2 to {int(0.5 / MIN_BIN)}.")
         check_positive(bound=bound)
         self.bins = bins
         self.bound = bound
-        self.size = 3 * bins - 1  # widths, heights, inner slopes
+        self.low = 0.0 if from_zero else -bound
+        self.free_slopes = bins if from_zero else bins - 1  # all but those at ends that go on
+        self.size = 2 * bins + self.free_slopes  # widths, heights, slopes
         self.unit_slope = math.log(math.expm1(1 - MIN_SLOPE))  # softplus of it is slope 1
 
     def encode(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,11 +68,11 @@ class RationalQuadratic:
 
     def _to_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x is inside, and where in [0, 1]; clamped, or its gradient would be NaN."""
-        inside = x.abs() < self.bound
-        return inside, (x.clamp(-self.bound, self.bound) + self.bound) / (2 * self.bound)
+        inside = (x > self.low) & (x < self.bound)
+        return inside, (x.clamp(self.low, self.bound) - self.low) / (self.bound - self.low)
 
     def _from_unit(self, inside: Tensor, u: Tensor, outside: Tensor) -> Tensor:
-        return torch.where(inside, u * (2 * self.bound) - self.bound, outside)
+        return torch.where(inside, u * (self.bound - self.low) + self.low, outside)
 
     def _bin(
         self, u: Tensor, h: Tensor, axis: int
@@ -81,7 +85,7 @@ class RationalQuadratic:
             axis: whether u is x (0) or y (1).
         """
         bins, free = self.bins, 1 - MIN_BIN * self.bins
-        logits, slopes = h.split([2 * bins, bins - 1], 1)
+        logits, slopes = h.split([2 * bins, self.free_slopes], 1)
         shares = torch.softmax(logits.unflatten(1, (2, bins)) / DAMPING, 2)  # of what is free
         ends = (MIN_BIN + free * shares[:, axis, :-1].detach()).cumsum(1)
         inner = (0, 0) * (h.ndim - 2)
@@ -93,7 +97,7 @@ class RationalQuadratic:
         start = MIN_BIN * before.sum(2) + free * (shares * before).sum(2)
         shares = shares.expand(batch, -1, -1, *event)
         size = MIN_BIN + free * shares.gather(2, k[:, None].expand(-1, 2, *k.shape[1:])).squeeze(2)
-        slopes = F.pad(slopes, (*inner, 1, 1)).expand(batch, -1, *event)
+        slopes = F.pad(slopes, (*inner, bins - self.free_slopes, 1)).expand(batch, -1, *event)
         raw = slopes.gather(1, torch.cat([k, k + 1], 1)) + self.unit_slope
         slope = MIN_SLOPE + F.softplus(raw)
         (x_k, y_k), (w, v), (d_0, d_1) = start.unbind(1), size.unbind(1), slope.unbind(1)
