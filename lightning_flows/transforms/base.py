@@ -73,6 +73,11 @@ class Transform(Recorded, nn.Module):
         """Whether the contribution gives the likelihood itself and not a lower bound."""
         return self.kind in ("bijection", "inference surjection")
 
+    @property
+    def layers(self) -> list[Transform]:
+        """What it is a sequence of, in the order in which data passes: itself, unless a `Chain`."""
+        return [self]
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data to latents; what this draws is reproducible in evaluation mode (`core.noise`).
 

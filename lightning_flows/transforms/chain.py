@@ -45,6 +45,12 @@ class Chain(Transform):
         )
         self.transforms = nn.ModuleList(transforms)
 
+    @property
+    def layers(self) -> list[Transform]:
+        """The layers of all parts."""
+        parts = [part for part in self.transforms if isinstance(part, Transform)]
+        return [layer for part in parts for layer in part.layers]
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None
         with Reproducible(x, not (self.training or self.exact)):
