@@ -15,7 +15,7 @@ def page(results: Results) -> Page:
     errors = [(run["gain_error"] ** 2 + run["delta_error"] ** 2) ** 0.5 for run in runs]
     within = sum(gap <= 2 * error for gap, error in zip(apart, errors, strict=True))
     rows = []
-    for seed in range(options["seeds"]):
+    for seed in sorted({run["seed"] for run in runs}):
         mine = chosen(runs, seed=seed)
         worst = max(mine, key=lambda run: abs(run["gain"] - run["delta"]))
         rows.append(

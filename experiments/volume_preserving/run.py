@@ -30,7 +30,7 @@ __all__ = ["FLOWS", "WEIGHTS", "Best", "best", "divergence", "draw", "log_densit
 APART = 5.0
 WEIGHTS = (0.5, 0.8, 0.9)
 LAYERS, HIDDEN = 12, (64, 64)
-ROWS, BATCH, RATE = 100_000, 512, 1e-2
+ROWS, BATCH, RATE = 100_000, 512, 5e-3
 REACH, CELL = 12.0, 1 / 32  # of the quadrature
 PIECE = 50_000  # cells that are scored at a time
 NEGLIGIBLE = 1e-12  # density of cells that are left out of divergences
@@ -120,7 +120,7 @@ def train(name: str, weight: float, seed: int, steps: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    options = begin(command_line(__doc__, "volume_preserving", seeds=3, steps=4000), arguments)
+    options = begin(command_line(__doc__, "volume_preserving", seeds=3, steps=4500), arguments)
     least = {weight: best(weight) for weight in WEIGHTS}
     facts = {
         "weights": list(WEIGHTS),
