@@ -18,7 +18,7 @@ class GreedyBlocks(Callback):
     """Trains the blocks of a flow one after the other, the earlier ones frozen.
 
     The construction by which affine couplings are proved to be universal (Draxler et al. 2024,
-    arXiv 2402.06578, section 5): a block is trained, stays as it is, and the next one takes its
+    arXiv 2402.06578): a block is trained, stays as it is, and the next one takes its
     latents to be the data. After n epochs each, at the last batch, the affine gain of the
     validation latents is measured and logged (`AffineGainMonitor`). While it is above zero by two
     standard errors, the next block is trained; otherwise, and after the last block, training stops.

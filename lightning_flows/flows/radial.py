@@ -12,9 +12,9 @@ class RadialBase(Flow):
     """Uniform direction and learned distance: a base for flows whose layers preserve volume.
 
     A standard normal seen through one `Radial` layer: the distance ‖x‖ of a draw is g⁻¹ of one
-    with the χ distribution of D degrees of freedom. Such flows can reach any density with it, as
-    the decreasing rearrangement of a density is a radial profile (Draxler et al. 2024,
-    arXiv 2402.06578, section 4):
+    with the χ distribution of D degrees of freedom. The decreasing rearrangement of any density is
+    a radial profile, and such flows cannot change that of their base (Draxler et al. 2024,
+    arXiv 2402.06578):
 
         NICE(2, scaling=False, base=RadialBase)
 

@@ -7,7 +7,7 @@ keeps the first half b of Q z and maps the other half a to (a - m(b)) / s(b). It
          = ½ E_b Σ_i (m_i² + s_i² - 1 - log s_i²)
 
 with the mean m_i(b) and variance s_i²(b) of a_i given b. It is 0 for every rotation if and only if
-p is the standard normal (theorem 5.2 there), so a flow that no block improves is done.
+p is the standard normal (completeness theorem there): a flow that no block improves is done.
 """
 
 import math

@@ -173,7 +173,7 @@ def warn_of_fixed_profile(flow: Density) -> None:
 
     A map that preserves volume moves the values of the base density about, so the likelihood is at
     most what the decreasing rearrangement of the data allows (Draxler et al. 2024,
-    arXiv 2402.06578, section 4).
+    arXiv 2402.06578).
     """
     if flow.fixed_profile and [*flow.parameters()]:
         rank_zero_warn(

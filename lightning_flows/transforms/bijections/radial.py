@@ -21,11 +21,10 @@ class Radial(Transform):
     """z = x·g(‖x‖)/‖x‖ with a learned monotone g, g(0) = 0: directions stay, distances change.
 
     The decreasing rearrangement of any density is a radial profile, so that this is the layer which
-    flows lack whose other layers all preserve volume (Draxler et al. 2024, arXiv 2402.06578,
-    section 4). Squared distances q = e^(2s)·‖x‖² go through a rational-quadratic spline G from
-    [0, bound²] onto itself, so g(r) = √G(e^(2s)·r²): smooth at the origin, and r·e^s beyond
-    `bound`. With D entries of an event the log-determinant is
-    D·s + (D/2 - 1)·log(G(q)/q) + log G'(q).
+    flows lack whose other layers all preserve volume (Draxler et al. 2024, arXiv 2402.06578).
+    Squared distances q = e^(2s)·‖x‖² go through a rational-quadratic spline G from [0, bound²]
+    onto itself, so g(r) = √G(e^(2s)·r²): smooth at the origin, and r·e^s beyond `bound`. With D
+    entries of an event the log-determinant is D·s + (D/2 - 1)·log(G(q)/q) + log G'(q).
 
     Args:
         event_shape: shape of one data point.
