@@ -123,4 +123,4 @@ class GreedyBlocks(Callback):
 
 
 def _trainable(flow: Any) -> list[nn.Module]:
-    return [layer for layer in flow.transform.layers if [*layer.parameters()]]
+    return [layer for layer in flow.transform.sequence if [*layer.parameters()]]

@@ -15,7 +15,8 @@ def page(results: Results) -> Page:
         cells = []
         for weight, bound in zip(weights, least, strict=True):
             mine = chosen(runs, flow=name, weight=weight)
-            above.setdefault(name, []).append(average(mine, "divergence") - bound)
+            if mine:  # an interrupted command has not come to all of them
+                above.setdefault(name, []).append(average(mine, "divergence") - bound)
             cells.append(f"{cell(mine, 'divergence')}; {bound:.4f}")
         rows.append([name, *cells])
     seeds = len({run["seed"] for run in runs})

@@ -74,7 +74,7 @@ class Transform(Recorded, nn.Module):
         return self.kind in ("bijection", "inference surjection")
 
     @property
-    def layers(self) -> list[Transform]:
+    def sequence(self) -> list[Transform]:
         """What it is a sequence of, in the order in which data passes: itself, unless a `Chain`."""
         return [self]
 

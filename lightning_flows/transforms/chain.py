@@ -46,10 +46,10 @@ class Chain(Transform):
         self.transforms = nn.ModuleList(transforms)
 
     @property
-    def layers(self) -> list[Transform]:
+    def sequence(self) -> list[Transform]:
         """The layers of all parts."""
         parts = [part for part in self.transforms if isinstance(part, Transform)]
-        return [layer for part in parts for layer in part.layers]
+        return [layer for part in parts for layer in part.sequence]
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None

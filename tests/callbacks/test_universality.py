@@ -84,7 +84,7 @@ class Watch(pl.Callback):
         self.seen = []
 
     def on_train_epoch_end(self, trainer, pl_module):
-        layers = [part for part in pl_module.flow.transform.layers if [*part.parameters()]]
+        layers = [part for part in pl_module.flow.transform.sequence if [*part.parameters()]]
         self.seen.append([torch.cat([p.flatten() for p in x.parameters()]).clone() for x in layers])
 
 
@@ -100,7 +100,7 @@ def test_blocks_are_trained_in_turn(tmp_path):
     ]
     assert moved == [[True, False]] * 2 + [[False, True]] * 2  # and then there is no other block
     assert trainer.current_epoch == 4
-    first, second = (layer.net.layers[0].weight for layer in model.flow.transform.layers)
+    first, second = (layer.net.layers[0].weight for layer in model.flow.transform.sequence)
     state = trainer.optimizers[0].state
     assert (state[first]["step"], state[second]["step"]) == (16, 16)
     gains = logged(tmp_path, "val/affine_gain")
@@ -130,7 +130,7 @@ def test_a_run_that_is_resumed_goes_on_with_its_block(tmp_path):
     x = torch.randn(5, 2)
     with torch.no_grad():
         assert torch.equal(again.log_prob(x), first.eval().log_prob(x))
-    assert not again.flow.transform.layers[-1].encode(x)[1].any()
+    assert not again.flow.transform.sequence[-1].encode(x)[1].any()
     resumed = make()
     parts = (other := GreedyBlocks(epochs=1, points=200), saver(tmp_path))
     run(tmp_path / "b", *parts, max_epochs=2, **options).fit(resumed, bent(), ckpt_path=path)
