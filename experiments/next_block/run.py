@@ -5,10 +5,11 @@
 Moons, standardized. For each block the gain Δ is measured on latents of validation points
 (`metrics.affine_gain`, which chooses the rotation); an affine coupling behind that rotation is
 trained on latents of the training points, and what it gains is measured on test points. Then it
-stays as it is, and its latents are the data of the next one.
+stays as it is, and its latents are the data of the next one. All points are drawn anew for each
+block, so that no block sees latents that an earlier one was fitted to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,23 +34,23 @@ ROWS, BATCH, RATE = 40_000, 512, 5e-3
 BLOCK = partial(RealNVP, layers=1, hidden=(64, 64), activation="silu")
 
 Splits = Mapping[str, Tensor]
+Encode = Callable[[Tensor], Tensor]
 
 
 def moons(seed: int, rows: int = ROWS) -> Splits:
-    """Standardized points: "train", "val" and "test", as many of each."""
-    toy = Toy("moons", n_train=rows, n_val=rows, n_test=rows, seed=seed)
-    splits = {name: fields["x"] for name, fields in toy.load().items()}
+    """Points in units of those of seed 0: "train", "val" and "test", as many of each."""
     units = Standardize(2)
-    units.fit(splits["train"])
-    return {name: units.encode(x)[0] for name, x in splits.items()}
+    units.fit(Toy("moons", seed=0).load()["train"]["x"])
+    toy = Toy("moons", n_train=rows, n_val=rows, n_test=rows, seed=seed)
+    return {name: units.encode(fields["x"])[0] for name, fields in toy.load().items()}
 
 
 @torch.no_grad()
-def next_block(z: Splits, *, seed: int, steps: int) -> tuple[Splits, dict[str, float]]:
+def next_block(z: Splits, *, seed: int, steps: int) -> tuple[Encode, dict[str, float]]:
     """Measure what a block could gain, train one, and measure what it gains.
 
     Returns:
-        Latents behind the block, and "delta" and "gain" with their standard errors, nats.
+        The block, and "delta" and "gain" with their standard errors, nats.
     """
     expected = affine_gain(z["val"], seed=seed)
     turned = {name: x @ expected.rotation.mT.to(x) for name, x in z.items()}
@@ -69,7 +70,12 @@ def next_block(z: Splits, *, seed: int, steps: int) -> tuple[Splits, dict[str, f
         "gain": gains.mean().item(),
         "gain_error": gains.std().item() / len(gains) ** 0.5,
     }
-    return {name: module.encode(x) for name, x in turned.items()}, found
+
+    @torch.no_grad()
+    def block(x: Tensor) -> Tensor:
+        return module.encode(x @ expected.rotation.mT.to(x))
+
+    return block, found
 
 
 def picture(runs: Sequence[Record], path: Path) -> None:
@@ -93,6 +99,7 @@ def picture(runs: Sequence[Record], path: Path) -> None:
             )  # fmt: skip
         axes.axhline(0, color="0.6", lw=0.7)
         axes.set_yscale("symlog", linthresh=0.01)
+        axes.set_ylim(-0.003, 1)
         axes.set_xticks(range(1, len(mine) + 1))
         axes.set_title(f"seed {seed}", fontsize=SMALL)
         axes.set_xlabel("block", fontsize=SMALL)
@@ -110,10 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = {"rows": ROWS, "batch": BATCH, "rate": RATE, "hidden": [64, 64]}
     results = Results.begin(options, "next_block", **facts)
     for seed in range(options.seeds):
-        z = moons(seed)
-        for block in range(1, options.blocks + 1):
-            z, found = next_block(z, seed=seed, steps=options.steps)
-            results.add(options.out, seed=seed, block=block, **found)
+        blocks: list[Encode] = []
+        while len(blocks) < options.blocks:
+            z = moons(seed * options.blocks + len(blocks))
+            for block in blocks:
+                z = {name: block(x) for name, x in z.items()}
+            block, found = next_block(z, seed=seed, steps=options.steps)
+            blocks.append(block)
+            results.add(options.out, seed=seed, block=len(blocks), **found)
     picture(results.runs, options.figure)
 
 

@@ -229,7 +229,7 @@ def _fitted(
     chosen = gains(weights, slice(fit, choose)).mean(1)
     best = {name: value.clone() for name, value in weights.items()}
     parameters = [value.requires_grad_() for value in weights.values()]
-    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    optimizer = torch.optim.Adam(parameters, lr=RATE, fused=True)
     waited = 0
     for step in range(STEPS):
         batch = torch.randint(fit, (min(BATCH, fit),), generator=generator).to(rows.device)

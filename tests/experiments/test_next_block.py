@@ -8,12 +8,13 @@ from experiments.next_block.page import page
 
 
 def test_latents_go_on_to_the_next_block(tmp_path):
-    z = next_block.moons(0, rows=2000)
-    torch.testing.assert_close(z["train"].std(0), torch.ones(2), rtol=1e-3, atol=1e-3)
+    z = next_block.moons(0, rows=400)
+    torch.testing.assert_close(z["train"].std(0), torch.ones(2), rtol=0.1, atol=0.1)
     runs = []
     for block in (1, 2):
         before = z
-        z, found = next_block.next_block(z, seed=0, steps=50)
+        encode, found = next_block.next_block(z, seed=0, steps=20)
+        z = {name: encode(x) for name, x in z.items()}
         runs.append({"seed": 0, "block": block, **found})
         assert found["gain_error"] > 0
         assert not torch.equal(z["test"], before["test"])
