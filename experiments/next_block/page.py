@@ -41,10 +41,10 @@ def page(results: Results) -> Page:
             "rotation among ten as well; a `RealNVP` of one layer behind that rotation, with "
             f"networks of {facts['hidden']} units, is trained for {options['steps']:,} steps of "
             f"{facts['batch']} on as many training latents; its gain is the difference of mean "
-            "log-likelihoods with and without it on as many test points; all points are drawn anew for each "
-            "block. For a block at its "
-            "optimum the two are the same number (Draxler et al. 2024, arXiv 2402.06578); what is "
-            "fitted falls short of the optimum, here and there by other amounts.",
+            "log-likelihoods with and without it on as many test points. All points are drawn anew "
+            "for each block. For a block at its optimum the two are the same number (Draxler et "
+            "al. 2024, arXiv 2402.06578); what is fitted falls short of the optimum, here and "
+            "there by other amounts.",
         ],
         figure=Figure(
             "next_block.png",
