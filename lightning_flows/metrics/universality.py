@@ -11,8 +11,8 @@ p is the standard normal (completeness theorem there): a flow that no block impr
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,12 +25,9 @@ from lightning_flows.nets.mlp import MLP
 
 __all__ = ["AffineGain", "BlockGain", "affine_gain", "gaussian_affine_gain"]
 
-Weights = dict[str, Tensor]
-
 LEAST = 8  # rows: four to fit, two to choose and two to evaluate
-HIDDEN, BATCH, RATE = (64, 64), 256, 5e-3
-SEARCH, STEPS = 200, 1000  # for each rotation, and for the one that is chosen
-EVERY, PATIENCE = 20, 10  # steps between two looks, and looks without progress before it ends
+HIDDEN, STEPS, BATCH, RATE = (64, 64), 400, 256, 5e-3
+EVERY, PATIENCE = 20, 4  # steps between two looks, and looks without progress before it ends
 LOG_SCALE = 3.0  # largest change of the log-scale with b, nats
 SMALLEST = 1e-6  # scale that constant latents are given
 CHANCE = 2.0  # standard errors by which the best of many blocks must win to be chosen at all
@@ -194,109 +191,65 @@ def _candidates(d: int, rotations: int, generator: torch.Generator) -> Tensor:
     return torch.cat([torch.stack([eye, eye.roll(d // 2, 0)]), torch.linalg.qr(noise).Q])
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """Latents under k rotations, in units of the rows that are fitted to.
-
-    Args:
-        inputs: what networks see: entries that are kept, and context, (k, n, inputs).
-        active: entries that are mapped, (k, n, outputs).
-        constant: gain of the best map that does not look at the others, but for the squares of
-            `active`, (k, n), nats.
-        fit: number of rows to fit to, which come first.
-        choose: number of those and of the rows to choose by, which come next.
-    """
-
-    inputs: Tensor
-    active: Tensor
-    constant: Tensor
-    fit: int
-    choose: int
-
-    @classmethod
-    def of(cls, rows: Tensor, given: Tensor, turns: Tensor) -> Self:
-        n, d = rows.shape
-        kept, fit = d // 2, n // 2
-        turned = rows @ turns.mT  # (k, n, D)
-        mean = turned[:, :fit].mean(1, keepdim=True)
-        std = turned[:, :fit].std(1, keepdim=True).clamp(min=SMALLEST)
-        unit = (turned - mean) / std
-        if given.shape[1]:  # no columns have no deviation
-            given = (given - given[:fit].mean(0)) / given[:fit].std(0).clamp(min=SMALLEST)
-        inputs = torch.cat([unit[:, :, :kept], given.expand(len(turns), -1, -1)], 2)
-        squares = 0.5 * turned[:, :, kept:].square().sum(2)
-        constant = squares - std[:, :, kept:].log().sum(2)
-        return cls(inputs.float(), unit[:, :, kept:].float(), constant, fit, fit + n // 4)
-
-    def only(self, which: int) -> Self:
-        """One of them."""
-        one = slice(which, which + 1)
-        changes = {name: getattr(self, name)[one] for name in ("inputs", "active", "constant")}
-        return replace(self, **changes)
-
-    def score(self, net: MLP, weights: Weights, part: Tensor | slice) -> Tensor:
-        """Log N(u; m, s²) + const of entries in their units, (k, rows)."""
-        out = vmap(lambda w, b: functional_call(net, w, (b,)))(weights, self.inputs[:, part])
-        m, raw = out.chunk(2, 2)
-        s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        log_p: Tensor = -(0.5 * ((self.active[:, part] - m) * (-s).exp()).square() + s).sum(2)
-        return log_p
-
-    def gains(self, net: MLP, weights: Weights, part: slice) -> Tensor:
-        """Gain in log-likelihood, (k, rows), nats."""
-        with torch.no_grad():
-            gained: Tensor = self.constant[:, part] + self.score(net, weights, part).double()
-        return gained
-
-    def improve(
-        self, net: MLP, best: Weights, steps: int, generator: torch.Generator
-    ) -> tuple[Weights, Tensor]:
-        """Fit each on, and keep what does best on the rows to choose by.
-
-        Returns:
-            The weights, and mean gains on those rows, (k,).
-        """
-        deciding = slice(self.fit, self.choose)
-        chosen = self.gains(net, best, deciding).mean(1)
-        weights = {name: value.clone().requires_grad_() for name, value in best.items()}
-        parameters = [*weights.values()]
-        optimizer = torch.optim.Adam(parameters, lr=RATE, fused=True)
-        waited = 0
-        for step in range(steps):
-            batch = torch.randint(self.fit, (min(BATCH, self.fit),), generator=generator)
-            optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
-            with torch.enable_grad():
-                loss = -self.score(net, weights, batch.to(self.inputs.device)).mean(1).sum()
-            slopes = torch.autograd.grad(loss, parameters)
-            for parameter, slope in zip(parameters, slopes, strict=True):
-                parameter.grad = slope
-            optimizer.step()
-            if (step + 1) % EVERY == 0:
-                now = self.gains(net, weights, deciding).mean(1)
-                better = now > chosen
-                chosen, waited = torch.where(better, now, chosen), 0 if better.any() else waited + 1
-                for name, value in weights.items():
-                    best[name][better] = value.detach()[better]
-                if waited == PATIENCE:
-                    break
-        return best, chosen
-
-
 def _fitted(
     rows: Tensor, given: Tensor, turns: Tensor, generator: torch.Generator
 ) -> tuple[int, Tensor]:
     """Number of the best rotation, and what its block gains on the rows to evaluate, (rows,)."""
-    every = _Candidates.of(rows, given, turns)
-    sizes = every.inputs.shape[2], 2 * every.active.shape[2]
-    nets = [MLP(*sizes, hidden=HIDDEN, zero_last=True) for _ in turns]
-    net, device = nets[0], rows.device
-    start = {k: v.detach().to(device) for k, v in stack_module_state(nets)[0].items()}
-    weights, chosen = every.improve(net, start, SEARCH, generator)
+    n, d = rows.shape
+    kept, fit, choose = d // 2, n // 2, n // 2 + n // 4
+    turned = rows @ turns.mT  # (k, n, D)
+    # networks start from the best map that does not look at b
+    mean = turned[:, :fit].mean(1, keepdim=True)
+    std = turned[:, :fit].std(1, keepdim=True).clamp(min=SMALLEST)
+    unit = (turned - mean) / std
+    if given.shape[1]:  # no columns have no deviation
+        given = (given - given[:fit].mean(0)) / given[:fit].std(0).clamp(min=SMALLEST)
+    inputs = torch.cat([unit[:, :, :kept], given.expand(len(turns), -1, -1)], 2).float()
+    active, log_std = unit[:, :, kept:].float(), std[:, :, kept:].log().sum(2)
+    before = 0.5 * turned[:, :, kept:].square().sum(2)
+    size = d - kept
+    nets = [MLP(inputs.shape[2], 2 * size, hidden=HIDDEN, zero_last=True) for _ in turns]
+    net = nets[0].to(inputs)
+    weights = {k: v.to(inputs.device).detach() for k, v in stack_module_state(nets)[0].items()}
+
+    def score(weights: dict[str, Tensor], part: Tensor | slice) -> Tensor:
+        """Log N(u; m, s²) + const of standardized entries, (k, rows)."""
+        out = vmap(lambda w, b: functional_call(net, w, (b,)))(weights, inputs[:, part])
+        m, raw = out.split(size, 2)
+        s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        log_p: Tensor = -(0.5 * ((active[:, part] - m) * (-s).exp()).square() + s).sum(2)
+        return log_p
+
+    def gains(weights: dict[str, Tensor], part: slice) -> Tensor:
+        """Gain in log-likelihood, (k, rows), nats."""
+        with torch.no_grad():
+            gained: Tensor = before[:, part] + score(weights, part).double() - log_std
+        return gained
+
+    chosen = gains(weights, slice(fit, choose)).mean(1)
+    best = {name: value.clone() for name, value in weights.items()}
+    parameters = [value.requires_grad_() for value in weights.values()]
+    # not fused: the gradients of stacked weights have strides of their own, which it ignores
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    waited = 0
+    for step in range(STEPS):
+        batch = torch.randint(fit, (min(BATCH, fit),), generator=generator).to(rows.device)
+        optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
+        with torch.enable_grad():
+            loss = -score(weights, batch).mean(1).sum()
+        for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = slope
+        optimizer.step()
+        if (step + 1) % EVERY == 0:
+            now = gains(weights, slice(fit, choose)).mean(1)
+            better = now > chosen
+            chosen, waited = torch.where(better, now, chosen), 0 if better.any() else waited + 1
+            for name, value in weights.items():
+                best[name][better] = value.detach()[better]
+            if waited == PATIENCE:
+                break
     which = int(chosen.argmax())
-    one = every.only(which)
-    weights = {name: value[which : which + 1] for name, value in weights.items()}
-    weights, _ = one.improve(net, weights, STEPS, generator)
-    evidence = one.gains(net, weights, slice(one.fit, one.choose))[0]
-    found = one.gains(net, weights, slice(one.choose, None))[0]
+    evidence = gains(best, slice(fit, choose))[which]
+    found = gains(best, slice(choose, n))[which]
     sure = evidence.mean() > CHANCE * evidence.std() / len(evidence) ** 0.5
     return which, found if sure else torch.zeros_like(found)
