@@ -19,6 +19,7 @@ QUESTIONS = {
         "starts",
         "foreign_images",
     ),
+    "What blocks can reach": ("volume_preserving", "next_block"),
     "Volumes": ("gradients", "growth"),
     "Components": ("surfaces", "floor", "twist", "ranks", "truncation", "digits"),
     "Surjections": ("symmetry", "augmentation", "reduction", "few_latents"),

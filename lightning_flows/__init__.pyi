@@ -43,6 +43,7 @@ from .flows import LatentPriorFlow as LatentPriorFlow
 from .flows import MixedFlow as MixedFlow
 from .flows import NeuralSplineFlow as NeuralSplineFlow
 from .flows import PaddedFlow as PaddedFlow
+from .flows import RadialBase as RadialBase
 from .flows import RankedFlow as RankedFlow
 from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "objectives": {"jacobians", "nets", "core"},
     "components": {"jacobians", "core"},
     "flows": {"transforms", "objectives", "jacobians", "bases", "nets", "core"},
-    "metrics": {"components", "jacobians", "core"},
+    "metrics": {"components", "jacobians", "nets", "core"},
     "plots": {"core"},
     "modules": {
         "flows", "transforms", "objectives", "components", "jacobians", "metrics", "bases", "nets",

@@ -103,6 +103,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "mmd": (lambda x: metrics.mmd(x, POINTS), "Came 0 samples"),
     "log_mass": (lambda x: metrics.log_mass(lambda y: y.sum(1), x), "data have 0 points"),
     "latent_order": (lambda x: metrics.latent_order(decoder, x), "none of 0 latents"),
+    "affine_gain": (lambda x: metrics.affine_gain(x), "z has 0 finite rows; an affine gain takes"),
     "truncation_curve": (
         lambda x: metrics.truncation_curve(*MAPS, x), "x has no rows; a truncation curve"
     ),
@@ -144,7 +145,7 @@ FIGURES: dict[str, Callable[[Tensor], Figure]] = {
         SCORES, {"score": x[:, 0]}, logarithmic=["score"]
     ),
 }
-TAKE_NO_ROWS = {"gaussian_frechet_distance", "pixels", "save_png"}
+TAKE_NO_ROWS = {"gaussian_affine_gain", "gaussian_frechet_distance", "pixels", "save_png"}
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -76,6 +76,15 @@ class Density(Recorded, nn.Module):
         return True
 
     @property
+    def fixed_profile(self) -> bool:
+        """Whether training cannot change how much volume has which density.
+
+        So it is for a density without parameters, and for one that layers make of it which all
+        preserve volume: they move its values about.
+        """
+        return not [*self.parameters()]
+
+    @property
     def measure(self) -> Measure:
         """What `log_prob` is a density with respect to."""
         return self.support.measure

@@ -10,6 +10,7 @@ from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import InjectiveFlow, PaddedFlow
 from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
+from lightning_flows.flows.radial import RadialBase
 from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
 from lightning_flows.flows.truncated import TruncatedFlow, truncate
@@ -28,6 +29,7 @@ __all__ = [
     "MixedFlow",
     "NeuralSplineFlow",
     "PaddedFlow",
+    "RadialBase",
     "RankedFlow",
     "RealNVP",
     "SurjectiveSplineFlow",

@@ -76,6 +76,11 @@ class Flow(Density):
         """Whether draws carry gradients: of bijections, where the base does; others may choose."""
         return self.kind == "bijection" and self.base.reparametrized
 
+    @property
+    def fixed_profile(self) -> bool:
+        moves = self.transform.volume_preserving and self.base.fixed_profile
+        return moves or super().fixed_profile
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of data: (batch, *event_shape) -> (batch, *latent_shape).
 

@@ -42,8 +42,16 @@ from lightning_flows.metrics.truncation import (
     latent_order,
     truncation_curve,
 )
+from lightning_flows.metrics.universality import (
+    AffineGain,
+    BlockGain,
+    affine_gain,
+    gaussian_affine_gain,
+)
 
 __all__ = [
+    "AffineGain",
+    "BlockGain",
     "ConditionNumber",
     "EffectiveSampleSize",
     "EncoderDecoderGap",
@@ -63,12 +71,14 @@ __all__ = [
     "StumpAccuracy",
     "TotalCorrelation",
     "TruncationCurve",
+    "affine_gain",
     "auroc",
     "condition_number",
     "effective_sample_size",
     "encoder_decoder_gap",
     "fit_stump",
     "frechet_distance",
+    "gaussian_affine_gain",
     "gaussian_frechet_distance",
     "intrinsic_dimension",
     "latent_order",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -34,6 +35,7 @@ __all__ = [
     "require_padded",
     "stored_arguments",
     "target_of",
+    "warn_of_fixed_profile",
 ]
 
 T = TypeVar("T")
@@ -170,6 +172,22 @@ def refuse_manifold(family: object, flow: Density) -> None:
         raise ConfigError(
             f"{type(family).__name__} trains densities on all of data space, and "
             f"{type(flow).__name__} is one on a manifold: use {other} or TwoStepModule."
+        )
+
+
+def warn_of_fixed_profile(flow: Density) -> None:
+    """Warn of a flow that has parameters, and yet cannot change how high its density is.
+
+    A map that preserves volume moves the values of the base density about, so the likelihood is at
+    most what the decreasing rearrangement of the data allows (Draxler et al. 2024,
+    arXiv 2402.06578).
+    """
+    if flow.fixed_profile and [*flow.parameters()]:
+        rank_zero_warn(
+            f"Every layer of {type(flow).__name__} preserves volume and its base is fixed, so that "
+            "no training fits heights and weights of modes: add a layer that scales "
+            "(ElementwiseAffine, ActNorm; scaling=True of NICE), or a Radial one, or take "
+            "RadialBase as the base."
         )
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.core.noise import Reproducible
 from lightning_flows.jacobians.products import Map
-from lightning_flows.modules.arguments import refuse_manifold
+from lightning_flows.modules.arguments import refuse_manifold, warn_of_fixed_profile
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.objectives import Embedded, Volume, volume_and_penalties
 
@@ -21,11 +21,13 @@ class DensityModule(FlowModule):
     becomes thinner than √(2α), and the likelihood has a floor (Feinman and Parthasarathy 2019).
     The losses of validation and test contain the penalties as that of training does, with random
     probes that are a hash of the data; noise is for training only. Options are those of
-    `FlowModule`; a flow on a manifold is refused.
+    `FlowModule`; a flow on a manifold is refused, and one whose layers all preserve volume is
+    warned of.
     """
 
     def check_flow(self, flow: Density) -> None:
         refuse_manifold(self, flow)
+        warn_of_fixed_profile(flow)
 
     def training_loss(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         y, contribution = self.to_model_space(x)

@@ -23,6 +23,7 @@ from lightning_flows.transforms.bijections.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.radial import Radial
 from lightning_flows.transforms.bijections.ranges import ColumnRanges
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
@@ -87,6 +88,7 @@ __all__ = [
     "PerPosition",
     "PeriodicShift",
     "Permutation",
+    "Radial",
     "Ranking",
     "ReLU",
     "Reshape",

@@ -40,6 +40,8 @@ class Transform(Recorded, nn.Module):
         kind: whether encode and decode are deterministic. Likelihoods are exact where encode is.
         domain: set that data must lie in; None where any set of entries is mapped into itself.
         codomain: set that latents lie in; None where it is the one that data came from.
+        volume_preserving: whether the map is a bijection whose contribution is 0 everywhere,
+            whatever the parameters are.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Transform(Recorded, nn.Module):
         kind: Kind = "bijection",
         domain: Support | None = REAL,
         codomain: Support | None = REAL,
+        volume_preserving: bool = False,
     ) -> None:
         super().__init__()
         self.event_shape = as_shape(event_shape)
@@ -63,11 +66,17 @@ class Transform(Recorded, nn.Module):
         self.kind: Kind = kind
         self.domain = domain
         self.codomain = codomain
+        self.volume_preserving = volume_preserving
 
     @property
     def exact(self) -> bool:
         """Whether the contribution gives the likelihood itself and not a lower bound."""
         return self.kind in ("bijection", "inference surjection")
+
+    @property
+    def sequence(self) -> list[Transform]:
+        """What it is a sequence of, in the order in which data passes: itself, unless a `Chain`."""
+        return [self]
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data to latents; what this draws is reproducible in evaluation mode (`core.noise`).
@@ -153,6 +162,7 @@ class Inverse(Transform):
             kind=_TURNED[transform.kind],
             domain=transform.codomain,
             codomain=transform.domain,
+            volume_preserving=transform.volume_preserving,
         )
         self.transform = transform
 

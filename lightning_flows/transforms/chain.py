@@ -20,7 +20,7 @@ class Chain(Transform):
     """Transforms in the order in which data passes through them.
 
     Shapes, contexts and supports of neighbors are checked here, once. Whether the likelihood is
-    exact or a lower bound (`exact`) follows from the parts.
+    exact or a lower bound (`exact`), and whether volume is preserved, follows from the parts.
 
     Args:
         transforms: at least one transform.
@@ -41,8 +41,15 @@ class Chain(Transform):
             kind=_common_kind(transforms),
             domain=domain,
             codomain=codomain,
+            volume_preserving=all(part.volume_preserving for part in transforms),
         )
         self.transforms = nn.ModuleList(transforms)
+
+    @property
+    def sequence(self) -> list[Transform]:
+        """The layers of all parts."""
+        parts = [part for part in self.transforms if isinstance(part, Transform)]
+        return [layer for part in parts for layer in part.sequence]
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None
@@ -108,6 +115,7 @@ class Multiscale(Transform):
             kind=_common_kind(levels),
             domain=domain,
             codomain=codomain,
+            volume_preserving=all(level.volume_preserving for level in levels),
         )
         self.levels = nn.ModuleList(levels)
         self.sizes = sizes

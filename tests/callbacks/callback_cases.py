@@ -5,12 +5,14 @@ from functools import partial
 import lightning.pytorch as pl
 from foreign import Elsewhere
 
-from lightning_flows import DensityModule, RankedFlow
+from lightning_flows import DensityModule, RankedFlow, RealNVP
 from lightning_flows.callbacks import (
+    AffineGainMonitor,
     ComponentExtraction,
     ContributionRanking,
     DensityPlot,
     FlowCallback,
+    GreedyBlocks,
     LastCheckpoint,
     MassCertificate,
     NonFiniteGuard,
@@ -35,6 +37,10 @@ def _ranked(shape: tuple[int, ...]) -> pl.LightningModule:
     return DensityModule(partial(RankedFlow, steps=1, hidden=(4,)), shape)
 
 
+def _couplings(shape: tuple[int, ...]) -> pl.LightningModule:
+    return DensityModule(partial(RealNVP, layers=2, hidden=(4,)), shape)
+
+
 CASES: dict[str, CallbackCase] = {
     "samples": CallbackCase(lambda _: SampleGrid(n=40), "images/samples/0001.png"),
     "reconstructions": CallbackCase(
@@ -50,6 +56,16 @@ CASES: dict[str, CallbackCase] = {
     ),
     "mass": CallbackCase(
         lambda _: MassCertificate(600, points=40, every_n_epochs=1), "images/mass/0001.npz"
+    ),
+    "affine gain": CallbackCase(
+        lambda _: AffineGainMonitor(40, rotations=1, every_n_epochs=1),
+        "images/affine_gain/0001.npz",
+    ),
+    "greedy blocks": CallbackCase(
+        lambda _: GreedyBlocks(epochs=1, points=40),
+        "images/affine_gain/0001.npz",
+        module=_couplings,
+        trains=True,
     ),
     "guard": CallbackCase(lambda _: NonFiniteGuard()),
     "predictions": CallbackCase(lambda _: PredictionWriter(), "predictions.npz"),

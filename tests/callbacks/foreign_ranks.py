@@ -14,9 +14,10 @@ from callback_cases import drawers
 from foreign import IMAGES, PLANE, Foreign, drawing, loader, trainer
 from torch import Tensor
 
-from lightning_flows import DensityModule, RankedFlow
+from lightning_flows import DensityModule, RankedFlow, RealNVP
 from lightning_flows.callbacks import (
     ContributionRanking,
+    GreedyBlocks,
     NonFiniteGuard,
     SampleGrid,
     base,
@@ -35,6 +36,7 @@ class Witness(pl.Callback):
         state = {
             "weights": pl_module.state_dict(),
             "rng": torch.get_rng_state(),
+            "blocks": [c.block for c in trainer.callbacks if isinstance(c, GreedyBlocks)],
             "skipped": [c.skipped for c in trainer.callbacks if isinstance(c, NonFiniteGuard)],
             "steps": trainer.global_step,
         }
@@ -127,8 +129,21 @@ def fit_ranked(root: Path) -> None:
     trainer(root, callbacks=callbacks, **options).fit(model, data)
 
 
+def fit_greedy(root: Path) -> None:
+    """Two of three blocks, on points of a bent curve."""
+    x = torch.randn(800, 2, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = x[:, 0].square() + 0.3 * x[:, 1]
+    data = Arrays(data=x, validation=0.5, test=0.0, batch_size=50)
+    pl.seed_everything(0, verbose=False)
+    model = DensityModule(partial(RealNVP, layers=3, hidden=(16,)), 2)
+    greedy = GreedyBlocks(epochs=2, points=200)
+    options = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 4}
+    trainer(root, callbacks=[greedy, Witness(root)], **options).fit(model, data)
+
+
 def main(root: Path) -> None:
     record_writers()
+    fit_greedy(root / "greedy")
     fit_ranked(root / "ranked")
     fit(root / "images2", Foreign(lr=0.0), 2, [*drawers(IMAGES)])
     fit(root / "plane2", Foreign(PLANE, lr=0.0), 2, [*drawers(PLANE)])

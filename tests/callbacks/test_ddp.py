@@ -71,6 +71,15 @@ def test_a_nan_on_one_rank_skips_the_step_on_both(runs: tuple[Path, str]) -> Non
         assert torch.equal(value, second["weights"][key])
 
 
+def test_both_ranks_train_the_same_block(runs: tuple[Path, str]) -> None:
+    first, second = (witness(runs[0] / "greedy", rank) for rank in (0, 1))
+    assert first["blocks"] == second["blocks"] == [2]  # the next one
+    for key, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][key])
+    last = [value for key, value in first["weights"].items() if key.endswith("layers.2.weight")]
+    assert [bool(value.any()) for value in last] == [True, True, False], "identity until its turn"
+
+
 def test_splits_are_ranked_by_the_data_of_both_ranks(runs: tuple[Path, str]) -> None:
     """And at once, not when DDP next copies the buffers of rank 0."""
     steps = [torch.load(runs[0] / "ranked" / f"steps{rank}.pt") for rank in (0, 1)]

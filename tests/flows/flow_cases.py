@@ -16,6 +16,7 @@ from lightning_flows.flows import (
     MixedFlow,
     NeuralSplineFlow,
     PaddedFlow,
+    RadialBase,
     RankedFlow,
     RealNVP,
     SurjectiveSplineFlow,
@@ -90,6 +91,11 @@ CASES: dict[str, Build] = {
     "Glow (1, 2, 2)": partial(glow, (1, 2, 2), levels=1),
     "Glow (1, 4, 4)": partial(glow, (1, 4, 4)),
     "Glow (3, 4, 8), conditional": partial(glow, (3, 4, 8), context_shape=(2,)),
+    "RadialBase (2,)": partial(RadialBase, 2, bins=5),
+    "RadialBase (image, conditional)": partial(RadialBase, (1, 2, 3), context_shape=2),
+    "NICE (keeps the volume, radial base)": partial(
+        NICE, 2, layers=2, scaling=False, base=RadialBase, **H
+    ),
     "RankedFlow (3,)": partial(RankedFlow, 3, steps=2, **H),
     "RankedFlow (5,), conditional": partial(RankedFlow, 5, levels=3, steps=1, context_shape=2, **H),
     "RankedFlow (1, 4, 4)": partial(RankedFlow, (1, 4, 4), steps=2, **H),

@@ -1,5 +1,7 @@
 """Every flow against every proof. A new architecture is one line in `flow_cases.py`."""
 
+from functools import partial
+
 import pytest
 import torch
 from flow_cases import (
@@ -14,10 +16,13 @@ from flow_cases import (
 )
 
 from lightning_flows import flows
+from lightning_flows.bases import NormalMixture, Uniform
 from lightning_flows.core.errors import ConfigError, ShapeError
+from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import NICE, RealNVP
 from lightning_flows.flows.glow import Glow
 from lightning_flows.flows.injective import PaddedFlow
+from lightning_flows.transforms.bijections.elementwise import Sigmoid
 from proofs import density, flow
 from proofs.common import make, pairs
 
@@ -64,11 +69,23 @@ def test_refuses_senseless_options(build, message):
 
 
 def test_nice_without_scaling_keeps_the_volume():
-    volume_preserving = make(lambda: NICE(4, layers=4, scaling=False, **H))
-    assert not volume_preserving.transform.encode(torch.randn(5, 4).double())[1].any()
-    assert (
-        make(lambda: NICE(4, layers=4, **H)).transform.encode(torch.randn(5, 4).double())[1].all()
-    )
+    x = torch.randn(5, 4).double()
+    for scaling in (False, True):
+        nice = make(lambda scaling=scaling: NICE(4, layers=4, scaling=scaling, **H))
+        assert nice.transform.volume_preserving == nice.fixed_profile == (not scaling)
+        assert nice.transform.encode(x)[1].all() == scaling
+
+
+def test_a_profile_is_fixed_where_nothing_scales_and_the_base_is_not_learned():
+    additive = partial(NICE, 4, layers=4, scaling=False, **H)
+    assert additive(mixing="permutation").fixed_profile
+    assert additive(base=partial(NICE, layers=2, scaling=False, **H)).fixed_profile
+    assert not additive(base=NormalMixture).fixed_profile
+    assert not additive(base=partial(NICE, layers=2, **H)).fixed_profile
+    assert not additive(mixing="lu").fixed_profile
+    assert not additive(actnorm=True).fixed_profile
+    assert not RealNVP(4, layers=1, **H).fixed_profile
+    assert Flow(Sigmoid(2), Uniform(2)).fixed_profile
 
 
 def test_a_density_of_images_has_mass_one():

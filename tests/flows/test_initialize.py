@@ -126,7 +126,7 @@ PARTS = {
     TruncatedFlow: {"flow": partial(PaddedFlow, ambient=norm, prior=norm)},
     FreeFormFlow: {"encoder": Coder, "decoder": partial(Coder, back=True), "prior": norm},
 }
-COMPOSITES |= {kind.__name__: partial(build, **PARTS[kind]) for kind, build in FIRST.items()}
+COMPOSITES |= {kind.__name__: partial(FIRST[kind], **parts) for kind, parts in PARTS.items()}
 # signs are discrete and what lies below zero has independent entries: no flow stands there
 NO_FLOW_INSIDE = {"Abs", "ReLU"}
 

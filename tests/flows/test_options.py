@@ -23,6 +23,7 @@ from lightning_flows.flows import (
     MixedFlow,
     NeuralSplineFlow,
     PaddedFlow,
+    RadialBase,
     RankedFlow,
     RealNVP,
     SurjectiveSplineFlow,
@@ -70,6 +71,7 @@ CHANGES = {
     MixedFlow: {"classes": [2, 0, 2], "flow": NICE, "encoding": "binary", "density": small},
     TruncatedFlow: {"flow": partial(PaddedFlow, latent_features=3), "latent_features": 2},
     PaddedFlow: {"latent_features": 2, "ambient": NICE, "prior": Normal, "seed": 1},
+    RadialBase: {"bins": 4, "bound": 3.0},
     FreeFormFlow: {
         "latent_features": 2, "encoder": MLPEncoder, "decoder": MLPDecoder, "prior": Normal,
     },

@@ -159,6 +159,12 @@ CASES: dict[str, MetricCase] = {
         evidence,
         {},
     ),
+    "affine gain": MetricCase(
+        lambda: metrics.AffineGain(rotations=0),
+        lambda metric, x, y: metric.update(x + y),
+        lambda x, y: metrics.affine_gain(x + y, rotations=0).gain,
+        error={},
+    ),
     "spanned dimension": MetricCase(
         lambda: metrics.SpannedDimension(3, noise=0.5),
         lambda metric, x, y: metric.update(axes(x), x[:, :1].abs()),

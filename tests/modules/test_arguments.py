@@ -25,7 +25,7 @@ from lightning_flows import (
     SurjectiveModule,
     TwoStepModule,
 )
-from lightning_flows.bases import ConditionalNormal
+from lightning_flows.bases import ConditionalNormal, Normal
 from lightning_flows.core.errors import ConfigError, ShapeError
 from lightning_flows.nets import MLPDecoder, MLPEncoder
 
@@ -49,6 +49,15 @@ def test_a_flow_on_a_manifold_is_no_density_of_data(family, flow, remedy):
 def test_a_density_of_data_is_on_no_manifold(family):
     with pytest.raises(ConfigError, match="and RealNVP is one on all of data space: use DensityM"):
         family(SMALL, 2)
+
+
+def test_a_flow_whose_layers_all_preserve_volume_is_warned_of_with_remedies():
+    nice = partial(NICE, layers=2, hidden=(8,), scaling=False)
+    with pytest.warns(UserWarning, match=r"Every layer of NICE preserves volume .* RadialBase as"):
+        DensityModule(nice, 2)
+    DensityModule(partial(nice, scaling=True), 2)  # warnings are errors here
+    DensityModule(partial(nice, base=partial(Normal, learned=True)), 2)
+    DensityModule(Normal, 2)  # which has nothing to train
 
 
 def test_an_encoder_that_learns_is_no_left_inverse():

@@ -60,6 +60,16 @@ def contribution_is_log_det(build: Build) -> None:
         near(contribution[i], torch.linalg.slogdet(jacobian).logabsdet, 1e-9)
 
 
+@PROOFS.add()
+def says_whether_it_preserves_volume(build: Build) -> None:
+    """The declaration holds for any parameters, and is not forgotten."""
+    t = make(build)
+    context = draw_context(t, 4)
+    both = [getattr(t, name)(inputs(t, name), context)[1] for name in ("encode", "decode")]
+    moves = bijective(t) and not any(contribution.any() for contribution in both)
+    assert t.volume_preserving == moves
+
+
 @PROOFS.add(when=lambda t: t.exact and smooth(t))
 def makes_a_density(build: Build) -> None:
     matches_its_samples(with_base(make(build)))

@@ -28,6 +28,7 @@ from lightning_flows.transforms.bijections.elementwise import (
     Tanh,
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
+from lightning_flows.transforms.bijections.radial import Radial
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
@@ -135,6 +136,10 @@ CASES: dict[str, Build] = {
     "SphereChart (5,)": lambda: SphereChart(5),
     "CylinderChart": lambda: CylinderChart(3),
     "SimplexChart (4,)": lambda: SimplexChart(4),
+    "Radial (2,)": lambda: Radial(2),
+    "Radial (1,)": lambda: Radial(1, bins=3, bound=2.0),
+    "Radial (image)": lambda: Radial(image, bins=20),
+    "Radial (conditional)": lambda: Radial(3, **C, hidden=(16,)),
     "Inverse (coupling)": lambda: Inverse(affine(2)),
     "Inverse (Softplus)": lambda: Inverse(Softplus(1)),
     "Inverse (conditional autoregressive)": lambda: Inverse(maf(3, **C)),

@@ -40,7 +40,9 @@ class PeriodicShift(Transform):
         learned: bool = True,
     ) -> None:
         features = as_features(event_shape, "PeriodicShift")
-        super().__init__(features, domain=Torus(features), codomain=Torus(features))
+        super().__init__(
+            features, domain=Torus(features), codomain=Torus(features), volume_preserving=True
+        )
         shifts = [*shift] if isinstance(shift, Sequence) else [shift] * features
         if len(shifts) != features:
             raise ConfigError(f"shift is {shift}; accepted are one number, or {features} of them.")

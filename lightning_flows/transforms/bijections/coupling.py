@@ -167,6 +167,7 @@ class AdditiveCoupling(Coupling):
         self, event_shape: Sequence[int] | int, **options: Options[CouplingOptions]
     ) -> None:
         super().__init__(event_shape, Additive(), **options)
+        self.volume_preserving = True
 
 
 class SplineCoupling(Coupling):

@@ -70,7 +70,7 @@ class Permutation(Transform):
         dim: int = 0,
         support: Support | None = None,
     ) -> None:
-        super().__init__(event_shape, domain=None, codomain=None)
+        super().__init__(event_shape, domain=None, codomain=None, volume_preserving=True)
         if not 0 <= dim < len(self.event_shape):
             raise ConfigError(
                 f"dim is {dim}; events of shape {self.event_shape} have 0 to "
@@ -149,7 +149,7 @@ class Orthogonal(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int, reflections: int | None = None) -> None:
-        super().__init__(event_shape)
+        super().__init__(event_shape, volume_preserving=True)
         n = self.event_shape[0]
         reflections = n if reflections is None else reflections
         if not 1 <= reflections <= n:

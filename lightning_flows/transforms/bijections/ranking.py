@@ -48,7 +48,7 @@ class Ranking(Transform):
             raise ConfigError(f"early is {early!r}; accepted are 'high' and 'low'.")
         shape = as_shape(event_shape)
         latent_shape = shape if len(shape) == 1 else Squeeze(shape).latent_shape
-        super().__init__(shape, latent_shape, domain=None, codomain=None)
+        super().__init__(shape, latent_shape, domain=None, codomain=None, volume_preserving=True)
         self.early = early
         groups = self._groups(torch.arange(size(shape)).reshape(shape))
         if len(shape) == 3:

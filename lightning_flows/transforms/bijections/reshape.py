@@ -27,7 +27,9 @@ class Reshape(Transform):
     """
 
     def __init__(self, event_shape: Sequence[int] | int, latent_shape: Sequence[int] | int) -> None:
-        super().__init__(event_shape, latent_shape, domain=None, codomain=None)
+        super().__init__(
+            event_shape, latent_shape, domain=None, codomain=None, volume_preserving=True
+        )
         if size(self.event_shape) != size(self.latent_shape):
             raise ShapeError(
                 f"event_shape {self.event_shape} and latent_shape {self.latent_shape} "
@@ -61,7 +63,7 @@ class Squeeze(Transform):
             )
         channels, height, width = shape
         latent_shape = (channels * factor**2, height // factor, width // factor)
-        super().__init__(shape, latent_shape, domain=None, codomain=None)
+        super().__init__(shape, latent_shape, domain=None, codomain=None, volume_preserving=True)
         self.factor = factor
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -105,6 +107,7 @@ class PerPosition(Transform):
             kind=transform.kind,
             domain=transform.domain,
             codomain=transform.codomain,
+            volume_preserving=transform.volume_preserving,
         )
         self.transform = transform
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lightning_flows.core.angles import wrapped
 from lightning_flows.core.errors import ConfigError, check_positive
 
-__all__ = ["BoundedSpline", "CircularSpline", "RationalQuadratic"]
+__all__ = ["BoundedSpline", "CircularSpline", "PositiveSpline", "RationalQuadratic"]
 
 MIN_BIN = 1e-3  # smallest width and height of a bin, relative to the interval
 MIN_SLOPE = 1e-3
@@ -70,7 +70,7 @@ class RationalQuadratic:
 
     def _to_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x is inside, and where in [0, 1]; clamped, or its gradient would be NaN."""
-        inside = x.abs() < self.high
+        inside = (x > self.low) & (x < self.high)
         return inside, self._share(x)
 
     def _from_unit(self, inside: Tensor, u: Tensor, outside: Tensor) -> Tensor:
@@ -111,6 +111,29 @@ class RationalQuadratic:
         slope = MIN_SLOPE + F.softplus(raw)
         (x_k, y_k), (w, v), (d_0, d_1) = start.unbind(1), size.unbind(1), slope.unbind(1)
         return (x_k, w), (y_k, v), d_0, d_1
+
+
+class PositiveSpline(RationalQuadratic):
+    """A spline from [0, bound] onto itself, the identity above: numbers that are not negative.
+
+    The slope at 0 is free, and values near 0 keep their relative precision.
+
+    Args:
+        bins: number of bins, at least 2.
+        bound: upper end of the interval.
+
+    Raises:
+        ConfigError: a number of bins that is out of range, or a bound that is not positive.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__(bins, bound)
+        self.low = 0.0
+        self.slopes = bins
+        self.size = 3 * bins  # widths, heights, slopes
+
+    def _all_slopes(self, raw: Tensor) -> Tensor:
+        return F.pad(raw, ((0, 0) * (raw.ndim - 2) + (0, 1)))
 
 
 class BoundedSpline(RationalQuadratic):

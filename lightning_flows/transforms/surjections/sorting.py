@@ -53,6 +53,7 @@ class SortedToReal(Transform):
 
     def __init__(self, event_shape: Sequence[int] | int) -> None:
         super().__init__(event_shape, domain=SORTED)
+        self.volume_preserving = self.event_shape[0] == 1  # a point alone stays as it is
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         key = _key(x)

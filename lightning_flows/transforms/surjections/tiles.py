@@ -114,6 +114,7 @@ class Tiles(Transform):
             (channels, height, width),
             (channels * rows * columns, h, w),
             kind="generative surjection" if self.added else "bijection",
+            volume_preserving=not self.added,
         )
         if self.added:
             self.log_noise = nn.Parameter(torch.full((channels,), math.log(noise)))

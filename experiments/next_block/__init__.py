@@ -1,0 +1,1 @@
+"""Does the affine gain say what the next block will gain?"""

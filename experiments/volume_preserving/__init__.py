@@ -1,0 +1,1 @@
+"""What flows lose that preserve volume, and what repairs it."""
