@@ -29,6 +29,7 @@ from lightning_flows.transforms.bijections.elementwise import (
 )
 from lightning_flows.transforms.bijections.linear import LULinear, Orthogonal, Permutation
 from lightning_flows.transforms.bijections.radial import Radial
+from lightning_flows.transforms.bijections.ranges import ColumnRanges
 from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
@@ -131,6 +132,9 @@ CASES: dict[str, Build] = {
     "PeriodicShift (2,)": lambda: PeriodicShift(2),
     "PeriodicShift (fixed)": lambda: PeriodicShift(3, shift=[1.0, -4.0, 2.5], learned=False),
     "Permutation (columns)": lambda: Permutation(4, [2, 0, 3, 1], **mixed),
+    "ColumnRanges": lambda: ColumnRanges(
+        3, periodic={0: (0.0, 360.0)}, bounded={2: (1.0, 3.0)}, alpha=0.05
+    ),
     "TorusChart": lambda: TorusChart(4),
     "SphereChart (circle)": lambda: SphereChart(2),
     "SphereChart (5,)": lambda: SphereChart(5),
