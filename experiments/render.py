@@ -17,6 +17,7 @@ QUESTIONS = {
         "stability",
         "bounds",
         "starts",
+        "consistency",
         "foreign_images",
     ),
     "What blocks can reach": ("volume_preserving", "next_block"),
