@@ -30,6 +30,7 @@ from .flows import MAF as MAF
 from .flows import NICE as NICE
 from .flows import AutoregressiveSplineFlow as AutoregressiveSplineFlow
 from .flows import ComposedFlow as ComposedFlow
+from .flows import ContinuousFlow as ContinuousFlow
 from .flows import Flow as Flow
 from .flows import FreeFormFlow as FreeFormFlow
 from .flows import Glow as Glow

@@ -3,6 +3,7 @@
 from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.composed import ComposedFlow
+from lightning_flows.flows.continuous import ContinuousFlow
 from lightning_flows.flows.coupling import NICE, NeuralSplineFlow, RealNVP
 from lightning_flows.flows.free_form import FreeFormFlow
 from lightning_flows.flows.glow import Glow
@@ -11,6 +12,7 @@ from lightning_flows.flows.latent_prior import LatentPriorFlow
 from lightning_flows.flows.mixed import MixedFlow
 from lightning_flows.flows.ranked import RankedFlow
 from lightning_flows.flows.surjective import SurjectiveSplineFlow
+from lightning_flows.flows.transport import FieldFlow
 from lightning_flows.flows.truncated import TruncatedFlow, truncate
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "NICE",
     "AutoregressiveSplineFlow",
     "ComposedFlow",
+    "ContinuousFlow",
+    "FieldFlow",
     "Flow",
     "FreeFormFlow",
     "Glow",

@@ -8,6 +8,7 @@ from lightning_flows.flows import (
     NICE,
     AutoregressiveSplineFlow,
     ComposedFlow,
+    ContinuousFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -23,6 +24,7 @@ from lightning_flows.flows import (
 from lightning_flows.nets import (
     ConvDecoder,
     ConvEncoder,
+    FieldMLP,
     MLPDecoder,
     MLPEncoder,
     ResidualDecoder,
@@ -50,6 +52,8 @@ VARIANTS = {
 glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
 padded = partial(PaddedFlow, ambient=small, prior=small)
+field = partial(FieldMLP, hidden=(4,), frequencies=1)
+continuous = partial(ContinuousFlow, field=field, steps=8)
 
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, shape, **options)
@@ -91,10 +95,19 @@ CASES: dict[str, Build] = {
     "MixedFlow (binary, conditional)": partial(
         MixedFlow, 3, classes=[2, 3, 0], flow=small, encoding="binary", context_shape=2
     ),
+    "ContinuousFlow (1,)": partial(continuous, 1, field=partial(field, frequencies=0), steps=4),
+    "ContinuousFlow (conditional)": partial(continuous, 1, context_shape=3, base=NormalMixture),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
     "Flow (conditional base)": lambda: Flow(AffineCoupling(2, **H), ConditionalNormal(2, 3, **H)),
+}
+
+# a grid in the plane takes a minute, as every point of it follows a path
+SLOW_CASES: dict[str, Build] = {
+    "ContinuousFlow (2,)": partial(continuous, 2),
+    "ContinuousFlow (image)": partial(continuous, (1, 2, 2)),
+    "ContinuousFlow (plane, conditional)": partial(continuous, 2, context_shape=3, base=small),
 }
 
 INJECTIVE_CASES: dict[str, Build] = {

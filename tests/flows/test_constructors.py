@@ -42,7 +42,7 @@ IMAGES = {"ConvFunnel", "FlowConv2d", "Glow", "MaxPool2d", "NoisePad", "Squeeze"
 IMAGES |= {"ConvNormal"}
 # made of parts, or of numbers of categories, whose shapes say theirs
 OF_PARTS = {"Argmax", "Chain", "Flow", "Funnel", "Inverse", "Multiscale", "PerPosition"}
-ABSTRACT = {"Density", "InjectiveFlow", "Parametrized", "Transform"}
+ABSTRACT = {"Density", "FieldFlow", "InjectiveFlow", "Parametrized", "Transform"}
 
 
 def exported():

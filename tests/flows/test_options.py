@@ -14,6 +14,7 @@ from lightning_flows.flows import (
     NICE,
     AutoregressiveSplineFlow,
     ComposedFlow,
+    ContinuousFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -26,7 +27,7 @@ from lightning_flows.flows import (
     SurjectiveSplineFlow,
     TruncatedFlow,
 )
-from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.nets import FieldMLP, MLPDecoder, MLPEncoder
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -49,6 +50,9 @@ CHANGES = {
     AutoregressiveSplineFlow: {**LAYERS, "bins": 5, "bound": 2.0},
     Glow: {**LEVELS, "activation": "relu", "levels": 2},
     RankedFlow: {**LEVELS, "activation": "relu", "levels": 3},
+    ContinuousFlow: {
+        "field": FieldMLP, "base": NormalMixture, "probes": 1, "steps": 3, "tolerance": 1e-2,
+    },
     ComposedFlow: {"layers": [small], "base": NormalMixture},
     SurjectiveSplineFlow: {
         **NETS, "widths": (6, 2), "bins": 5, "bound": 2.0, "mixing": "none", "density": small,
@@ -69,6 +73,7 @@ CHANGES = {
     },
 }  # fmt: skip
 SHAPES = {Glow: (1, 4, 4), RankedFlow: 5, SurjectiveSplineFlow: 6, PaddedFlow: 6, TruncatedFlow: 6}
+SHAPES |= {ContinuousFlow: 3}  # signs estimate the divergence of one entry exactly
 CASES = [
     pytest.param(kind, name, value, id=f"{kind.__name__}-{name}")
     for kind in FIRST
@@ -82,6 +87,8 @@ def test_no_option_does_nothing(kind, name, value):
     build = partial(kind, SHAPES.get(kind, shape), **given)
     if name == "mixing" and "layers" in given:
         build = partial(build, layers=3)  # it stands before layer 2, counted from 0
+    if name == "tolerance":
+        build = partial(build, steps=None)
     first = make(build, strength=2.0)
     second = make(partial(build, **{name: value}), strength=2.0)
     sizes = [
