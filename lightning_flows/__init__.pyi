@@ -44,6 +44,7 @@ from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
 from .flows import TruncatedFlow as TruncatedFlow
 from .modules import DensityModule as DensityModule
+from .modules import FlowMatchingModule as FlowMatchingModule
 from .modules import FlowModule as FlowModule
 from .modules import FreeFormModule as FreeFormModule
 from .modules import InjectiveModule as InjectiveModule

@@ -4,6 +4,7 @@ from lightning_flows.core.signatures import Options
 from lightning_flows.modules.base import FlowFactory, FlowModule, ModuleOptions
 from lightning_flows.modules.checkpoints import load
 from lightning_flows.modules.density import DensityModule
+from lightning_flows.modules.flow_matching import FlowMatchingModule
 from lightning_flows.modules.free_form import FreeFormModule
 from lightning_flows.modules.injective import InjectiveModule
 from lightning_flows.modules.off_manifold import OffManifoldModule
@@ -15,6 +16,7 @@ from lightning_flows.modules.variational import VariationalModule
 __all__ = [
     "DensityModule",
     "FlowFactory",
+    "FlowMatchingModule",
     "FlowModule",
     "FreeFormModule",
     "InjectiveModule",

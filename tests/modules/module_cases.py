@@ -10,9 +10,11 @@ from lightning_flows import (
     MAF,
     AnnealedScale,
     ComposedFlow,
+    ContinuousFlow,
     DensityModule,
     DiagonalPosterior,
     ExactVolume,
+    FlowMatchingModule,
     FreeFormFlow,
     FreeFormModule,
     Glow,
@@ -30,7 +32,7 @@ from lightning_flows import (
 )
 from lightning_flows.callbacks import ContributionRanking
 from lightning_flows.datamodules import Digits
-from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.nets import FieldMLP, MLPDecoder, MLPEncoder
 from lightning_flows.objectives import (
     ContourInformation,
     Isometry,
@@ -60,6 +62,8 @@ FREE = partial(
 )
 GLOW = partial(Glow, levels=1, steps=1, hidden=(4,))
 RANKED = partial(RankedFlow, levels=2, steps=1, hidden=(8,))
+FIELD = partial(FieldMLP, hidden=(8,))
+CONTINUOUS = partial(ContinuousFlow, field=FIELD, steps=4)
 
 DENSITY = partial(DensityModule, SMALL)
 SURJECTIVE = partial(SurjectiveModule, AUGMENTED, iw_samples=3)
@@ -121,6 +125,21 @@ CASES: dict[str, ModuleCase] = {
     ),
     "variational (diagonal)": ModuleCase(
         partial(VariationalModule, FREE, posterior=DiagonalPosterior()), objective=False
+    ),
+    "flow matching": ModuleCase(
+        partial(FlowMatchingModule, CONTINUOUS), partial(Table, 2), objective=False
+    ),
+    "flow matching (optimal pairs, some rows)": ModuleCase(
+        partial(
+            FlowMatchingModule,
+            partial(ContinuousFlow, field=FIELD, steps=20, probes=2),
+            pairing="optimal",
+            likelihood_rows=20,
+            likelihood_rows_val=7,
+            penalties=[Tikhonov(0.01)],
+        ),
+        objective=False,
+        context=False,
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }
