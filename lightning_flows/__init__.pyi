@@ -28,6 +28,7 @@ from .core.noise import Resampled as Resampled
 from .core.trusted import trust as trust
 from .flows import MAF as MAF
 from .flows import NICE as NICE
+from .flows import AssignmentFlow as AssignmentFlow
 from .flows import AutoregressiveSplineFlow as AutoregressiveSplineFlow
 from .flows import ComposedFlow as ComposedFlow
 from .flows import ContinuousFlow as ContinuousFlow
@@ -43,6 +44,7 @@ from .flows import RankedFlow as RankedFlow
 from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
 from .flows import TruncatedFlow as TruncatedFlow
+from .modules import AssignmentModule as AssignmentModule
 from .modules import DensityModule as DensityModule
 from .modules import FlowMatchingModule as FlowMatchingModule
 from .modules import FlowModule as FlowModule

@@ -1,5 +1,6 @@
 """Whole models in pure torch: densities with `log_prob`, `sample`, `encode` and `decode`."""
 
+from lightning_flows.flows.assignment import AssignmentFlow
 from lightning_flows.flows.autoregressive import MAF, AutoregressiveSplineFlow
 from lightning_flows.flows.base import Flow
 from lightning_flows.flows.composed import ComposedFlow
@@ -18,6 +19,7 @@ from lightning_flows.flows.truncated import TruncatedFlow, truncate
 __all__ = [
     "MAF",
     "NICE",
+    "AssignmentFlow",
     "AutoregressiveSplineFlow",
     "ComposedFlow",
     "ContinuousFlow",

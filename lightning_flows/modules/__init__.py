@@ -1,6 +1,7 @@
 """The LightningModules: how each family of flows is trained."""
 
 from lightning_flows.core.signatures import Options
+from lightning_flows.modules.assignment import AssignmentModule
 from lightning_flows.modules.base import FlowFactory, FlowModule, ModuleOptions
 from lightning_flows.modules.checkpoints import load
 from lightning_flows.modules.density import DensityModule
@@ -14,6 +15,7 @@ from lightning_flows.modules.two_step import TwoStepModule
 from lightning_flows.modules.variational import VariationalModule
 
 __all__ = [
+    "AssignmentModule",
     "DensityModule",
     "FlowFactory",
     "FlowMatchingModule",

@@ -16,6 +16,7 @@ from lightning_flows.core.support import REAL
 from lightning_flows.flows import (
     MAF,
     NICE,
+    AssignmentFlow,
     AutoregressiveSplineFlow,
     ComposedFlow,
     ContinuousFlow,
@@ -130,6 +131,7 @@ PARTS = {
     AutoregressiveSplineFlow: NORMS,
     Glow: {"base": norm},
     RankedFlow: {"base": norm},
+    AssignmentFlow: {"field": Field},
     ContinuousFlow: {"field": Field, "base": norm},
     ComposedFlow: {"layers": [ActNorm, norm], "base": norm},
     SurjectiveSplineFlow: {"density": norm, "base": norm},

@@ -9,6 +9,8 @@ from functools import partial
 from lightning_flows import (
     MAF,
     AnnealedScale,
+    AssignmentFlow,
+    AssignmentModule,
     ComposedFlow,
     ContinuousFlow,
     DensityModule,
@@ -44,7 +46,7 @@ from lightning_flows.objectives import (
     Tikhonov,
 )
 from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus
-from proofs.module_case import ModuleCase, Table
+from proofs.module_case import Labels, ModuleCase, Table
 
 TINY = {"layers": 2, "hidden": (8,)}
 SMALL = partial(RealNVP, activation="tanh", **TINY)
@@ -63,7 +65,8 @@ FREE = partial(
 GLOW = partial(Glow, levels=1, steps=1, hidden=(4,))
 RANKED = partial(RankedFlow, levels=2, steps=1, hidden=(8,))
 FIELD = partial(FieldMLP, hidden=(8,))
-CONTINUOUS = partial(ContinuousFlow, field=FIELD, steps=4)
+CONTINUOUS = partial(ContinuousFlow, field=FIELD, steps=2)
+ASSIGNED = partial(AssignmentFlow, field=FIELD, steps=2, horizon=2.0)
 
 DENSITY = partial(DensityModule, SMALL)
 SURJECTIVE = partial(SurjectiveModule, AUGMENTED, iw_samples=3)
@@ -132,7 +135,7 @@ CASES: dict[str, ModuleCase] = {
     "flow matching (optimal pairs, some rows)": ModuleCase(
         partial(
             FlowMatchingModule,
-            partial(ContinuousFlow, field=FIELD, steps=20, probes=2),
+            partial(ContinuousFlow, field=FIELD, steps=1, probes=2),
             pairing="optimal",
             likelihood_rows=20,
             likelihood_rows_val=7,
@@ -140,6 +143,11 @@ CASES: dict[str, ModuleCase] = {
         ),
         objective=False,
         context=False,
+    ),
+    "assignment": ModuleCase(
+        partial(AssignmentModule, partial(ASSIGNED, classes=4)),
+        Labels,
+        objective=False,
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),
 }
