@@ -40,6 +40,7 @@ LATE = {
     "torchvision",
     "matplotlib",
     "scipy",
+    "torchdiffeq",
     "sklearn",
     "pandas",
     "pyarrow",
