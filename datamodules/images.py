@@ -26,7 +26,8 @@ class ImageDataModule(FlowDataModule):
     """Base of image data: integers from 0 to levels - 1, kept in memory as uint8.
 
     Preprocessing is Dequantize, Logit, Standardize; log-densities with it are lower bounds of the
-    log-probability of the integers.
+    log-probability of the integers. Binary images have none: their pixels are classes 0 and 1, for
+    flows of discrete data.
 
     Args:
         event_shape: (channels, height, width).
@@ -37,6 +38,7 @@ class ImageDataModule(FlowDataModule):
         label_names: names of the classes.
         context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
             is conditioned on them; without it, a model sees no labels.
+        binarize: whether pixels become 1 from half of the largest level up, and 0 below.
         batch_size: images in a batch, on each device.
         seed: starting point of splits and of the order of training data.
     """
@@ -50,6 +52,7 @@ class ImageDataModule(FlowDataModule):
         minimum_scale: float = 0.0,
         label_names: Sequence[str] | None = None,
         context: Literal["one-hot"] | None = None,
+        binarize: bool = False,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -65,15 +68,16 @@ class ImageDataModule(FlowDataModule):
                 Standardize(event_shape, minimum_scale=minimum_scale),
             ]
         )
+        self._threshold = (levels - 1) / 2 if binarize else None
         super().__init__(
             event_shape,
             context_shape=classes if context else None,
-            preprocess=preprocess,
+            preprocess=None if binarize else preprocess,
             label_names=label_names,
             batch_size=batch_size,
             seed=seed,
         )
-        self.levels = levels
+        self.levels = 2 if binarize else levels
         self.context = context
 
     def fields(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -82,6 +86,8 @@ class ImageDataModule(FlowDataModule):
         Raises:
             DataError: labels that are no classes, where they become context.
         """
+        if self._threshold is not None:
+            x = (x >= self._threshold).to(x.dtype)
         found = {"x": x, "label": labels}
         if self.context is not None and self.num_classes is not None:
             found["context"] = one_hot(labels, self.num_classes, type(self).__name__)
@@ -126,6 +132,7 @@ class Digits(ImageDataModule):
         alpha: how far Logit draws in the ends of the unit interval.
         context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
             is conditioned on them; without it, a model sees no labels.
+        binarize: whether pixels become 1 from half of the largest level up, and 0 below.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
     """
@@ -137,6 +144,7 @@ class Digits(ImageDataModule):
         test: int = 300,
         alpha: float = 0.05,
         context: Literal["one-hot"] | None = None,
+        binarize: bool = False,
         batch_size: int = 128,
         seed: int = 0,
     ) -> None:
@@ -146,6 +154,7 @@ class Digits(ImageDataModule):
             alpha=alpha,
             label_names=_NUMERALS,
             context=context,
+            binarize=binarize,
             batch_size=batch_size,
             seed=seed,
         )
@@ -173,6 +182,7 @@ class MNIST(ImageDataModule):
             the noise of dequantization small at the border.
         context: "one-hot" gives labels as one-hot vectors, (number of classes,), for a model that
             is conditioned on them; without it, a model sees no labels.
+        binarize: whether pixels become 1 from half of the largest level up, and 0 below.
         batch_size: images in a batch, on each device.
         seed: starting point of the split and of the order of training data.
     """
@@ -189,6 +199,7 @@ class MNIST(ImageDataModule):
         alpha: float = 1e-6,
         minimum_scale: float = 0.0,
         context: Literal["one-hot"] | None = None,
+        binarize: bool = False,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -198,6 +209,7 @@ class MNIST(ImageDataModule):
             minimum_scale=minimum_scale,
             label_names=self._label_names,
             context=context,
+            binarize=binarize,
             batch_size=batch_size,
             seed=seed,
         )

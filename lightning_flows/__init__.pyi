@@ -32,9 +32,11 @@ from .core.noise import Resampled as Resampled
 from .core.trusted import trust as trust
 from .flows import MAF as MAF
 from .flows import NICE as NICE
+from .flows import AssignmentFlow as AssignmentFlow
 from .flows import AutoregressiveSplineFlow as AutoregressiveSplineFlow
 from .flows import CircularSplineFlow as CircularSplineFlow
 from .flows import ComposedFlow as ComposedFlow
+from .flows import ContinuousFlow as ContinuousFlow
 from .flows import Flow as Flow
 from .flows import FreeFormFlow as FreeFormFlow
 from .flows import Glow as Glow
@@ -48,8 +50,10 @@ from .flows import RankedFlow as RankedFlow
 from .flows import RealNVP as RealNVP
 from .flows import SurjectiveSplineFlow as SurjectiveSplineFlow
 from .flows import TruncatedFlow as TruncatedFlow
+from .modules import AssignmentModule as AssignmentModule
 from .modules import DensityModule as DensityModule
 from .modules import EnergyModule as EnergyModule
+from .modules import FlowMatchingModule as FlowMatchingModule
 from .modules import FlowModule as FlowModule
 from .modules import FreeFormModule as FreeFormModule
 from .modules import InjectiveModule as InjectiveModule

@@ -41,6 +41,7 @@ LATE = {
     "torchvision",
     "matplotlib",
     "scipy",
+    "torchdiffeq",
     "sklearn",
     "pandas",
     "pyarrow",

@@ -46,6 +46,7 @@ __all__ = [
     "Resampled",
     "normal_noise",
     "occurrences",
+    "places_in_split",
     "uniform_noise",
 ]
 
@@ -179,6 +180,11 @@ class Resampled:
 
     def __exit__(self, *error: object) -> None:
         _current.index, _current.places = self.before
+
+
+def places_in_split() -> Tensor | None:
+    """Places of the rows that are evaluated, (batch,), or None where nothing says them."""
+    return _current.places
 
 
 def occurrences(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from lightning_flows.flows.base import Flow
 from lightning_flows.flows.coupling import RealNVP
 from lightning_flows.jacobians.log_volume import log_diagonal, log_volume, triangle
 from lightning_flows.jacobians.products import Map, cotangents
-from lightning_flows.nets.network import Network
+from lightning_flows.nets.network import compile_networks
 from lightning_flows.transforms import Multiscale, Transform
 
 __all__ = ["InjectiveFlow", "PaddedFlow"]
@@ -190,9 +190,7 @@ class InjectiveFlow(Density):
             args: those of `torch.compile`.
             options: those of `torch.compile`.
         """
-        for part in self.modules():
-            if isinstance(part, Network):
-                part.compile(*args, **options)
+        compile_networks(self, *args, **options)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         _, embed = self.chart(context)

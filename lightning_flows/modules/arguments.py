@@ -249,9 +249,10 @@ def check_categories(flow: Density, data: Any) -> None:
     """
     classes = getattr(data, "classes", None)  # a foreign data module has none
     if classes and any(classes) and flow.classes != tuple(classes):
+        fitting = "AssignmentFlow or MixedFlow" if all(classes) else "MixedFlow"
         raise ConfigError(
             f"The data has columns of categories, and {type(flow).__name__} is not made for them: "
-            f"use MixedFlow with classes={list(classes)}."
+            f"use {fitting} with classes={list(classes)}."
         )
 
 

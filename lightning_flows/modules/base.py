@@ -304,7 +304,7 @@ class FlowModule(Recorded, L.LightningModule):
 
         Among it is "loss", the objective of training up to a constant. Where there is
         "volume/failed", of booleans, these rows are counted, and left out of the mean of a figure
-        that is not finite for them.
+        that is not finite for them; rows of "unscored" are left out and not counted.
         """
         raise NotImplementedError
 

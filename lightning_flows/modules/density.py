@@ -40,10 +40,12 @@ class DensityModule(FlowModule):
 
     def _scored(self, log_prob: Tensor, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """What is reported of a log-density (batch,), and the loss; probes hash the data."""
-        named = {"nll": -log_prob} if self.exact else {"elbo": log_prob}
         with Reproducible(x.float(), not self.training):
             loss, _ = self._penalized(-log_prob, self.to_model_space(x)[0], context)
-        return {**named, "loss": loss}
+        return {**self._named(log_prob), "loss": loss}
+
+    def _named(self, log_prob: Tensor) -> dict[str, Tensor]:
+        return {"nll": -log_prob} if self.exact else {"elbo": log_prob}
 
     def _penalized(
         self, loss: Tensor, y: Tensor, context: Tensor | None

@@ -87,10 +87,12 @@ class Evaluation:
         """
         suffix = f"/dataloader_idx_{dataloader_idx}" if dataloader_idx else ""
         failed = values.pop("volume/failed", None)
+        unscored = values.pop("unscored", None)
         for name, value in values.items():
             kept = torch.ones_like(value, dtype=torch.bool)
-            if failed is not None:
-                kept = ~failed | value.isfinite()
+            for rows_without in (failed, unscored):
+                if rows_without is not None:
+                    kept &= ~rows_without | value.isfinite()
             # a float: Lightning averages whole numbers over ranks with whole-number division
             rows = kept.to(torch.float32).sum()
             mean = torch.where(kept, value, 0.0).sum() / rows.clamp(min=1)

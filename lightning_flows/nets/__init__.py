@@ -1,4 +1,4 @@
-"""Networks that parametrize transforms, densities, encoders and decoders."""
+"""Networks that parametrize transforms, densities, encoders, decoders and vector fields."""
 
 from lightning_flows.nets.autoencoder import (
     MLPDecoder,
@@ -7,6 +7,7 @@ from lightning_flows.nets.autoencoder import (
     ResidualEncoder,
 )
 from lightning_flows.nets.convolutional import Attention, ConvDecoder, ConvEncoder, ConvNet
+from lightning_flows.nets.fields import FieldFactory, FieldMLP, VectorField
 from lightning_flows.nets.masked import MaskedLinear, MaskedMLP
 from lightning_flows.nets.mlp import MLP, Net, ResidualMLP, make_net
 
@@ -16,6 +17,8 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "ConvNet",
+    "FieldFactory",
+    "FieldMLP",
     "MLPDecoder",
     "MLPEncoder",
     "MaskedLinear",
@@ -24,5 +27,6 @@ __all__ = [
     "ResidualDecoder",
     "ResidualEncoder",
     "ResidualMLP",
+    "VectorField",
     "make_net",
 ]

@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningCLI
 from command_lines import CONFIGS, DEBUG, run_folder, write_few_data
 from lightning_flows import cli
 from lightning_flows.core.noise import Placed
+from lightning_flows.flows import FieldFlow
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and jsonargparse
 
@@ -29,7 +30,10 @@ def module_of(path):
     return yaml.safe_load(path.read_text())["model"]["class_path"]
 
 
-FIRST = {module_of(path): path for path in reversed(SETS)}  # of each module, among the quick tests
+LONG = ("AssignmentModule",)  # solves an equation for every row
+FIRST = {  # of each module, among the quick tests
+    module_of(path): path for path in reversed(SETS) if module_of(path) not in LONG
+}
 KINDS = {path.stem: path for path in reversed(SETS)}  # configs of a name differ in their data
 
 
@@ -94,8 +98,10 @@ def test_every_config_fits_tests_and_predicts(config, here, few_data):
     x = tensors["x"][rows]
     context = tensors["context"][rows] if "context" in tensors else None
     with torch.no_grad(), Placed(torch.arange(len(x))):
-        np.testing.assert_array_equal(arrays[name], model.log_prob(x, context))
-        np.testing.assert_array_equal(arrays["latent"], model.encode(x, context))
+        # batches of other sizes are rounded in another way, which solvers of equations magnify
+        near = {"rtol": 1e-4, "atol": 1e-4} if isinstance(model.flow, FieldFlow) else {"rtol": 0}
+        np.testing.assert_allclose(arrays[name], model.log_prob(x, context), **near)
+        np.testing.assert_allclose(arrays["latent"], model.encode(x, context), **near)
 
 
 def test_the_overlay_of_a_table_replaces_the_data_of_a_config(here, few_data):

@@ -40,6 +40,17 @@ def test_digits_have_shapes_before_and_disjoint_splits_after_setup():
     assert (image.min(), image.max()) == (0, 1)
 
 
+def test_binary_digits_have_two_classes_and_no_preprocessing():
+    data, gray = ready(Digits(binarize=True, context="one-hot")), ready(Digits(context="one-hot"))
+    assert data.preprocess is None
+    for split in ("train", "val", "test"):
+        fields, others = data._splits[split], gray._splits[split]
+        assert fields["x"].dtype == torch.uint8
+        assert torch.equal(fields["x"], (others["x"] >= 8).to(torch.uint8))
+        assert torch.equal(fields["context"], others["context"])
+    assert data.to_image(fields["x"]).unique().tolist() == [0, 1]
+
+
 def test_the_split_depends_on_the_seed_alone():
     first, second, other = (ready(Digits(seed=s)) for s in (1, 1, 2))
     test = [data.test_dataloader().dataset.tensors["label"] for data in (first, second, other)]

@@ -6,9 +6,11 @@ from lightning_flows.bases import ConditionalNormal, NormalMixture, Uniform
 from lightning_flows.flows import (
     MAF,
     NICE,
+    AssignmentFlow,
     AutoregressiveSplineFlow,
     CircularSplineFlow,
     ComposedFlow,
+    ContinuousFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -25,6 +27,7 @@ from lightning_flows.flows import (
 from lightning_flows.nets import (
     ConvDecoder,
     ConvEncoder,
+    FieldMLP,
     MLPDecoder,
     MLPEncoder,
     ResidualDecoder,
@@ -61,6 +64,9 @@ glow = partial(Glow, steps=2, **H)
 small = partial(RealNVP, layers=2, **H)
 circular = partial(CircularSplineFlow, layers=2, bins=4, **H)
 padded = partial(PaddedFlow, ambient=small, prior=small)
+field = partial(FieldMLP, hidden=(4,), frequencies=1)
+continuous = partial(ContinuousFlow, field=field, steps=8)
+assignment = partial(AssignmentFlow, field=field, steps=8, horizon=2.0)
 
 CASES: dict[str, Build] = {
     f"{name} {variant}": partial(architecture, shape, **options)
@@ -111,10 +117,24 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
+    "ContinuousFlow (1,)": partial(continuous, 1, field=partial(field, frequencies=0), steps=4),
+    "ContinuousFlow (conditional)": partial(continuous, 1, context_shape=3, base=NormalMixture),
+    "AssignmentFlow": partial(assignment, 1, classes=3, steps=4),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
     "Flow (conditional base)": lambda: Flow(AffineCoupling(2, **H), ConditionalNormal(2, 3, **H)),
+}
+
+# a grid in the plane takes a minute, as every point of it follows a path
+SLOW_CASES: dict[str, Build] = {
+    "ContinuousFlow (2,)": partial(continuous, 2),
+    "ContinuousFlow (image)": partial(continuous, (1, 2, 2)),
+    "AssignmentFlow (columns, conditional)": partial(
+        assignment, 2, classes=[2, 3], context_shape=2
+    ),
+    "AssignmentFlow (image)": partial(assignment, (1, 2, 2), draws=2, steps=6),
+    "ContinuousFlow (plane, conditional)": partial(continuous, 2, context_shape=3, base=small),
 }
 
 INJECTIVE_CASES: dict[str, Build] = {

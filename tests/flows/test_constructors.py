@@ -45,7 +45,7 @@ IMAGES |= {"ConvNormal"}
 THREE = {"CylinderChart"}  # takes (3,) alone
 # made of parts, or of numbers of categories, whose shapes say theirs
 OF_PARTS = {"Argmax", "Chain", "Flow", "Funnel", "Inverse", "Multiscale", "PerPosition"}
-ABSTRACT = {"Density", "InjectiveFlow", "Parametrized", "Transform"}
+ABSTRACT = {"Density", "FieldFlow", "InjectiveFlow", "Parametrized", "Transform"}
 
 
 def exported():

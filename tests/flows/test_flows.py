@@ -9,6 +9,7 @@ from flow_cases import (
     FIRST,
     FREE_FORM_CASES,
     INJECTIVE_CASES,
+    SLOW_CASES,
     SURJECTIVE_CASES,
     H,
     glow,
@@ -35,6 +36,12 @@ OF_FREE_FORM = [proof for proof in density.PROOFS if proof.run not in NOT_FREE]
     ("prove", "build"), pairs(CASES | SURJECTIVE_CASES, [*density.PROOFS, *flow.PROOFS])
 )
 def test_flow(prove, build):
+    prove(build)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("prove", "build"), pairs(SLOW_CASES, [*density.PROOFS, *flow.PROOFS]))
+def test_slow_flow(prove, build):
     prove(build)
 
 
@@ -118,4 +125,4 @@ def test_the_manifold_takes_what_passes_through_all_levels(d):
 
 def test_all_flows_are_here():
     made = {part for name in flows.__all__ if isinstance(part := getattr(flows, name), type)}
-    assert made - {*FIRST} == {flows.Flow, flows.InjectiveFlow}
+    assert made - {*FIRST} == {flows.Flow, flows.FieldFlow, flows.InjectiveFlow}

@@ -16,9 +16,11 @@ from lightning_flows.core.support import REAL
 from lightning_flows.flows import (
     MAF,
     NICE,
+    AssignmentFlow,
     AutoregressiveSplineFlow,
     CircularSplineFlow,
     ComposedFlow,
+    ContinuousFlow,
     Flow,
     FreeFormFlow,
     Glow,
@@ -31,6 +33,7 @@ from lightning_flows.flows import (
     SurjectiveSplineFlow,
     TruncatedFlow,
 )
+from lightning_flows.nets import VectorField
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -108,6 +111,19 @@ COMPOSITES = {
     "ByColumns": lambda: ByColumns(4, [norm(2), norm(2)]),
     "ComposedFlow": lambda: ComposedFlow(4, layers=[ActNorm, norm], base=norm),
 }
+
+
+class Field(VectorField):
+    """A field with a layer that starts from data, as anyone may write one."""
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape)
+        self.first = ActNorm(event_shape)
+
+    def forward(self, x, t, context=None):
+        return self.first(x)[0] * t.reshape(-1, *[1] * (x.ndim - 1))
+
+
 NORMS = {"actnorm": True, "base": norm}
 PARTS = {
     RealNVP: {"base": norm},
@@ -118,6 +134,8 @@ PARTS = {
     CircularSplineFlow: {"periodic": [], "base": norm},
     Glow: {"base": norm},
     RankedFlow: {"base": norm},
+    AssignmentFlow: {"field": Field},
+    ContinuousFlow: {"field": Field, "base": norm},
     ComposedFlow: {"layers": [ActNorm, norm], "base": norm},
     SurjectiveSplineFlow: {"density": norm, "base": norm},
     LatentPriorFlow: dict.fromkeys(("ambient", "encoder", "decoder", "prior"), norm),
@@ -148,7 +166,7 @@ def of_parts(kind: type) -> set[str]:
 def test_no_composite_is_forgotten():
     found = of_parts(Density) | of_parts(transforms.Transform)
     assert {"Chain", "Slice", "Flow", "PaddedFlow"} <= found
-    assert found - {"InjectiveFlow"} <= {*COMPOSITES} | NO_FLOW_INSIDE
+    assert found - {"FieldFlow", "InjectiveFlow"} <= {*COMPOSITES} | NO_FLOW_INSIDE
 
 
 def data(part, n=64):

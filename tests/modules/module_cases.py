@@ -9,11 +9,15 @@ from functools import partial
 from lightning_flows import (
     MAF,
     AnnealedScale,
+    AssignmentFlow,
+    AssignmentModule,
     ComposedFlow,
+    ContinuousFlow,
     DensityModule,
     DiagonalPosterior,
     EnergyModule,
     ExactVolume,
+    FlowMatchingModule,
     FreeFormFlow,
     FreeFormModule,
     Glow,
@@ -31,7 +35,7 @@ from lightning_flows import (
 )
 from lightning_flows.callbacks import ContributionRanking
 from lightning_flows.datamodules import Digits
-from lightning_flows.nets import MLPDecoder, MLPEncoder
+from lightning_flows.nets import FieldMLP, MLPDecoder, MLPEncoder
 from lightning_flows.objectives import (
     ContourInformation,
     Isometry,
@@ -43,7 +47,7 @@ from lightning_flows.objectives import (
     Tikhonov,
 )
 from lightning_flows.transforms import Abs, Augment, InverseOf, Softplus
-from proofs.module_case import Bowl, ModuleCase, Table
+from proofs.module_case import Bowl, Labels, ModuleCase, Table
 
 TINY = {"layers": 2, "hidden": (8,)}
 SMALL = partial(RealNVP, activation="tanh", **TINY)
@@ -61,6 +65,9 @@ FREE = partial(
 )
 GLOW = partial(Glow, levels=1, steps=1, hidden=(4,))
 RANKED = partial(RankedFlow, levels=2, steps=1, hidden=(8,))
+FIELD = partial(FieldMLP, hidden=(8,))
+CONTINUOUS = partial(ContinuousFlow, field=FIELD, steps=2)
+ASSIGNED = partial(AssignmentFlow, field=FIELD, steps=2, horizon=2.0)
 
 DENSITY = partial(DensityModule, SMALL)
 SURJECTIVE = partial(SurjectiveModule, AUGMENTED, iw_samples=3)
@@ -136,6 +143,26 @@ CASES: dict[str, ModuleCase] = {
             temperature=(3.0, 1.0, 10),
             penalties=[Tikhonov(0.1)],
         ),
+        objective=False,
+    ),
+    "flow matching": ModuleCase(
+        partial(FlowMatchingModule, CONTINUOUS), partial(Table, 2), objective=False
+    ),
+    "flow matching (optimal pairs, some rows)": ModuleCase(
+        partial(
+            FlowMatchingModule,
+            partial(ContinuousFlow, field=FIELD, steps=1, probes=2),
+            pairing="optimal",
+            likelihood_rows=20,
+            likelihood_rows_val=7,
+            penalties=[Tikhonov(0.01)],
+        ),
+        objective=False,
+        context=False,
+    ),
+    "assignment": ModuleCase(
+        partial(AssignmentModule, partial(ASSIGNED, classes=4)),
+        Labels,
         objective=False,
     ),
     "two step": ModuleCase(partial(TwoStepModule, PADDED, manifold_epochs=1), objective=False),

@@ -8,6 +8,8 @@ from flow_cases import FIRST
 
 from lightning_flows import (
     NICE,
+    AssignmentFlow,
+    ContinuousFlow,
     LatentPriorFlow,
     MixedFlow,
     NeuralSplineFlow,
@@ -29,6 +31,7 @@ def fresh(monkeypatch):
 
 
 LONG = (NeuralSplineFlow, SurjectiveSplineFlow, MixedFlow, LatentPriorFlow, RankedFlow, NICE)
+LONG += (AssignmentFlow, ContinuousFlow)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def distribution_speaks_torch(build: Build) -> None:
         expected = p.sample(4, context)
         # with gradients, torch may choose another convolution
         near(draws, expected if context is None else expected.transpose(0, 1), 1e-12)
+        if p.measure == "counting":  # nothing moves a whole number by little
+            continue
         d.rsample(torch.Size((2,))).square().sum().backward()
         grads = [q.grad for q in p.parameters()]
         assert any(g is not None and g.any() for g in grads)
