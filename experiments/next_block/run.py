@@ -31,7 +31,7 @@ from lightning_flows.transforms import Standardize
 __all__ = ["main", "moons", "next_block", "picture"]
 
 ROWS, BATCH, RATE = 40_000, 512, 5e-3
-BLOCK = partial(RealNVP, layers=1, hidden=(64, 64), activation="silu")
+BLOCK = partial(RealNVP, layers=1, hidden=(64, 64))
 
 Splits = Mapping[str, Tensor]
 Encode = Callable[[Tensor], Tensor]
