@@ -32,7 +32,7 @@ def page(results: Results) -> Page:
         rows=rows,
         notes=[
             "KL(data ‖ flow) in nats, for data w·N(-5e₁, I) + (1 - w)·N(5e₁, I), mean ± standard "
-            f"error over {seeds} seeds, by quadrature on a grid; behind the semicolon "
+            f"error (seeds: {seeds}), by quadrature on a grid; behind the semicolon "
             "the least that any flow of that kind can have. A map that preserves volume gives the "
             "k-th highest density of the base to the point with the k-th highest density of the "
             "data at best (Draxler et al. 2024, arXiv 2402.06578), so that the least divergence is "
