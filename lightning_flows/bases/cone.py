@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_flows.bases.base import Density
 from lightning_flows.core.areas import log_lp_volume
 from lightning_flows.core.errors import ConfigError, check_positive
-from lightning_flows.core.hypersurfaces import LpSphere, log_norm
+from lightning_flows.core.hypersurfaces import FLOOR, LpSphere, log_norm
 from lightning_flows.core.noise import normal_noise, uniform_noise
 from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.shapes import as_features
@@ -58,9 +58,7 @@ class ConeMeasure(Density):
                 "level is None, so that it comes from the context; there is no context_shape."
             )
         features = as_features(event_shape, "ConeMeasure")
-        super().__init__(
-            features, context_shape, LpSphere(features - 1, float(p), level, positive)
-        )
+        super().__init__(features, context_shape, LpSphere(features - 1, float(p), level, positive))
         self.p = float(p)
         self.level = level
         self.positive = positive
@@ -72,7 +70,7 @@ class ConeMeasure(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         def inside(x: Tensor) -> Tensor:
             log_level = self._log_level(len(x), context)
-            logs = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log()
+            logs = (x.abs() + FLOOR).log()
             slopes = (self.p - 1) * (logs - log_norm(x, self.p)[:, None])
             log_slope = (2 * slopes).logsumexp(1) / 2
             return -self.log_area - (x.shape[1] - 1) * log_level.to(x.dtype) - log_slope

@@ -28,7 +28,7 @@ def log_lp_volume(features: int, p: float) -> float:
 
 
 def log_lp_area(features: int, p: float) -> float:
-    """Log-area of the unit sphere ‖x‖_p = 1 in d dimensions; that of level k has (d - 1) log k more.
+    """Log-area of the set ‖x‖_p = 1 in d dimensions; that of level k has (d - 1) log k more.
 
     The area is d V E‖∇‖x‖_p‖₂ under the cone measure, which x = g / ‖g‖_p follows where the density
     of g is ∝ exp(-Σ |g_i|^p) (Schechtman and Zinn 1990). Length and direction of g are independent,
@@ -36,7 +36,7 @@ def log_lp_area(features: int, p: float) -> float:
 
         E‖∇‖x‖_p‖₂ = E√S / E‖g‖_p^(p-1),   E√S = ∫ (1 - φ(t)^d) t^(-3/2) dt / 2√π,
 
-    φ being the Laplace transform of |g_i|^(2p-2): two integrals in one dimension instead of one in d.
+    φ being the Laplace transform of |g_i|^(2p-2): integrals in one dimension instead of one in d.
 
     Args:
         features: d, two or more.

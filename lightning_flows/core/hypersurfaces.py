@@ -12,6 +12,8 @@ from lightning_flows.core.support import Support, check_vector, rounding, wide
 
 __all__ = ["Hypersurface", "LpSphere", "log_norm"]
 
+FLOOR = 1e-30  # its powers are numbers in single precision too
+
 
 @dataclass(frozen=True)
 class LpSphere(Support):
@@ -97,9 +99,10 @@ class Hypersurface(Support):
 
 
 def log_norm(x: Tensor, p: float) -> Tensor:
-    """Log ‖x‖_p of vectors: (batch, features) -> (batch,).
+    """log ‖x‖_p of vectors: (batch, features) -> (batch,).
 
-    An entry of 0 counts as the smallest normal number.
+    Entries are 1e-30 further from 0 than they are, and 0 counts as positive: at p = 1 the slope is
+    that of a face, below it is large but finite.
     """
-    logs = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log()
+    logs = (torch.where(x < 0, -x, x) + FLOOR).log()
     return (p * logs).logsumexp(1) / p

@@ -34,9 +34,11 @@ from lightning_flows.transforms import (
     Chain,
     CylinderChart,
     Logit,
+    LpRadius,
     Sigmoid,
     SimplexChart,
     Slice,
+    StarLike,
 )
 from proofs.common import Build
 
@@ -106,6 +108,9 @@ CASES: dict[str, Build] = {
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
     "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
+    "ComposedFlow (L_p sphere)": partial(
+        ComposedFlow, 3, layers=[partial(StarLike, radius=partial(LpRadius, p=1.5)), circular]
+    ),
     "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),

@@ -1,5 +1,6 @@
 """Functions of a point that say where a hypersurface lies: radii and heights."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -111,11 +112,9 @@ class LpRadius(ScalarField):
     def value(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         assert isinstance(self.surface, LpSphere)
         if self.surface.level is not None:
-            log_level = x.new_tensor(self.surface.level).log()
-        else:
-            assert context is not None
-            log_level = context.flatten(1)[:, 0].to(x.dtype)
-        return log_level - log_norm(x, self.p)
+            return math.log(self.surface.level) - log_norm(x, self.p)
+        assert context is not None
+        return context.flatten(1)[:, 0].to(x.dtype) - log_norm(x, self.p)
 
 
 class LearnedField(ScalarField):
