@@ -12,7 +12,7 @@ from lightning_flows.core.support import Support, check_vector, rounding, wide
 
 __all__ = ["Hypersurface", "LpSphere", "log_norm"]
 
-FLOOR = 1e-30  # its powers are numbers in single precision too
+FLOOR = 1e-18  # its square is a number in single precision too
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Hypersurface(Support):
 def log_norm(x: Tensor, p: float) -> Tensor:
     """log ‖x‖_p of vectors: (batch, features) -> (batch,).
 
-    Entries are 1e-30 further from 0 than they are, and 0 counts as positive: at p = 1 the slope is
+    Entries are 1e-18 further from 0 than they are, and 0 counts as positive: at p = 1 the slope is
     that of a face, below it is large but finite.
     """
     logs = (torch.where(x < 0, -x, x) + FLOOR).log()
