@@ -99,7 +99,7 @@ class Hypersurface(Support):
 
 
 def log_norm(x: Tensor, p: float) -> Tensor:
-    """log ‖x‖_p of vectors: (batch, features) -> (batch,).
+    """Log ‖x‖_p of vectors: (batch, features) -> (batch,).
 
     Entries are 1e-18 further from 0 than they are, and 0 counts as positive: at p = 1 the slope is
     that of a face, below it is large but finite.
