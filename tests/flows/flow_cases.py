@@ -107,11 +107,11 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
+    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
     "ComposedFlow (L_p sphere)": partial(
         ComposedFlow, 3, layers=[partial(StarLike, radius=partial(LpRadius, p=1.5)), circular]
     ),
-    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
