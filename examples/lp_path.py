@@ -9,6 +9,7 @@ asks no flow.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -20,26 +21,37 @@ from lightning_flows.plots import canvas, save_png
 from lightning_flows.targets import LpRegression
 
 LEVELS = 25
-DRAWS = 8000
+DRAWS = 1500  # at each level
 NAMES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
 @torch.no_grad()
 def along(model: EnergyModule, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients (levels, draws, d) and their log-weights (levels, draws)."""
-    x, log_q = model.flow.sample_and_log_prob(DRAWS, levels)
-    rows = levels.repeat_interleave(DRAWS, 0)
-    log_p = model.target.log_prob(x.flatten(0, 1), rows).reshape(log_q.shape)
-    return x, log_p - log_q
+    """Directions v = β / k, (draws, d), and their log-weights at each level, (levels, draws).
+
+    Draws of all levels are pooled: a direction found at one level may have mass at another, and all
+    are weighted by the mixture of the flow's densities over levels.
+    """
+    x, _ = model.flow.sample_and_log_prob(DRAWS, levels)
+    v = (x / levels.exp()[:, :, None]).flatten(0, 1)
+    logs, targets = [], []
+    for level in levels:
+        rows = level.expand(len(v), 1)
+        area = (v.shape[1] - 1) * level  # of the level set, relative to that of level 1
+        logs.append(model.flow.log_prob(level.exp() * v, rows) + area)
+        targets.append(model.target.log_prob(level.exp() * v, rows) + area)
+    mixture = torch.stack(logs).logsumexp(0) - math.log(len(levels))
+    return v, torch.stack(targets) - mixture
 
 
-def quantiles(x: Tensor, log_weights: Tensor, share: float) -> Tensor:
-    """Weighted quantiles of each coefficient: (levels, d)."""
-    ordered, places = x.sort(1)
-    weights = log_weights.softmax(1)[:, :, None].expand(x.shape).gather(1, places)
-    first = (weights.cumsum(1) >= share).int().argmax(1, keepdim=True)
-    found: Tensor = ordered.gather(1, first)[:, 0]
-    return found
+def quantiles(v: Tensor, log_weights: Tensor, share: float) -> Tensor:
+    """Weighted quantiles of each entry at each level: (levels, d)."""
+    ordered, places = v.sort(0)
+    rows = []
+    for weights in log_weights.softmax(1):
+        first = (weights[places].cumsum(0) >= share).int().argmax(0, keepdim=True)
+        rows.append(ordered.gather(0, first)[0])
+    return torch.stack(rows)
 
 
 def main() -> None:
@@ -59,7 +71,7 @@ def main() -> None:
         assert isinstance(model, EnergyModule)
         assert isinstance(target, LpRegression)
         levels = torch.linspace(float(low), float(high), LEVELS)[:, None]
-        x, log_weights = along(model, levels)
+        v, log_weights = along(model, levels)
         value, error = log_evidence(log_weights)
         exact, exact_error = target.evidence(levels)
         inner = slice(LEVELS // 20, LEVELS - LEVELS // 20)
@@ -72,8 +84,9 @@ def main() -> None:
             f"(standard errors {error[inner].max():.3f}, {exact_error[inner].max():.3f}); "
             f"k* = {k[best]:.2f} with {value[best]:.2f}; ess {size.min():.3f} to {size.max():.3f}"
         )
-        middle = quantiles(x, log_weights, 0.5)
-        lower, upper = (quantiles(x, log_weights, share) for share in (0.05, 0.95))
+        lower, middle, upper = (
+            k[:, None] * quantiles(v, log_weights, share) for share in (0.05, 0.5, 0.95)
+        )
         for i, name in enumerate(NAMES):
             (line,) = left.plot(k, middle[:, i], linewidth=1.2, label=name)
             left.fill_between(k, lower[:, i], upper[:, i], color=line.get_color(), alpha=0.15, lw=0)

@@ -147,7 +147,8 @@ def _along_rays(normal: MultivariateNormal, v: Tensor) -> Tensor:
     rho = low[:, None] + step[:, None] * places
     logs = -0.5 * a[:, None] * rho.square() + b[:, None] * rho + (d - 1) * rho.log()
     height = normal.log_prob(torch.zeros_like(normal.loc))
-    return logs.logsumexp(1) + step.log() + height
+    found: Tensor = logs.logsumexp(1) + step.log() + height
+    return found
 
 
 def _data(

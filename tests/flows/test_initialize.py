@@ -128,7 +128,7 @@ PARTS = {
 }
 COMPOSITES |= {kind.__name__: partial(build, **PARTS[kind]) for kind, build in FIRST.items()}
 # signs are discrete and what lies below zero has independent entries: no flow stands there
-NO_FLOW_INSIDE = {"Abs", "ReLU", "StarLike"}
+NO_FLOW_INSIDE = {"Abs", "Graph", "ReLU", "StarLike"}
 
 
 def of_parts(kind: type) -> set[str]:
