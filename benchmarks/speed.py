@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.components import component_rows
 from benchmarks.free_form import free_form_rows
+from benchmarks.hypersurfaces import hypersurface_rows
 from benchmarks.memory import memory_rows
 from benchmarks.peers import Candidate, Sizes, candidates
 from benchmarks.rectangular import rectangular_rows
@@ -90,6 +91,7 @@ def speed_rows(effort: Effort) -> Iterator[Row]:
     quick, rounds = effort.rounds == 1, max(1, effort.rounds // 2)
     yield from rectangular_rows(quick=quick, rounds=rounds, warmup=1)
     yield from free_form_rows(quick=quick, rounds=rounds, warmup=2)
+    yield from hypersurface_rows(quick=quick, rounds=rounds, warmup=2)
     yield from surjective_rows(quick=quick, rounds=rounds, warmup=2)
     yield from memory_rows(quick=quick)
     yield from component_rows(quick=quick, rounds=max(1, effort.rounds // 4), warmup=1)

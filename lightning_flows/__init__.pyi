@@ -19,6 +19,7 @@ from .bases import Bernoulli as Bernoulli
 from .bases import ByColumns as ByColumns
 from .bases import Categorical as Categorical
 from .bases import ConditionalNormal as ConditionalNormal
+from .bases import ConeMeasure as ConeMeasure
 from .bases import ConvNormal as ConvNormal
 from .bases import Density as Density
 from .bases import HalfNormal as HalfNormal

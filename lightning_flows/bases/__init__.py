@@ -5,6 +5,7 @@ from lightning_flows.bases.by_columns import ByColumns
 from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.circular import UniformTorus, VonMises
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal, Parametrized
+from lightning_flows.bases.cone import ConeMeasure
 from lightning_flows.bases.given import DensityFactory, DensityGiven
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
@@ -16,6 +17,7 @@ __all__ = [
     "ByColumns",
     "Categorical",
     "ConditionalNormal",
+    "ConeMeasure",
     "ConvNormal",
     "Density",
     "DensityFactory",

@@ -40,13 +40,20 @@ class ByColumns(Density):
         self.parts = nn.ModuleList(parts)
         self.sizes = sizes
 
+    @property
+    def reparametrized(self) -> bool:
+        return all(part.reparametrized for part in self._densities)
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         pieces = zip(self.parts, x.split(self.sizes, 1), strict=True)
         return torch.stack([part(piece) for part, piece in pieces]).sum(0)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        parts: Sequence[Density] = list(self.parts)  # type: ignore[arg-type] # densities all
-        return torch.cat([part.draw(n, None, temperature) for part in parts], 1)
+        return torch.cat([part.draw(n, None, temperature) for part in self._densities], 1)
+
+    @property
+    def _densities(self) -> Sequence[Density]:
+        return list(self.parts)  # type: ignore[arg-type] # densities all
 
 
 def _together(parts: Sequence[Density]) -> Support:

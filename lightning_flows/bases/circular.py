@@ -75,6 +75,11 @@ class VonMises(Scaled):
         below_peak = -2 * torch.sin((x - loc) / 2).square()  # cos - 1, to all digits
         return concentration * below_peak - log_bessel(concentration) - math.log(2 * math.pi)
 
+    @property
+    def reparametrized(self) -> bool:
+        """Not: draws are accepted or rejected."""
+        return False
+
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw angles; `temperature` is a factor on their spread: κ is divided by its square."""
         loc, log_concentration = self.parameters_at(n, context)

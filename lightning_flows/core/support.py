@@ -32,8 +32,11 @@ __all__ = [
     "Support",
     "Torus",
     "by_columns",
+    "check_vector",
     "remedy",
+    "rounding",
     "set_of_each",
+    "wide",
 ]
 
 Measure = Literal["Lebesgue", "Riemannian volume", "counting", "mixed"]
@@ -56,6 +59,9 @@ class Support(Recorded):
     entrywise: ClassVar[bool] = False
     """Whether all entries lie in one set, so that entries may change places."""
 
+    charts: ClassVar[str] = ""
+    """Transforms that lead from a manifold to coordinates of it."""
+
     def contains(self, x: Tensor) -> Tensor:
         """Which rows of (batch, *event) lie inside: (batch,), boolean.
 
@@ -66,6 +72,13 @@ class Support(Recorded):
     def point(self, like: Tensor) -> Tensor:
         """Some point inside, for each row of (batch, *event): the same shape and dtype."""
         raise NotImplementedError
+
+    def given(self, context: Tensor | None) -> Support:
+        """The set of events under a context, (batch, *context_shape), row by row.
+
+        It is the same for all contexts but where the set depends on them.
+        """
+        return self
 
     def check(self, shape: Shape) -> None:
         """Refuse events of a shape that none of the set has.
@@ -99,7 +112,7 @@ class Interval(Support):
         return "mixed" if self.atom else "Lebesgue"
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
+        x = wide(x)
         inside = (x >= self.low - self.slack) & (x <= self.high + self.slack) & x.isfinite()
         return inside.flatten(1).all(1)
 
@@ -125,7 +138,7 @@ class Levels(Support):
     entrywise = True
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
+        x = wide(x)
         inside = (x >= self.low) & (x < self.high) & (x == x.floor()) & x.isfinite()
         return inside.flatten(1).all(1)
 
@@ -154,25 +167,34 @@ class Sorted(Support):
 
 @dataclass(frozen=True)
 class Sphere(Support):
-    """Vectors of length 1 with n + 1 entries: the unit sphere of dimension n."""
+    """Vectors of length 1 with n + 1 entries: the unit sphere of dimension n.
+
+    Args:
+        n: its dimension.
+        positive: only the part whose entries are from 0 up.
+    """
 
     n: int
+    positive: bool = False
 
     measure = "Riemannian volume"
+    charts = "CylinderChart or SphereChart"
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
+        x = wide(x)
         lengths: Tensor = torch.linalg.vector_norm(x, dim=1)
-        return (lengths - 1).abs() <= _rounding(x)
+        inside = (lengths - 1).abs() <= rounding(x)
+        return inside & (x >= 0).all(1) if self.positive else inside
 
     def point(self, like: Tensor) -> Tensor:
         return torch.eye(self.n + 1, dtype=like.dtype, device=like.device)[:1].expand(like.shape)
 
     def check(self, shape: Shape) -> None:
-        _check_vector(self, self.n + 1, shape)
+        check_vector(self, self.n + 1, shape)
 
     def __str__(self) -> str:
-        return f"the unit sphere of dimension {self.n}"
+        part = "the positive part of " if self.positive else ""
+        return f"{part}the unit sphere of dimension {self.n}"
 
 
 @dataclass(frozen=True)
@@ -182,17 +204,18 @@ class Simplex(Support):
     n: int
 
     measure = "Riemannian volume"
+    charts = "SimplexChart"
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
-        sums: Tensor = (x.sum(1) - 1).abs() <= _rounding(x)
+        x = wide(x)
+        sums: Tensor = (x.sum(1) - 1).abs() <= rounding(x)
         return sums & (x >= 0).all(1)
 
     def point(self, like: Tensor) -> Tensor:
         return torch.full_like(like, 1 / (self.n + 1))
 
     def check(self, shape: Shape) -> None:
-        _check_vector(self, self.n + 1, shape)
+        check_vector(self, self.n + 1, shape)
 
     def __str__(self) -> str:
         return f"the simplex of dimension {self.n}"
@@ -207,14 +230,14 @@ class Torus(Support):
     entrywise = True
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
-        return (x.abs() <= math.pi * (1 + _rounding(x))).all(1)
+        x = wide(x)
+        return (x.abs() <= math.pi * (1 + rounding(x))).all(1)
 
     def point(self, like: Tensor) -> Tensor:
         return torch.zeros_like(like)
 
     def check(self, shape: Shape) -> None:
-        _check_vector(self, self.n, shape)
+        check_vector(self, self.n, shape)
 
     def __str__(self) -> str:
         return f"the torus of dimension {self.n}"
@@ -227,18 +250,19 @@ class Circles(Support):
     n: int
 
     measure = "Riemannian volume"
+    charts = "TorusChart"
 
     def contains(self, x: Tensor) -> Tensor:
-        x = _wide(x)
+        x = wide(x)
         lengths: Tensor = torch.linalg.vector_norm(x.unflatten(1, (self.n, 2)), dim=2)
-        return ((lengths - 1).abs() <= _rounding(x)).all(1)
+        return ((lengths - 1).abs() <= rounding(x)).all(1)
 
     def point(self, like: Tensor) -> Tensor:
         first = torch.arange(2 * self.n, device=like.device) % 2 == 0
         return first.to(like.dtype).expand(like.shape)
 
     def check(self, shape: Shape) -> None:
-        _check_vector(self, 2 * self.n, shape)
+        check_vector(self, 2 * self.n, shape)
 
     def __str__(self) -> str:
         return f"the product of {self.n} unit circles"
@@ -300,8 +324,8 @@ def set_of_each(support: Support, columns: int) -> tuple[Support, ...]:
 
 def remedy(have: Support, want: Support | None) -> str:
     """What to put between a transform onto one set and a part defined on another."""
-    if _chart(have) is not None:
-        return f"put {_chart(have)} before it"
+    if have.charts:
+        return f"put {have.charts} before it"
     if isinstance(have, Torus) or (isinstance(have, Columns) and Torus(1) in have.sets):
         return "put CircularSplineFlow after it, or score angles with UniformTorus or VonMises"
     if isinstance(have, Columns):
@@ -322,30 +346,27 @@ def remedy(have: Support, want: Support | None) -> str:
     return f"put a bijection between them: {names or 'Logit, Sigmoid, Softplus'}"
 
 
-def _chart(have: Support) -> str | None:
-    charts = {
-        Sphere: "CylinderChart or SphereChart",
-        Circles: "TorusChart",
-        Simplex: "SimplexChart",
-    }
-    return charts.get(type(have))
-
-
 def _bijection(support: Support, unit: str, positive: str, ball: str) -> str:
     """The one of three bijections that has this set at one end and all reals at the other."""
     ends = {UNIT: unit, POSITIVE: positive, Interval(-1.0, 1.0): ball}
     return ends.get(support, "") if isinstance(support, Interval) else ""
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """Integers as floating-point numbers: an end such as 256 would be 0 among bytes."""
     return x if x.is_floating_point() else x.double()
 
 
-def _rounding(x: Tensor) -> float:
+def rounding(x: Tensor) -> float:
+    """How far rounding takes a vector of length 1 off a manifold."""
     return ROUNDING * math.sqrt(x.shape[1]) * torch.finfo(x.dtype).eps
 
 
-def _check_vector(support: Support, features: int, shape: Shape) -> None:
+def check_vector(support: Support, features: int, shape: Shape) -> None:
+    """Refuse events that are no vectors of so many entries.
+
+    Raises:
+        ShapeError: says which ones there are.
+    """
     if shape != (features,):
         raise ShapeError(f"event_shape is {shape}; events in {support} have shape {(features,)}.")

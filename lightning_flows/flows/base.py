@@ -115,7 +115,7 @@ class Flow(Density):
                 scores: Tensor = self.base.log_prob(z, self._base_context(context)) + contribution
             return scores
 
-        return log_prob_inside(self.support, x, inside)
+        return log_prob_inside(self.support.given(context), x, inside)
 
     def draw(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         z = self.base.draw(n, self._base_context(context), temperature)

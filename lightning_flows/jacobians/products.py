@@ -4,8 +4,7 @@ All directions share one evaluation of the map: what does not depend on the dire
 once. Works under `no_grad`, under `inference_mode`, and with a graph for training losses.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.func import jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.core.errors import ShapeError, check_least
+from lightning_flows.core.inference import outside_inference_mode, recordable
 from lightning_flows.jacobians.forward import LeanForward, switched_off, torch_derivatives
 
 __all__ = ["Map", "cotangents", "jacobian", "linearized", "tangents", "value_and_jacobian"]
@@ -52,7 +52,7 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
             result = jvp(fn, (z,), (vector,))
         return result[0], result[1] if graph else result[1].detach()
 
-    with _outside_inference_mode():
+    with outside_inference_mode():
         if len(vectors) == 1:
             value, derivative = along(vectors[0])
             return value, derivative[None]
@@ -60,25 +60,6 @@ def tangents(fn: Map, z: Tensor, vectors: Tensor, *, graph: bool = True) -> tupl
         out_dims: tuple[Any, int] = (None, 0)
         value, derivatives = vmap(along, out_dims=out_dims, randomness="same")(vectors)
         return value, derivatives
-
-
-def _recordable(x: Tensor) -> Tensor:
-    """The tensor, or a copy of one that inference mode keeps out of every graph."""
-    return x if torch.compiler.is_compiling() or not x.is_inference() else x.clone()
-
-
-@contextmanager
-def _outside_inference_mode() -> Iterator[None]:
-    """`no_grad` in place of inference mode.
-
-    There torch 2.11 has no forward mode under `vmap`, and its reverse mode gives zeros.
-    """
-    # code that is compiled cannot ask
-    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
-        yield
-        return
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 def value_and_jacobian(
@@ -135,12 +116,12 @@ def jacobian(fn: Map, z: Tensor, *, chunk_size: int | None = None) -> Tensor:
 
 def pullback(fn: Map, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Value of a map, (batch, *out), and the function v ↦ vᵀJ, (batch, *out) -> (batch, *in)."""
-    with _outside_inference_mode():
-        value, pull = vjp(fn, _recordable(x))[:2]
+    with outside_inference_mode():
+        value, pull = vjp(fn, recordable(x))[:2]
 
     def pulled(v: Tensor) -> Tensor:
-        with _outside_inference_mode():
-            product: Tensor = pull(_recordable(v))[0]
+        with outside_inference_mode():
+            product: Tensor = pull(recordable(v))[0]
         return product
 
     return value, pulled
@@ -164,7 +145,7 @@ def linearized(
         (k, batch, *out), and back.
     """
     value, pull = pullback(fn, x)
-    with _outside_inference_mode():
+    with outside_inference_mode():
         transposed = vjp(pull, torch.zeros_like(value))[1]
     return value, lambda v: each(lambda v: transposed(v)[0], v), lambda u: each(pull, u)
 

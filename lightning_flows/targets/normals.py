@@ -11,7 +11,7 @@ from lightning_flows.core.errors import ConfigError
 from lightning_flows.core.noise import normal_noise
 from lightning_flows.targets.base import Target
 
-__all__ = ["CorrelatedNormal", "NormalPosterior"]
+__all__ = ["CorrelatedNormal", "NormalPosterior", "matrix_of", "vector_of"]
 
 
 class CorrelatedNormal(Target):
@@ -37,7 +37,7 @@ class CorrelatedNormal(Target):
         *,
         loc: Sequence[float] | None = None,
     ) -> None:
-        matrix = _matrix(covariance, "covariance")
+        matrix = matrix_of(covariance, "covariance")
         square = len(matrix) == matrix.shape[1] and torch.equal(matrix, matrix.mT)
         factor, failed = torch.linalg.cholesky_ex(matrix if square else -torch.eye(1))
         if failed:
@@ -50,7 +50,7 @@ class CorrelatedNormal(Target):
         self._as_buffer("factor", factor)
         identity = torch.eye(features, dtype=factor.dtype)
         self._as_buffer("whitening", torch.linalg.solve_triangular(factor, identity, upper=False))
-        self._as_buffer("loc", _vector(mean, features, "loc"))
+        self._as_buffer("loc", vector_of(mean, features, "loc"))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return -0.5 * ((x - self.loc) @ self.whitening.mT).square().sum(1)
@@ -88,9 +88,9 @@ class NormalPosterior(Target):
         design: Sequence[Sequence[float]] = ((1.0, 0.5), (0.0, 1.0)),
         observed: Sequence[float] = (1.0, -1.0),
     ) -> None:
-        matrix = _matrix(design, "design")
+        matrix = matrix_of(design, "design")
         count, features = matrix.shape
-        y = _vector(observed, count, "observed")
+        y = vector_of(observed, count, "observed")
         super().__init__(features, 1)
         self._as_buffer("design", matrix)
         self._as_buffer("observed", y)
@@ -146,7 +146,12 @@ class NormalPosterior(Target):
         return (2 * context.double()).exp()
 
 
-def _matrix(rows: Sequence[Sequence[float]], name: str) -> Tensor:
+def matrix_of(rows: Sequence[Sequence[float]], name: str) -> Tensor:
+    """Rows of numbers as a matrix.
+
+    Raises:
+        ConfigError: they are none.
+    """
     try:
         matrix = torch.as_tensor(rows, dtype=torch.float64)
     except (TypeError, ValueError):
@@ -156,7 +161,12 @@ def _matrix(rows: Sequence[Sequence[float]], name: str) -> Tensor:
     return matrix
 
 
-def _vector(entries: Sequence[float], count: int, name: str) -> Tensor:
+def vector_of(entries: Sequence[float], count: int, name: str) -> Tensor:
+    """So many numbers as a vector.
+
+    Raises:
+        ConfigError: they are others.
+    """
     try:
         vector = torch.as_tensor(entries, dtype=torch.float64)
     except (TypeError, ValueError):

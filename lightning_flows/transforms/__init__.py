@@ -29,8 +29,11 @@ from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.fields import LearnedField, LpRadius, ScalarField
+from lightning_flows.transforms.manifolds.graph import Graph
 from lightning_flows.transforms.manifolds.simplex import SimplexChart
 from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.star import StarLike
 from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.argmax import Argmax
 from lightning_flows.transforms.surjections.dequantize import Dequantize, VariationalDequantize
@@ -73,11 +76,14 @@ __all__ = [
     "FlowConv2d",
     "FlowLinear",
     "Funnel",
+    "Graph",
     "Inverse",
     "InverseOf",
     "LULinear",
     "LeakyReLU",
+    "LearnedField",
     "Logit",
+    "LpRadius",
     "MLPFunnel",
     "Max",
     "MaxPool2d",
@@ -92,6 +98,7 @@ __all__ = [
     "Ranking",
     "ReLU",
     "Reshape",
+    "ScalarField",
     "Sigmoid",
     "SimplexChart",
     "Slice",
@@ -105,6 +112,7 @@ __all__ = [
     "SplineFunnel",
     "Squeeze",
     "Standardize",
+    "StarLike",
     "StochasticPermutation",
     "Tanh",
     "Tiles",

@@ -9,6 +9,7 @@ from lightning_flows.bases.by_columns import ByColumns
 from lightning_flows.bases.categorical import Bernoulli, Categorical
 from lightning_flows.bases.circular import UniformTorus, VonMises
 from lightning_flows.bases.conditional import ConditionalNormal, ConvNormal
+from lightning_flows.bases.cone import ConeMeasure
 from lightning_flows.bases.mixture import NormalMixture
 from lightning_flows.bases.normal import Normal
 from lightning_flows.bases.positive import HalfNormal, ZeroInflated
@@ -46,6 +47,8 @@ CASES: dict[str, Build] = {
     "VonMises (conditional)": lambda: VonMises(1, 3, hidden=(16,)),
     "ByColumns (3,)": lambda: ByColumns(3, [VonMises(1), Normal(1, learned=True), Uniform(1)]),
     "ByColumns (images)": lambda: ByColumns((3, 2), [Normal((2, 2)), Uniform((1, 2))]),
+    "ConeMeasure (3,)": lambda: ConeMeasure(3, p=1.0, level=2.0),
+    "ConeMeasure (cusps, positive)": lambda: ConeMeasure(4, p=0.7, positive=True),
     "Flow (as a base)": lambda: Flow(
         AffineCoupling(2, hidden=(16,)), Flow(AffineCoupling(2, hidden=(16,), swap=True))
     ),

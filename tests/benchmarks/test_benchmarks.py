@@ -164,6 +164,7 @@ def test_quick_run_covers_every_goal_and_judges_none(
         "Trainer",
         *["rectangular"] * 4,
         *["free-form"] * 2,
+        *["L_1.5 sphere"] * 2,
         "flowified 6-4-2",
         "funnels 6-6-3-2",
         *(["rectangular"] if STATUS.exists() else []),

@@ -17,7 +17,7 @@ UNKNOWN = {
     "class of flow": (["--model.flow=RealNPV"], "RealNPV is unknown or does not fit"),
     "class of callback": (["--trainer.callbacks=SampleGird"], "SampleGird"),
     "value": (["--data.batch_size=many"], "Got value: many"),
-    "choice": (["--data.name=moon"], "'sets']. Got value: moon"),
+    "choice": (["--data.name=moon"], "'dirichlet']. Got value: moon"),
     "flow of another family": (
         ["--model=RectangularModule", "--model.flow=MAF"],
         "MAF is unknown or",

@@ -5,6 +5,7 @@ import torch
 
 from lightning_flows.bases import Density
 from lightning_flows.core.errors import ShapeError
+from lightning_flows.core.hypersurfaces import LpSphere
 from lightning_flows.core.outside import log_prob_inside
 from lightning_flows.core.support import (
     POSITIVE,
@@ -44,6 +45,9 @@ SETS = {
 ON_VECTORS = {
     "sphere": Sphere(2),
     "simplex": Simplex(2),
+    "positive": Sphere(2, positive=True),
+    "cusps": LpSphere(2, 0.6, 3.0),
+    "shares": LpSphere(2, 1.0, positive=True),
     "circles": Circles(2),
     "torus": Torus(3),
     "parts": Columns((UNIT, SORTED, Levels(0, 4))),

@@ -176,6 +176,6 @@ def test_hyperparameters_travel_without_meeting_those_of_a_module(tmp_path):
     data = Digits(batch_size=32, context="one-hot")
     assert dict(data.hparams) == {
         "validation": 200, "test": 300, "alpha": 0.05, "context": "one-hot", "batch_size": 32,
-        "seed": 0,
+        "seed": 0, "binarize": False,
     }  # fmt: skip
     assert isinstance(data, L.LightningDataModule)

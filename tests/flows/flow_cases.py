@@ -38,9 +38,11 @@ from lightning_flows.transforms import (
     Chain,
     CylinderChart,
     Logit,
+    LpRadius,
     Sigmoid,
     SimplexChart,
     Slice,
+    StarLike,
 )
 from proofs.common import Build
 
@@ -117,9 +119,11 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
-    "ContinuousFlow (1,)": partial(continuous, 1, field=partial(field, frequencies=0), steps=4),
-    "ContinuousFlow (conditional)": partial(continuous, 1, context_shape=3, base=NormalMixture),
-    "AssignmentFlow": partial(assignment, 1, classes=3, steps=4),
+    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
+    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
+    "ComposedFlow (L_p sphere)": partial(
+        ComposedFlow, 3, layers=[partial(StarLike, radius=partial(LpRadius, p=1.5)), circular]
+    ),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
@@ -128,6 +132,9 @@ CASES: dict[str, Build] = {
 
 # a grid in the plane takes a minute, as every point of it follows a path
 SLOW_CASES: dict[str, Build] = {
+    "ContinuousFlow (1,)": partial(continuous, 1, field=partial(field, frequencies=0), steps=4),
+    "ContinuousFlow (conditional)": partial(continuous, 1, context_shape=3, base=NormalMixture),
+    "AssignmentFlow": partial(assignment, 1, classes=3, steps=4),
     "ContinuousFlow (2,)": partial(continuous, 2),
     "ContinuousFlow (image)": partial(continuous, (1, 2, 2)),
     "AssignmentFlow (columns, conditional)": partial(

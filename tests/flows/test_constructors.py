@@ -19,6 +19,7 @@ from lightning_flows.transforms.bijections.univariate import Affine
 OPTIONS = {
     "AffineFunnel": {"latent_features": 2},
     "Augment": {"add": 1},
+    "ColumnRanges": {"periodic": {0: (0.0, 360.0)}},
     "ByColumns": {"parts": [Normal(2), Normal(2)]},
     "Autoregressive": {"univariate": Affine()},
     "Coupling": {"univariate": Affine()},

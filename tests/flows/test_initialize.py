@@ -146,7 +146,7 @@ PARTS = {
 }
 COMPOSITES |= {kind.__name__: partial(FIRST[kind], **parts) for kind, parts in PARTS.items()}
 # signs are discrete and what lies below zero has independent entries: no flow stands there
-NO_FLOW_INSIDE = {"Abs", "ReLU"}
+NO_FLOW_INSIDE = {"Abs", "Graph", "ReLU", "StarLike"}
 
 
 def of_parts(kind: type) -> set[str]:

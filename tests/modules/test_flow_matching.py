@@ -176,7 +176,7 @@ def test_data_of_another_kind_is_refused(make_trainer):
         make_trainer().fit(AssignmentModule(partial(AssignmentFlow, classes=3), 2), table)
     digits = Digits()
     model = AssignmentModule(partial(AssignmentFlow, field=SMALL, steps=1), digits.event_shape)
-    with pytest.raises(DataError, match=r"after preprocessing; AssignmentFlow takes integers in"):
+    with pytest.raises(ConfigError, match=r"lie outside of integers in \[0, 2\), where Assignm"):
         make_trainer(limit_val_batches=0).fit(model, digits)
     with pytest.raises(DataError, match=r"Row 1 of a batch holds values from 0\.5 to 1; Assig"):
         AssignmentModule(AssignmentFlow, 2).training_loss(torch.tensor([[0, 1], [0.5, 1]]), None)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.core.hypersurfaces import LpSphere, log_norm
 from lightning_flows.core.support import (
     REAL,
     Circles,
@@ -114,8 +115,10 @@ def draw(
         return torch.randint(low, high, shape, generator=generator).to(dtype)
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     normal = torch.randn(shape, generator=generator, dtype=torch.float64)
-    if isinstance(support, Sphere):
-        return (normal / normal.norm(dim=1, keepdim=True)).to(dtype)
+    if isinstance(support, Sphere | LpSphere):
+        normal = normal.abs() if support.positive else normal
+        p, level = (2.0, 1.0) if isinstance(support, Sphere) else (support.p, support.level or 1.0)
+        return (level * normal / log_norm(normal, p).exp()[:, None]).to(dtype)
     if isinstance(support, Circles):
         pairs = normal.unflatten(1, (-1, 2))
         return (pairs / pairs.norm(dim=2, keepdim=True)).flatten(1).to(dtype)

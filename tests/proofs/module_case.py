@@ -40,6 +40,9 @@ class Bowl(Recorded, nn.Module):
         return -0.02 * x.flatten(1).square().sum(1)
 
 
+SOLVES = ("flow matching", "assignment")
+
+
 class Labels(FlowDataModule):
     """Columns of four classes each, whose rows all differ: 155 rows to train on, 31, 31."""
 
@@ -90,9 +93,9 @@ def of_columns(cases: Mapping[str, ModuleCase]) -> list[Any]:
 
 
 def slow_names(cases: Mapping[str, ModuleCase]) -> list[str]:
-    """All but the first of each name: `make test-slow` runs them."""
+    """All but the first of each name, and what solves equations: `make test-slow` runs them."""
     kinds = [name.partition(" (")[0] for name in cases]
-    return [name for i, name in enumerate(cases) if kinds[i] in kinds[:i]]
+    return [name for i, name in enumerate(cases) if kinds[i] in kinds[:i] or kinds[i] in SOLVES]
 
 
 def made(case: ModuleCase, **options: Any) -> tuple[FlowModule, FlowDataModule]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_flows.core.hypersurfaces import LpSphere, log_norm
 from lightning_flows.core.support import (
     REAL,
     Columns,
@@ -107,7 +108,8 @@ def _moved(
     """
     eps = 4 * torch.finfo(dtype).eps
     support = support_of(t, direction) or REAL
-    exact = not isinstance(support, Interval | Sorted | Torus | Columns | Sphere | Simplex)
+    moving = Interval | Sorted | Torus | Columns | Sphere | Simplex | LpSphere
+    exact = not isinstance(support, moving)
     before = [parameter.clone() for parameter in t.parameters()]
     results = []
     for seed in range(3):
@@ -137,6 +139,8 @@ def _moved(
 def _inside(support: Support, x: Tensor) -> Tensor:
     if isinstance(support, Sphere):
         return x / x.norm(dim=1, keepdim=True)
+    if isinstance(support, LpSphere):
+        return x * (support.level or 1.0) / log_norm(x, support.p).exp()[:, None]
     if isinstance(support, Simplex):
         return x / x.sum(1, keepdim=True)
     if isinstance(support, Columns):

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_flows.bases import (
     ByColumns,
     Categorical,
+    ConeMeasure,
     Density,
     HalfNormal,
     Normal,
@@ -16,6 +17,7 @@ from lightning_flows.bases import (
     ZeroInflated,
 )
 from lightning_flows.core.angles import wrapped
+from lightning_flows.core.hypersurfaces import LpSphere
 from lightning_flows.core.support import (
     REAL,
     Circles,
@@ -133,6 +135,8 @@ def proposal_on(support: Support | None, shape: tuple[int, ...]) -> Density:
         return SortedNormal(shape, scale=1.7)
     if isinstance(support, Sphere | Simplex | Circles):
         return UniformOn(support, shape)
+    if isinstance(support, LpSphere):
+        return ConeMeasure(shape, p=support.p, level=support.level, positive=support.positive)
     if support == REAL:
         return Normal(shape, scale=1.7)
     density = base_on(support, shape)
@@ -165,7 +169,7 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
         infinite = x[:1].clone()
         infinite.flatten()[0] = -math.inf
         return torch.cat([x.flip(1)[: len(x) * (x.shape[1] > 1)], infinite])
-    if isinstance(support, Sphere | Simplex | Torus | Circles):
+    if isinstance(support, Sphere | Simplex | Torus | Circles | LpSphere):
         return _off(support, x[0])
     assert isinstance(support, Interval | Levels)
     slack = support.slack if isinstance(support, Interval) else 0
@@ -181,11 +185,13 @@ def rows_outside(support: Support, x: Tensor) -> Tensor:
     return rows.reshape(-1, *x.shape[1:])
 
 
-def _off(support: Sphere | Simplex | Torus | Circles, row: Tensor) -> Tensor:
+def _off(support: Sphere | Simplex | Torus | Circles | LpSphere, row: Tensor) -> Tensor:
     """A point of a manifold moved off it, in several ways."""
     moved = [row * 1.001, row + torch.inf, 0 * row - 4]
     if isinstance(support, Torus):
         moved[0] = row + 2 * math.pi
+    if isinstance(support, LpSphere | Sphere) and support.positive:
+        moved.append(-row)
     if isinstance(support, Simplex):  # the sum stays 1
         moved.append(row + torch.cat([-1 - row[:1], 1 + row[:1], 0 * row[2:]]))
     return torch.stack(moved)

@@ -34,8 +34,10 @@ from lightning_flows.transforms.bijections.ranking import Ranking
 from lightning_flows.transforms.bijections.reshape import PerPosition, Reshape, Squeeze
 from lightning_flows.transforms.bijections.standardize import Standardize
 from lightning_flows.transforms.chain import Chain, Multiscale
+from lightning_flows.transforms.manifolds.fields import LpRadius
 from lightning_flows.transforms.manifolds.simplex import SimplexChart
 from lightning_flows.transforms.manifolds.sphere import CylinderChart, SphereChart
+from lightning_flows.transforms.manifolds.star import StarLike
 from lightning_flows.transforms.manifolds.torus import TorusChart
 from lightning_flows.transforms.surjections.dequantize import Dequantize
 from proofs.common import Build, pairs
@@ -138,12 +140,17 @@ CASES: dict[str, Build] = {
     "TorusChart": lambda: TorusChart(4),
     "SphereChart (circle)": lambda: SphereChart(2),
     "SphereChart (5,)": lambda: SphereChart(5),
+    "SphereChart (positive)": lambda: SphereChart(4, positive=True),
     "CylinderChart": lambda: CylinderChart(3),
     "SimplexChart (4,)": lambda: SimplexChart(4),
     "Radial (2,)": lambda: Radial(2),
     "Radial (1,)": lambda: Radial(1, bins=3, bound=2.0),
     "Radial (image)": lambda: Radial(image, bins=20),
     "Radial (conditional)": lambda: Radial(3, **C, hidden=(16,)),
+    "StarLike": lambda: StarLike(4, partial(LpRadius, p=1.5, level=3.0)),
+    "StarLike (cylinder)": lambda: StarLike(3, partial(LpRadius, p=3.0), chart=CylinderChart),
+    "StarLike (cusps)": lambda: StarLike(3, partial(LpRadius, p=0.7)),
+    "StarLike (simplex)": lambda: StarLike(4, partial(LpRadius, p=1.0, positive=True)),
     "Inverse (coupling)": lambda: Inverse(affine(2)),
     "Inverse (Softplus)": lambda: Inverse(Softplus(1)),
     "Inverse (conditional autoregressive)": lambda: Inverse(maf(3, **C)),

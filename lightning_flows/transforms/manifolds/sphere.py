@@ -8,11 +8,13 @@ from torch import Tensor
 
 from lightning_flows.core.errors import ShapeError
 from lightning_flows.core.shapes import as_features
-from lightning_flows.core.support import Interval, Sphere, Torus, by_columns
+from lightning_flows.core.support import Interval, Sphere, Support, Torus, by_columns
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.manifolds.torus import NEAREST, direction
 
 __all__ = ["CylinderChart", "SphereChart"]
+
+QUARTER = Interval(0.0, math.pi / 2)
 
 
 class SphereChart(Transform):
@@ -24,22 +26,25 @@ class SphereChart(Transform):
 
     Args:
         event_shape: n + 1, or (n + 1,).
+        positive: only the part whose entries are from 0 up; all angles lie in [0, π/2] then.
 
     Raises:
         ShapeError: events are no vectors, or have fewer than two entries.
     """
 
-    def __init__(self, event_shape: Sequence[int] | int) -> None:
+    def __init__(self, event_shape: Sequence[int] | int, *, positive: bool = False) -> None:
         features = as_features(event_shape, "SphereChart")
         if features < 2:
             raise ShapeError(f"event_shape is {(features,)}; a sphere takes two entries or more.")
-        angles = [Interval(0.0, math.pi)] * (features - 2)
+        angles: list[Support] = [Interval(0.0, math.pi)] * (features - 2)
         super().__init__(
             features,
             features - 1,
-            domain=Sphere(features - 1),
-            codomain=by_columns([*angles, Torus(1)]),
+            domain=Sphere(features - 1, positive),
+            codomain=QUARTER if positive else by_columns([*angles, Torus(1)]),
+            volume_preserving=features == 2,
         )
+        self.positive = positive
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         radii = self._not_zero(x.square().cumsum(1)[:, 1:-1]).flip(1)  # ∏ sin θ up to each angle
@@ -53,7 +58,10 @@ class SphereChart(Transform):
         before = torch.cat([torch.ones_like(around), radii], 1)
         heights = (before[:, :-1] * angles.cos()).flip(1)
         ring = before[:, -1:] * torch.cat([around.cos(), around.sin()], 1)
-        return torch.cat([ring, heights], 1), -self._not_zero(radii.square()).log().sum(1)
+        x = torch.cat([ring, heights], 1)
+        if self.positive:  # the cosine of π/2 is below 0 in single precision
+            x = x.clamp(min=0)
+        return x, -self._not_zero(radii.square()).log().sum(1)
 
     @staticmethod
     def _not_zero(squares: Tensor) -> Tensor:
@@ -82,7 +90,8 @@ class CylinderChart(Transform):
                 f"event_shape is {(features,)}; CylinderChart takes (3,), and SphereChart any."
             )
         height = Interval(-1.0, 1.0)
-        super().__init__(3, 2, domain=Sphere(2), codomain=by_columns([height, Torus(1)]))
+        codomain = by_columns([height, Torus(1)])
+        super().__init__(3, 2, domain=Sphere(2), codomain=codomain, volume_preserving=True)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         height = x[:, 2].clamp(-1, 1)

@@ -34,7 +34,7 @@ class TorusChart(Transform):
                 f"event_shape is {(features,)}; TorusChart takes a cosine and a sine of each angle."
             )
         n = features // 2
-        super().__init__(features, n, domain=Circles(n), codomain=Torus(n))
+        super().__init__(features, n, domain=Circles(n), codomain=Torus(n), volume_preserving=True)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         across, up = x.unflatten(1, (-1, 2)).unbind(2)
