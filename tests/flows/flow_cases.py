@@ -119,11 +119,6 @@ CASES: dict[str, Build] = {
     "CircularSplineFlow (an angle and a line, coupling, conditional)": partial(
         circular, 2, periodic=[1], coupling=True, context_shape=2
     ),
-    "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
-    "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
-    "ComposedFlow (L_p sphere)": partial(
-        ComposedFlow, 3, layers=[partial(StarLike, radius=partial(LpRadius, p=1.5)), circular]
-    ),
     "Flow (mixture)": lambda: Flow(AffineCoupling(2, **H), NormalMixture(2, components=3)),
     "Flow (uniform)": lambda: Flow(Chain([AffineCoupling(2, **H), Sigmoid(2)]), Uniform(2)),
     "Flow (on the unit interval)": lambda: Flow(Logit(1), RealNVP(1, layers=1)),
@@ -207,9 +202,12 @@ SURJECTIVE_CASES: dict[str, Build] = {
     "ComposedFlow": partial(ComposedFlow, 3, layers=[small, partial(Slice, keep=2)]),
     "ComposedFlow (sphere)": partial(ComposedFlow, 3, layers=[CylinderChart, circular]),
     "ComposedFlow (simplex)": partial(ComposedFlow, 3, layers=[SimplexChart, small]),
+    "ComposedFlow (L_p sphere)": partial(
+        ComposedFlow, 3, layers=[partial(StarLike, radius=partial(LpRadius, p=1.5)), circular]
+    ),
 }
 
-ALL = CASES | INJECTIVE_CASES | FREE_FORM_CASES | SURJECTIVE_CASES
+ALL = CASES | INJECTIVE_CASES | FREE_FORM_CASES | SURJECTIVE_CASES | SLOW_CASES
 # the first case of each class, as a partial with the shape and the options that it has
 FIRST: dict[type[Flow], partial[Flow]] = {
     build.func: build for build in reversed(ALL.values()) if isinstance(build, partial)

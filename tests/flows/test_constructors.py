@@ -38,7 +38,6 @@ OPTIONS = {
     "VariationalDequantize": {"levels": 4},
     "ComposedFlow": {"layers": [transforms.ActNorm]},
     "MixedFlow": {"classes": [0, 3, 0, 2]},
-    "ColumnRanges": {"periodic": {0: (0.0, 360.0)}},
     "ConvNormal": {"context_shape": (2, 4, 4)},
 }
 IMAGES = {"ConvFunnel", "FlowConv2d", "Glow", "MaxPool2d", "NoisePad", "Squeeze", "Tiles"}
